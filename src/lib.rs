@@ -1,0 +1,3 @@
+//! Quipu: a usage-metering daemon. Events in over HTTP, counted exactly once, live usage out.
+
+pub mod model;

@@ -1,0 +1,125 @@
+//! Identifiers, one type each, so that no two kinds can be mixed up.
+//!
+//! Text ids travel on the wire and in the log. Indexes are the small numbers that stand for them in
+//! memory and in accumulator keys; they are given in log order and never reused.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The id with this text; the caller has checked its length and characters.
+            pub fn new(text: impl Into<Arc<str>>) -> Self {
+                Self(text.into())
+            }
+
+            /// The id's text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({:?})", stringify!($name), &*self.0)
+            }
+        }
+
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+
+text_id!(
+    /// An event's id, chosen by the client; the key of deduplication.
+    EventId
+);
+text_id!(
+    /// A customer's id.
+    CustomerId
+);
+text_id!(
+    /// A meter's id, `mtr_…`.
+    MeterId
+);
+text_id!(
+    /// The public part of an API key.
+    KeyId
+);
+text_id!(
+    /// The business that every object names, `bus_…`; a setting.
+    BusinessId
+);
+text_id!(
+    /// The brand that some objects name, `brnd_…`; a setting.
+    BrandId
+);
+
+macro_rules! index {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
+        pub struct $name(pub u32);
+
+        impl $name {
+            /// The position in a list that holds one entry an index.
+            pub fn position(self) -> usize {
+                self.0 as usize
+            }
+        }
+    };
+}
+
+index!(
+    /// A customer's number: the n-th customer of the log.
+    CustomerIndex
+);
+index!(
+    /// A meter's number: the n-th meter of the log.
+    MeterIndex
+);
+
+/// Characters of the random part of a generated id: 21 of 62 hold 125 bits.
+const GENERATED_CHARS: usize = 21;
+
+/// A generated id: `prefix`, an underscore and 21 letters or digits drawn from `random`.
+pub fn generated(prefix: &str, random: [u8; GENERATED_CHARS]) -> String {
+    const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let drawn = random.iter().filter_map(|byte| ALPHABET.get(usize::from(*byte) % ALPHABET.len()));
+    let mut id = String::with_capacity(prefix.len() + 1 + GENERATED_CHARS);
+    id.push_str(prefix);
+    id.push('_');
+    id.extend(drawn.map(|byte| char::from(*byte)));
+    id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generated_ids_have_the_prefix_and_only_letters_and_digits() {
+        let id = generated("mtr", std::array::from_fn(|i| u8::try_from(i * 12).unwrap()));
+        assert_eq!(id.len(), 3 + 1 + GENERATED_CHARS);
+        assert!(id.starts_with("mtr_"));
+        assert!(id.chars().skip(4).all(|c| c.is_ascii_alphanumeric()));
+    }
+}

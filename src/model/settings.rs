@@ -1,0 +1,11 @@
+//! Settings that change what the log means.
+
+use serde::{Deserialize, Serialize};
+
+/// Settings that change what applying a record does. They are logged when they differ from the
+/// last ones, so that replay sees each event under the settings it was counted under.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Whether a string that holds a number counts as that number.
+    pub numeric_strings: bool,
+}
