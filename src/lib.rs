@@ -1,3 +1,4 @@
 //! Quipu: a usage-metering daemon. Events in over HTTP, counted exactly once, live usage out.
 
+pub mod metering;
 pub mod model;
