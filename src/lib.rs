@@ -2,3 +2,4 @@
 
 pub mod metering;
 pub mod model;
+pub mod world;

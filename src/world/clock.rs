@@ -1,0 +1,81 @@
+//! Time as it comes in from outside.
+
+use std::fmt::Debug;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use crate::model::Timestamp;
+
+/// A source of time.
+pub trait Clock: Debug + Send + Sync {
+    /// What the wall clock shows. It may jump either way.
+    fn wall(&self) -> Timestamp;
+
+    /// Time since the machine started, including sleep. It never goes back; a wall clock that moved
+    /// differently from this one was set.
+    fn since_boot(&self) -> Duration;
+}
+
+/// The machine's clocks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn wall(&self) -> Timestamp {
+        nanos(rustix::time::ClockId::Realtime)
+    }
+
+    fn since_boot(&self) -> Duration {
+        Duration::from_nanos(nanos(rustix::time::ClockId::Boottime).as_nanos().unsigned_abs())
+    }
+}
+
+/// A wall clock that stands still until it is set; time since boot is the machine's. For trying out
+/// months of billing in an afternoon: time-outs and retries keep real time.
+#[derive(Debug)]
+pub struct TestClock {
+    wall_nanos: AtomicI64,
+}
+
+impl TestClock {
+    /// A clock that stands at `start`.
+    pub fn new(start: Timestamp) -> Self {
+        Self { wall_nanos: AtomicI64::new(start.as_nanos()) }
+    }
+
+    /// Moves the wall clock to `wall`.
+    pub fn set(&self, wall: Timestamp) {
+        self.wall_nanos.store(wall.as_nanos(), Ordering::Release);
+    }
+}
+
+impl Clock for TestClock {
+    fn wall(&self) -> Timestamp {
+        Timestamp::from_nanos(self.wall_nanos.load(Ordering::Acquire))
+    }
+
+    fn since_boot(&self) -> Duration {
+        SystemClock.since_boot()
+    }
+}
+
+fn nanos(clock: rustix::time::ClockId) -> Timestamp {
+    let time = rustix::time::clock_gettime(clock);
+    Timestamp::from_nanos(time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_clock_stands_still_until_it_is_set() {
+        let start = Timestamp::from_nanos(1_000);
+        let clock = TestClock::new(start);
+        assert_eq!((clock.wall(), clock.wall()), (start, start));
+        clock.set(Timestamp::from_nanos(5));
+        assert_eq!(clock.wall(), Timestamp::from_nanos(5));
+        let boot = clock.since_boot();
+        assert!(boot > Duration::ZERO && clock.since_boot() >= boot);
+    }
+}

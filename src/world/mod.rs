@@ -1,0 +1,28 @@
+//! What is injected: time, files and randomness. Everything else is a pure function of these.
+//!
+//! The real ones stand beside [`sim`], whose clock only moves when told, whose disk forgets what was
+//! not synced and fails when told, and whose randomness comes from a seed.
+
+pub mod clock;
+pub mod disk;
+pub mod entropy;
+pub mod real_disk;
+pub mod sim;
+
+use std::sync::Arc;
+
+pub use clock::Clock;
+pub use disk::{Disk, DiskFile};
+pub use entropy::Entropy;
+pub use real_disk::{Directory, DirectoryError};
+
+/// The world one engine lives in.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The data directory.
+    pub disk: Arc<dyn Disk>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+}
