@@ -2,4 +2,5 @@
 
 pub mod metering;
 pub mod model;
+pub mod storage;
 pub mod world;

@@ -1,0 +1,214 @@
+//! Segments ahead of use and after it: one is kept ready, old ones are reused or removed.
+//!
+//! A prepared segment lies under the name [`SPARE`]: zeros first, written as data and synced in steps,
+//! its header last, so that a valid header proves the rest. Writing over such blocks syncs two to four
+//! times as fast as growing a file. The writer takes it by giving it a number. What an earlier process left
+//! under that name is removed: nothing in it was acknowledged, and nobody knows whether a sync of it
+//! failed. For the same reason only segments of this process are reused.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::model::Lsn;
+use crate::storage::log::Shared;
+use crate::storage::log::segment::{self, HEADER_BYTES, Origin, Segment};
+use crate::world::{Disk, DiskFile};
+
+/// The name of a segment that is being prepared or is ready.
+pub(super) const SPARE: &str = "wal-spare";
+
+/// The most that is written between two syncs: 128 MiB at once makes a commit wait 70 ms, 2 MiB
+/// steps 7 ms (measured).
+const STEP_BYTES_MAX: usize = 4 << 20;
+
+/// A prepared segment.
+#[derive(Debug)]
+pub(super) struct Spare {
+    pub(super) file: Arc<dyn DiskFile>,
+    pub(super) salt: u64,
+    pub(super) bytes: u64,
+}
+
+/// Preparing or removing a segment failed. The log itself is not hurt: it goes on without a prepared
+/// segment, and the next step begins anew.
+#[derive(Debug, thiserror::Error)]
+#[error("{action} {file}")]
+pub struct Error {
+    /// What was attempted.
+    pub action: &'static str,
+    /// With which file.
+    pub file: String,
+    /// What the disk said.
+    #[source]
+    pub cause: io::Error,
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// A segment is ready; there is nothing to do until the writer takes it.
+    Ready,
+    /// More steps are needed.
+    Working,
+}
+
+/// The background half of a log: prepares segments ahead of use and takes old ones away. There is one.
+#[derive(Debug)]
+pub struct Upkeep {
+    shared: Arc<Shared>,
+    zeroing: Option<Zeroing>,
+    zeros: Vec<u8>,
+}
+
+/// A spare on its way: the first `done` bytes behind the header's page are zero and durable.
+#[derive(Debug)]
+struct Zeroing {
+    file: Arc<dyn DiskFile>,
+    done: u64,
+}
+
+impl Upkeep {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, zeroing: None, zeros: Vec::new() }
+    }
+
+    /// Brings the next segment nearer to being ready, writing and syncing at most `budget_bytes`
+    /// (at least one block, at most 4 MiB).
+    ///
+    /// # Errors
+    /// [`Error`] when the disk refused; the unfinished file is given up.
+    pub fn step(&mut self, budget_bytes: usize) -> Result<Progress, Error> {
+        let zeroing = match self.zeroing.take() {
+            Some(zeroing) => zeroing,
+            None if self.shared.spare.lock().is_some() => return Ok(Progress::Ready),
+            None => self.begin().map_err(failed("create", SPARE))?,
+        };
+        let advanced = self.advance(zeroing, budget_bytes).map_err(failed("write zeros to", SPARE));
+        if advanced.is_err() {
+            // A file whose sync failed is not written again; `begin` removes it if this does not.
+            let _ = self.shared.disk.remove(SPARE);
+        }
+        advanced
+    }
+
+    /// Removes the segments whose records are all below `lsn`; one of them becomes the next spare if
+    /// none is ready and nobody reads it, which saves writing zeros. The live segment stays. Says how
+    /// many left the log.
+    ///
+    /// # Errors
+    /// [`Error`] when the disk refused; segments that were not yet removed are removed by the next
+    /// call.
+    pub fn retire_below(&mut self, lsn: Lsn) -> Result<usize, Error> {
+        let retired = self.take_below(lsn);
+        let count = retired.len();
+        let mut reused = self.zeroing.is_some() || self.shared.spare.lock().is_some();
+        for segment in retired {
+            if !reused
+                && segment.origin == Origin::ThisProcess
+                && let Ok(segment) = Arc::try_unwrap(segment)
+            {
+                reused = self.reuse(&segment)?;
+            }
+        }
+        self.remove_forgotten()?;
+        Ok(count)
+    }
+
+    /// Takes segments off the list, oldest first. The one after them must hold something readable:
+    /// the log is never left without a frame that says where it stands.
+    fn take_below(&self, lsn: Lsn) -> Vec<Arc<Segment>> {
+        let mut segments = self.shared.segments.write();
+        let readable = self.shared.readable();
+        let kept = segments
+            .iter()
+            .rposition(|segment| segment.first_lsn <= lsn && segment.first_lsn <= readable)
+            .unwrap_or_default();
+        segments.drain(..kept).collect()
+    }
+
+    /// Makes a spare of a file that left the log; says whether it is one now.
+    fn reuse(&self, segment: &Segment) -> Result<bool, Error> {
+        let name = segment.name();
+        let attempt = || {
+            let bytes = segment.file.size()?;
+            if bytes < self.shared.options.segment_bytes {
+                return Ok(None);
+            }
+            // Its name goes first: under the old one its frames must stay valid.
+            self.shared.disk.rename(&name, SPARE)?;
+            self.shared.disk.sync_names()?;
+            adopt(&self.shared, Arc::clone(&segment.file), bytes).map(Some)
+        };
+        let spare = attempt().map_err(failed("reuse", &name))?;
+        let reused = spare.is_some();
+        *self.shared.spare.lock() = spare;
+        Ok(reused)
+    }
+
+    /// Removes every segment file older than the oldest of the log, oldest first.
+    fn remove_forgotten(&self) -> Result<(), Error> {
+        let Some(oldest) = self.shared.segments.read().first().map(|segment| segment.number) else {
+            return Ok(());
+        };
+        let disk = &*self.shared.disk;
+        let names = disk.names().map_err(failed("list", "the data directory"))?;
+        let is_old = |name: &&String| segment::number_of(name).is_some_and(|it| it < oldest);
+        let mut removed = false;
+        for name in names.iter().filter(is_old) {
+            disk.remove(name).map_err(failed("remove", name))?;
+            removed = true;
+        }
+        if removed {
+            disk.sync_names().map_err(failed("sync the names of", "the data directory"))?;
+        }
+        Ok(())
+    }
+
+    fn begin(&self) -> io::Result<Zeroing> {
+        // Not emptied but removed: whatever lies there may have failed a sync.
+        remove_if_there(&*self.shared.disk, SPARE)?;
+        Ok(Zeroing { file: self.shared.disk.create(SPARE)?, done: 0 })
+    }
+
+    fn advance(&mut self, mut zeroing: Zeroing, budget_bytes: usize) -> io::Result<Progress> {
+        let bytes = self.shared.options.segment_bytes;
+        let left = (bytes - HEADER_BYTES) - zeroing.done;
+        let step = budget_bytes.clamp(super::frame::BLOCK_BYTES, STEP_BYTES_MAX);
+        let step = usize::try_from(left).unwrap_or(step).min(step);
+        if self.zeros.len() < step {
+            self.zeros = vec![0; step];
+        }
+        let zeros = self.zeros.get(..step).expect("made long enough above");
+        zeroing.file.write_at(HEADER_BYTES + zeroing.done, zeros)?;
+        zeroing.file.sync()?;
+        zeroing.done += step as u64;
+        if zeroing.done < bytes - HEADER_BYTES {
+            self.zeroing = Some(zeroing);
+            return Ok(Progress::Working);
+        }
+        self.zeros = Vec::new();
+        let spare = adopt(&self.shared, zeroing.file, bytes)?;
+        *self.shared.spare.lock() = Some(spare);
+        Ok(Progress::Ready)
+    }
+}
+
+/// Begins a new use of a file: a header with a new salt makes every frame in it invalid.
+pub(super) fn adopt(shared: &Shared, file: Arc<dyn DiskFile>, bytes: u64) -> io::Result<Spare> {
+    let header = shared.new_header();
+    file.write_at(0, &header.encode())?;
+    file.sync()?;
+    Ok(Spare { file, salt: header.salt, bytes })
+}
+
+/// Removes a file that may not exist.
+pub(super) fn remove_if_there(disk: &dyn Disk, name: &str) -> io::Result<()> {
+    match disk.remove(name) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn failed<'a>(action: &'static str, file: &'a str) -> impl Fn(io::Error) -> Error + 'a {
+    move |cause| Error { action, file: file.to_owned(), cause }
+}

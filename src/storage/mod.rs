@@ -1,0 +1,4 @@
+//! Bytes that survive. Nothing here knows an event or a meter.
+
+pub mod codec;
+pub mod log;
