@@ -1,0 +1,232 @@
+//! Ids of the recent past in memory: one open-addressing table of a fixed size.
+//!
+//! It never rehashes (a growing table stalls for up to 0.8 s) and its memory is handed out zeroed
+//! by the operating system, so that making one costs nothing up front. An id's home slot ascends
+//! with its hash: slots in order are almost sorted, and only neighbours are left to sort.
+
+use std::sync::Arc;
+
+use crate::model::{Lsn, Timestamp};
+use crate::storage::index::entry::{Hit, IdEntry, IdHash};
+
+/// Hash (4 words, lowest first), LSN (2 words), fingerprint. LSN zero marks an empty slot.
+type Slot = [u32; 7];
+
+/// Up to a fixed number of ids with their first copies.
+#[derive(Debug)]
+pub struct Generation {
+    /// A third more than `ids_max`: load is at most 0.75, and one slot is always empty.
+    slots: Box<[Slot]>,
+    ids: usize,
+    ids_max: usize,
+    first_lsn: Lsn,
+    last_lsn: Lsn,
+    first_arrival: Timestamp,
+    last_arrival: Timestamp,
+}
+
+impl Generation {
+    /// An empty table for `ids_max` ids, at least one: 37 bytes of memory an id.
+    pub fn new(ids_max: usize) -> Self {
+        let ids_max = ids_max.max(1);
+        let slots = ids_max + ids_max / 3 + 1;
+        Self {
+            slots: vec![[0; 7]; slots].into_boxed_slice(),
+            ids: 0,
+            ids_max,
+            first_lsn: Lsn(u64::MAX),
+            last_lsn: Lsn::ZERO,
+            first_arrival: Timestamp::MAX,
+            last_arrival: Timestamp::MIN,
+        }
+    }
+
+    /// Remembers an id that arrived at `arrival`. An id that is here already was forgotten in the
+    /// meantime (only a refill from the log meets both copies): the newer copy counts.
+    ///
+    /// # Panics
+    /// When the table is full or the LSN is zero.
+    pub fn insert(&mut self, entry: IdEntry, arrival: Timestamp) {
+        assert!(entry.lsn > Lsn::ZERO, "LSN zero stands before every event");
+        assert!(!self.is_full(), "the caller seals a full generation");
+        let (at, known) = self.probe(entry.hash);
+        *self.slots.get_mut(at).expect("probing stays within the table") = pack(entry);
+        self.ids += usize::from(known.is_none());
+        self.first_lsn = self.first_lsn.min(entry.lsn);
+        self.last_lsn = self.last_lsn.max(entry.lsn);
+        self.first_arrival = self.first_arrival.min(arrival);
+        self.last_arrival = self.last_arrival.max(arrival);
+    }
+
+    /// What is known of an id, when it is here.
+    pub fn find(&self, hash: IdHash) -> Option<Hit> {
+        self.probe(hash).1.map(IdEntry::hit)
+    }
+
+    /// Ids in the table.
+    pub fn ids(&self) -> usize {
+        self.ids
+    }
+
+    /// Ids that can still be inserted.
+    pub fn room(&self) -> usize {
+        self.ids_max - self.ids
+    }
+
+    /// Whether no further id fits.
+    pub fn is_full(&self) -> bool {
+        self.room() == 0
+    }
+
+    /// Whether no id was inserted.
+    pub fn is_empty(&self) -> bool {
+        self.ids == 0
+    }
+
+    /// The lowest LSN; meaningless when empty.
+    pub fn first_lsn(&self) -> Lsn {
+        self.first_lsn
+    }
+
+    /// The highest LSN; zero when empty.
+    pub fn last_lsn(&self) -> Lsn {
+        self.last_lsn
+    }
+
+    /// The earliest arrival; meaningless when empty.
+    pub fn first_arrival(&self) -> Timestamp {
+        self.first_arrival
+    }
+
+    /// The latest arrival; meaningless when empty.
+    pub fn last_arrival(&self) -> Timestamp {
+        self.last_arrival
+    }
+
+    /// The slot that holds `hash` and its entry, or the empty slot where it would go.
+    fn probe(&self, hash: IdHash) -> (usize, Option<IdEntry>) {
+        let mut at = hash.place(self.slots.len());
+        loop {
+            match unpack(self.slots.get(at).expect("positions wrap at the end")) {
+                None => return (at, None),
+                Some(entry) if entry.hash == hash => return (at, Some(entry)),
+                Some(_) => at = if at + 1 == self.slots.len() { 0 } else { at + 1 },
+            }
+        }
+    }
+}
+
+fn word(value: u128, index: u32) -> u32 {
+    u32::try_from((value >> (32 * index)) & u128::from(u32::MAX)).expect("masked to 32 bits")
+}
+
+fn pack(entry: IdEntry) -> Slot {
+    let hash = entry.hash.0;
+    let lsn = u128::from(entry.lsn.0);
+    [
+        word(hash, 0),
+        word(hash, 1),
+        word(hash, 2),
+        word(hash, 3),
+        word(lsn, 0),
+        word(lsn, 1),
+        entry.fingerprint,
+    ]
+}
+
+fn unpack(slot: &Slot) -> Option<IdEntry> {
+    let [hash_0, hash_1, hash_2, hash_3, lsn_0, lsn_1, fingerprint] = *slot;
+    let lsn = u64::from(lsn_0) | u64::from(lsn_1) << 32;
+    let hash = u128::from(hash_0)
+        | u128::from(hash_1) << 32
+        | u128::from(hash_2) << 64
+        | u128::from(hash_3) << 96;
+    (lsn != 0).then_some(IdEntry { hash: IdHash(hash), lsn: Lsn(lsn), fingerprint })
+}
+
+/// The entries of a sealed generation in the order of their hashes, in portions.
+#[derive(Debug)]
+pub(crate) struct SortedEntries {
+    generation: Arc<Generation>,
+    slot: usize,
+    /// Entries that probing carried over the end of the table to its start: they come last.
+    wrapped: Vec<IdEntry>,
+}
+
+impl SortedEntries {
+    pub(crate) fn new(generation: Arc<Generation>) -> Self {
+        Self { generation, slot: 0, wrapped: Vec::new() }
+    }
+
+    /// Appends the next entries, at least `count` (and the rest of their cluster) as long as there
+    /// are so many. Says whether any are left.
+    pub(crate) fn take(&mut self, count: usize, entries: &mut Vec<IdEntry>) -> bool {
+        let slots = &self.generation.slots;
+        let start = entries.len();
+        // A cluster is a stretch of slots without an empty one. Each of its entries has its home
+        // within it, so that clusters are sorted among each other.
+        let mut cluster = start;
+        while let Some(slot) = slots.get(self.slot) {
+            let place = self.slot;
+            self.slot += 1;
+            match unpack(slot) {
+                Some(entry) if entry.hash.place(slots.len()) > place => self.wrapped.push(entry),
+                Some(entry) => entries.push(entry),
+                None => {
+                    sort(entries, cluster);
+                    cluster = entries.len();
+                    if cluster - start >= count {
+                        return true;
+                    }
+                }
+            }
+        }
+        entries.append(&mut self.wrapped);
+        sort(entries, cluster);
+        false
+    }
+}
+
+fn sort(entries: &mut [IdEntry], from: usize) {
+    entries
+        .get_mut(from..)
+        .expect("a cluster starts within the entries")
+        .sort_unstable_by_key(|entry| entry.hash);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn finds_what_was_inserted_and_gives_it_back_sorted(
+            // The upper bits are few, so that clusters form, also over the end of the table.
+            ids in prop::collection::vec((0..4_u128, any::<u16>()), 0..60),
+            portion in 1..20_usize,
+        ) {
+            let mut generation = Generation::new(60);
+            let mut model = BTreeMap::new();
+            for (index, (high, low)) in ids.into_iter().enumerate() {
+                let hash = IdHash(high.wrapping_sub(1) << 126 | u128::from(low));
+                let lsn = Lsn(index as u64 + 1);
+                let entry = IdEntry { hash, lsn, fingerprint: u32::from(low) };
+                generation.insert(entry, Timestamp::from_nanos(i64::try_from(index).unwrap()));
+                model.insert(hash, entry);
+            }
+            prop_assert_eq!(generation.ids(), model.len());
+            for (hash, entry) in &model {
+                prop_assert_eq!(generation.find(*hash), Some(entry.hit()));
+                prop_assert_eq!(generation.find(IdHash(hash.0 ^ 1 << 40)), None);
+            }
+            let mut sorted = SortedEntries::new(Arc::new(generation));
+            let mut entries = Vec::new();
+            while sorted.take(portion, &mut entries) {}
+            prop_assert_eq!(entries, model.into_values().collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The ids since the last flush: one generation that is filled and at most two sealed ones.
+//!
+//! A sealed generation stays for look-ups until its ids stand in a run, and on until its place is
+//! needed, so that a request prepared under a slightly older view still finds them here. It does no
+//! I/O; when it is full the committer waits, and memory does not grow.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::model::Timestamp;
+use crate::storage::index::entry::{Hit, IdEntry, IdHash};
+use crate::storage::index::generation::Generation;
+
+/// Sealed generations that may be alive: one being flushed, one waiting.
+const SEALED_MAX: usize = 2;
+
+/// Generations of ids, oldest first; those that a view covers come before those that none does.
+#[derive(Debug)]
+pub struct Generations {
+    ids_max: usize,
+    current: Generation,
+    sealed: VecDeque<Sealed>,
+    retired: Option<Arc<Generation>>,
+    complete_from: u64,
+}
+
+#[derive(Debug)]
+struct Sealed {
+    generation: Arc<Generation>,
+    covered_by: Option<u64>,
+}
+
+impl Generations {
+    /// No ids, and generations of `ids_max` ids each (37 bytes of memory an id, three alive).
+    pub fn new(ids_max: usize) -> Self {
+        Self {
+            ids_max: ids_max.max(1),
+            current: Generation::new(ids_max),
+            sealed: VecDeque::with_capacity(SEALED_MAX),
+            retired: None,
+            complete_from: 0,
+        }
+    }
+
+    /// Remembers an id; seals the current generation first when it is full.
+    ///
+    /// # Panics
+    /// When [`Self::room`] is zero.
+    pub fn insert(&mut self, entry: IdEntry, arrival: Timestamp) {
+        if self.current.is_full() {
+            assert!(self.seal_current(), "the caller waits while there is no room");
+        }
+        self.current.insert(entry, arrival);
+    }
+
+    /// What is known of an id, when it is in a generation that is alive.
+    pub fn find(&self, hash: IdHash) -> Option<Hit> {
+        let sealed = self.sealed.iter().rev().map(|sealed| &*sealed.generation);
+        std::iter::once(&self.current).chain(sealed).find_map(|generation| generation.find(hash))
+    }
+
+    /// Ids that can be inserted before the committer must wait for a flush.
+    pub fn room(&self) -> usize {
+        let waiting = self.sealed.iter().filter(|sealed| sealed.covered_by.is_none()).count();
+        self.current.room() + (SEALED_MAX - waiting) * self.ids_max
+    }
+
+    /// Hands the current generation to the flush, also when it is not full, and starts another.
+    /// Says whether nothing is left unsealed; false when both places are taken by generations that
+    /// no view covers.
+    pub fn seal_current(&mut self) -> bool {
+        if self.current.is_empty() {
+            return true;
+        }
+        if self.sealed.len() == SEALED_MAX {
+            let Some(view_version) = self.sealed.front().and_then(|sealed| sealed.covered_by)
+            else {
+                return false;
+            };
+            self.complete_from = self.complete_from.max(view_version);
+            self.retired = self.sealed.pop_front().map(|sealed| sealed.generation);
+        }
+        let full = std::mem::replace(&mut self.current, Generation::new(self.ids_max));
+        self.sealed.push_back(Sealed { generation: Arc::new(full), covered_by: None });
+        true
+    }
+
+    /// The oldest sealed generation that no view covers yet: the next to be flushed.
+    pub fn oldest_sealed(&self) -> Option<Arc<Generation>> {
+        self.sealed
+            .iter()
+            .find(|sealed| sealed.covered_by.is_none())
+            .map(|sealed| Arc::clone(&sealed.generation))
+    }
+
+    /// Notes that the view `view_version` of the index, and every later one, has the ids of
+    /// `generation`.
+    ///
+    /// # Panics
+    /// When it is not the one that [`Self::oldest_sealed`] gives.
+    pub fn flushed(&mut self, generation: &Arc<Generation>, view_version: u64) {
+        let oldest = self.sealed.iter_mut().find(|sealed| sealed.covered_by.is_none());
+        let oldest = oldest.expect("a generation stays until a view covers it");
+        assert!(Arc::ptr_eq(&oldest.generation, generation), "flushed in the order of sealing");
+        oldest.covered_by = Some(view_version);
+    }
+
+    /// The oldest view version that, together with [`Self::find`], sees every id. What was looked
+    /// up under an older one must be looked up again under the current view.
+    pub fn complete_from(&self) -> u64 {
+        self.complete_from
+    }
+
+    /// The generation that lost its place last. Freeing one takes milliseconds: whoever takes it
+    /// can do so away from the committer.
+    pub fn take_retired(&mut self) -> Option<Arc<Generation>> {
+        self.retired.take()
+    }
+
+    /// Ids in generations that are alive.
+    pub fn ids(&self) -> usize {
+        let sealed: usize = self.sealed.iter().map(|sealed| sealed.generation.ids()).sum();
+        sealed + self.current.ids()
+    }
+
+    /// Generations that are alive, one to three.
+    pub fn alive(&self) -> usize {
+        self.sealed.len() + 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Lsn;
+
+    fn entry(number: u64) -> IdEntry {
+        let hash = IdHash(u128::from(number.wrapping_mul(0x9e37_79b9_7f4a_7c15)) << 64);
+        IdEntry { hash, lsn: Lsn(number), fingerprint: 0 }
+    }
+
+    fn insert(generations: &mut Generations, numbers: std::ops::RangeInclusive<u64>) {
+        for number in numbers {
+            generations.insert(entry(number), Timestamp::MIN);
+        }
+    }
+
+    #[test]
+    fn room_ends_when_three_generations_are_full_and_comes_back_with_a_flush() {
+        let mut generations = Generations::new(4);
+        assert_eq!(generations.room(), 12);
+        insert(&mut generations, 1..=12);
+        assert_eq!((generations.room(), generations.alive(), generations.ids()), (0, 3, 12));
+        assert!(!generations.seal_current());
+
+        let oldest = generations.oldest_sealed().unwrap();
+        assert_eq!((oldest.first_lsn(), oldest.last_lsn()), (Lsn(1), Lsn(4)));
+        generations.flushed(&oldest, 7);
+        assert_eq!(generations.room(), 4);
+        assert_eq!(generations.find(entry(1).hash), Some(entry(1).hit()), "still has its place");
+        assert_eq!(generations.complete_from(), 0);
+
+        insert(&mut generations, 13..=13);
+        assert_eq!(generations.find(entry(1).hash), None);
+        assert_eq!(generations.find(entry(5).hash), Some(entry(5).hit()));
+        assert_eq!(generations.complete_from(), 7);
+        assert!(Arc::ptr_eq(&generations.take_retired().unwrap(), &oldest));
+    }
+
+    #[test]
+    fn an_empty_generation_is_not_sealed() {
+        let mut generations = Generations::new(4);
+        assert!(generations.seal_current());
+        assert!(generations.oldest_sealed().is_none());
+        assert_eq!(generations.alive(), 1);
+    }
+}
