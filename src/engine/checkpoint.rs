@@ -1,0 +1,346 @@
+//! The checkpoint: the whole state at exactly one LSN, on disk, while ingest goes on.
+//!
+//! A cut is taken by the committer while nothing is in flight. From there on the job works in steps:
+//! copy the stripes as they were at the cut into a snapshot file, moving the hours that are over to
+//! rows; read the file back; commit one transaction that holds the rows and names the snapshot; then
+//! forget the moved hours. Until that commit the previous checkpoint counts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use crate::engine::catalogue::Catalogue;
+use crate::engine::commit::Submission;
+use crate::engine::rows::Row;
+use crate::engine::shared::Shared;
+use crate::engine::state::{MeterTotals, State};
+use crate::engine::stripes::Key;
+use crate::engine::usage_rows;
+use crate::metering::accumulator::Accumulator;
+use crate::model::{Hour, Lsn, Meter, Settings, Timestamp};
+use crate::storage::codec;
+use crate::storage::rows::{self, Table};
+use crate::storage::snapshot::{self, SnapshotHash};
+
+/// The name under which the row store keeps [`Checkpoints`].
+pub const META: &str = "checkpoints";
+
+/// Entries of one chunk of a snapshot: 20,000 of 80 bytes stay below a step's 4 MiB.
+const CHUNK_ENTRIES: usize = 20_000;
+
+/// The small parts of the state at a cut, and the rows that changed since the one before.
+#[derive(Debug)]
+pub struct Cut {
+    base: SnapshotBase,
+    catalogue: Arc<Catalogue>,
+    rows: Vec<Row>,
+    memory_from: Hour,
+}
+
+/// The first chunk of a snapshot: what the accumulators alone do not say.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SnapshotBase {
+    /// The last LSN the snapshot reflects.
+    pub lsn: Lsn,
+    /// The log time there.
+    pub log_time: Timestamp,
+    /// The meters, in the order of their indexes.
+    pub meters: Vec<Meter>,
+    /// The settings.
+    pub settings: Settings,
+    /// What each meter has seen.
+    pub totals: Vec<MeterTotals>,
+}
+
+/// What the row store says of the checkpoints it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoints {
+    /// The one it was committed with.
+    pub newest: Checkpoint,
+    /// The one before, whose snapshot is kept too.
+    pub previous: Option<Checkpoint>,
+    /// Hours before this one are rows, the others in the snapshots.
+    pub memory_from: Hour,
+    /// How many rows each table has: objects, hours, days.
+    pub row_counts: [u64; 3],
+}
+
+/// One checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The last LSN it reflects.
+    pub lsn: Lsn,
+    /// The snapshot file.
+    pub snapshot: String,
+    /// The hash of that file.
+    pub hash: SnapshotHash,
+    /// How many accumulators it holds.
+    pub accumulators: u64,
+    /// How many events those have counted, modulo 2^64.
+    pub counted: u64,
+}
+
+/// Why a checkpoint could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The snapshot file failed.
+    #[error("write snapshot")]
+    Snapshot(#[from] snapshot::Error),
+    /// The row store failed.
+    #[error("commit checkpoint")]
+    Rows(#[from] rows::Error),
+    /// The rows of usage failed.
+    #[error("move hours to disk")]
+    Usage(#[from] usage_rows::Error),
+    /// The row store's own words cannot be read.
+    #[error("decode checkpoints")]
+    Codec(#[from] codec::Error),
+}
+
+impl Cut {
+    /// Takes the cut; called by the committer with nothing in flight. Hours before `memory_from` take
+    /// no new events from here on.
+    pub fn take(state: &State, memory_from: Hour) -> Self {
+        let catalogue = state.catalogue();
+        let base = SnapshotBase {
+            lsn: state.applied(),
+            log_time: state.log_time(),
+            meters: catalogue.meters().to_vec(),
+            settings: catalogue.settings(),
+            totals: state.totals(),
+        };
+        let mut rows = state.take_rows();
+        let old = state.with_replies(|replies| replies.forget_old(base.log_time));
+        rows.extend(old.into_iter().map(Row::no_reply));
+        state.stripes().begin_cut();
+        Self { base, catalogue, rows, memory_from }
+    }
+}
+
+/// How far a step got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing is due.
+    Idle,
+    /// There is more to do at once.
+    Working,
+    /// Something else must happen first.
+    Waiting,
+    /// A checkpoint was finished by this step.
+    Finished,
+}
+
+type CutSlot = Arc<Mutex<Option<Cut>>>;
+
+#[derive(Debug)]
+enum Stage {
+    Idle,
+    Asked(CutSlot),
+    Copying(Box<Copying>),
+    Forgetting { memory_from: Hour, place: usize },
+}
+
+#[derive(Debug)]
+struct Copying {
+    cut: Cut,
+    name: String,
+    writer: snapshot::Writer,
+    place: usize,
+    chunk: Vec<(Key, Accumulator)>,
+    moved: Vec<(Key, Accumulator)>,
+    accumulators: u64,
+    counted: u64,
+}
+
+/// The job that makes checkpoints.
+#[derive(Debug)]
+pub struct Checkpointer {
+    shared: Arc<Shared>,
+    stage: Stage,
+    last: Option<Checkpoints>,
+    last_at: Duration,
+}
+
+impl Checkpointer {
+    /// A job that goes on after `last`.
+    pub fn new(shared: Arc<Shared>, last: Option<Checkpoints>) -> Self {
+        let last_at = shared.world.clock.since_boot();
+        Self { shared, stage: Stage::Idle, last, last_at }
+    }
+
+    /// Whether the log above the last checkpoint is long or old enough for a new one.
+    pub fn is_due(&self) -> bool {
+        let behind = self.shared.state.applied().0 - self.lsn().0;
+        let age = self.shared.world.clock.since_boot().saturating_sub(self.last_at);
+        let options = &self.shared.options;
+        behind >= options.checkpoint_events || (behind > 0 && age >= options.checkpoint_interval)
+    }
+
+    /// The LSN of the last checkpoint.
+    pub fn lsn(&self) -> Lsn {
+        self.last.as_ref().map_or(Lsn::ZERO, |last| last.newest.lsn)
+    }
+
+    /// Asks the committer for a cut, unless a checkpoint is being made.
+    pub fn begin(&mut self) {
+        if matches!(self.stage, Stage::Idle) {
+            let slot = CutSlot::default();
+            let filled = Arc::clone(&slot);
+            self.shared.submit(Submission::Cut(Box::new(move |cut| *filled.lock() = Some(cut))));
+            self.stage = Stage::Asked(slot);
+        }
+    }
+
+    /// Does the next bounded piece of work.
+    ///
+    /// # Errors
+    /// [`Error`]: the state on disk is the last checkpoint's; the process must end.
+    pub fn step(&mut self) -> Result<Progress, Error> {
+        match std::mem::replace(&mut self.stage, Stage::Idle) {
+            Stage::Idle => Ok(Progress::Idle),
+            Stage::Asked(slot) => {
+                let cut = slot.lock().take();
+                let Some(cut) = cut else {
+                    self.stage = Stage::Asked(slot);
+                    return Ok(Progress::Waiting);
+                };
+                self.stage = Stage::Copying(Box::new(self.start(cut)?));
+                Ok(Progress::Working)
+            }
+            Stage::Copying(mut copying) => {
+                if copying.place < self.shared.state.stripes().count() {
+                    copying.copy_stripe(&self.shared)?;
+                    self.stage = Stage::Copying(copying);
+                } else {
+                    let memory_from = copying.cut.memory_from;
+                    self.commit(*copying)?;
+                    self.stage = Stage::Forgetting { memory_from, place: 0 };
+                }
+                Ok(Progress::Working)
+            }
+            Stage::Forgetting { memory_from, place } => {
+                let stripes = self.shared.state.stripes();
+                if place == stripes.count() {
+                    return Ok(Progress::Finished);
+                }
+                stripes.forget_before(place, memory_from);
+                self.stage = Stage::Forgetting { memory_from, place: place + 1 };
+                Ok(Progress::Working)
+            }
+        }
+    }
+
+    fn start(&self, cut: Cut) -> Result<Copying, Error> {
+        let name = format!("snapshot-{:020}", cut.base.lsn.0);
+        let disk = &*self.shared.world.disk;
+        let mut writer = snapshot::Writer::create(disk, &name, self.shared.incarnation.id)?;
+        write_base(&cut.base, &mut writer)?;
+        Ok(Copying {
+            cut,
+            name,
+            writer,
+            place: 0,
+            chunk: Vec::new(),
+            moved: Vec::new(),
+            accumulators: 0,
+            counted: 0,
+        })
+    }
+
+    fn commit(&mut self, mut copying: Copying) -> Result<(), Error> {
+        copying.write_chunk()?;
+        let shared = Arc::clone(&self.shared);
+        let disk = &*shared.world.disk;
+        let hash = copying.writer.finish(disk)?;
+        snapshot::verify(disk, &copying.name, shared.incarnation.id, &hash)?;
+        let newest = Checkpoint {
+            lsn: copying.cut.base.lsn,
+            snapshot: copying.name,
+            hash,
+            accumulators: copying.accumulators,
+            counted: copying.counted,
+        };
+        let batch = shared.rows.begin()?;
+        let rows = copying.cut.rows.iter();
+        batch.write(Table::Objects, rows.map(|row| (row.key.as_slice(), row.value.as_deref())))?;
+        let catalogue = &copying.cut.catalogue;
+        usage_rows::write(&batch, &copying.moved, |meter| catalogue.kind(meter))?;
+        let checkpoints = Checkpoints {
+            newest,
+            previous: self.last.take().map(|last| last.newest),
+            memory_from: copying.cut.memory_from,
+            row_counts: [
+                batch.count(Table::Objects)?,
+                batch.count(Table::Hours)?,
+                batch.count(Table::Days)?,
+            ],
+        };
+        let mut meta = Vec::new();
+        codec::encode(&checkpoints, &mut meta);
+        batch.set_meta(META, &meta)?;
+        batch.commit()?;
+        shared.state.move_memory_from(copying.cut.memory_from);
+        remove_others(&shared, &checkpoints);
+        shared.counters.checkpointed(checkpoints.newest.lsn, shared.world.clock.wall());
+        self.last_at = shared.world.clock.since_boot();
+        self.last = Some(checkpoints);
+        Ok(())
+    }
+}
+
+/// Writes the base: a chunk that says how many follow, and those.
+fn write_base(base: &SnapshotBase, writer: &mut snapshot::Writer) -> Result<(), Error> {
+    let mut bytes = Vec::new();
+    codec::encode(base, &mut bytes);
+    let pieces = bytes.chunks(snapshot::CHUNK_BYTES_MAX);
+    let mut count = Vec::new();
+    codec::encode(&pieces.len(), &mut count);
+    writer.chunk(&count)?;
+    for piece in pieces {
+        writer.chunk(piece)?;
+    }
+    Ok(())
+}
+
+/// Removes snapshots that no checkpoint names. One that stays is harmless and goes the next time.
+fn remove_others(shared: &Shared, checkpoints: &Checkpoints) {
+    let disk = &shared.world.disk;
+    let kept = [Some(&checkpoints.newest), checkpoints.previous.as_ref()];
+    let is_kept = |name: &str| kept.iter().flatten().any(|kept| kept.snapshot == name);
+    for name in disk.names().unwrap_or_default() {
+        if name.starts_with("snapshot-")
+            && !is_kept(&name)
+            && let Err(error) = disk.remove(&name)
+        {
+            tracing::warn!(%name, error = &error as &dyn std::error::Error, "remove old snapshot");
+        }
+    }
+}
+
+impl Copying {
+    fn copy_stripe(&mut self, shared: &Shared) -> Result<(), Error> {
+        for (key, accumulator) in shared.state.stripes().copy(self.place) {
+            if key.hour < self.cut.memory_from {
+                self.moved.push((key, accumulator));
+            } else {
+                self.accumulators += 1;
+                self.counted = self.counted.wrapping_add(accumulator.count());
+                self.chunk.push((key, accumulator));
+            }
+        }
+        self.place += 1;
+        if self.chunk.len() >= CHUNK_ENTRIES { self.write_chunk() } else { Ok(()) }
+    }
+
+    fn write_chunk(&mut self) -> Result<(), Error> {
+        for entries in self.chunk.chunks(CHUNK_ENTRIES) {
+            let mut payload = Vec::new();
+            codec::encode(&entries, &mut payload);
+            self.writer.chunk(&payload)?;
+        }
+        self.chunk.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,182 @@
+//! Changes that a client asks for, and what becomes of them.
+
+use crate::model::customer::Metadata;
+use crate::model::{
+    Aggregation, ApiKey, Customer, CustomerId, Filter, KeyDigest, KeyId, Lsn, Meter, MeterId,
+    Scope, Timestamp,
+};
+
+use crate::engine::ClockState;
+
+/// A change that the committer decides on.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Create a meter.
+    CreateMeter(NewMeter),
+    /// Change what may change on a meter.
+    UpdateMeter(MeterId, MeterPatch),
+    /// Stop counting.
+    ArchiveMeter(MeterId),
+    /// Count again.
+    UnarchiveMeter(MeterId),
+    /// Create a customer, or complete one that an event made.
+    CreateCustomer(NewCustomer),
+    /// Change a customer.
+    UpdateCustomer(CustomerId, CustomerPatch),
+    /// Create a key.
+    CreateKey(NewKey),
+    /// Delete a key; it opens nothing from then on.
+    DeleteKey(KeyId),
+    /// Move the test clock forward.
+    AdvanceClock(Timestamp),
+    /// Say that the wall clock is right.
+    ConfirmClock,
+}
+
+/// A meter to be created; the caller has checked lengths and the filter's shape.
+#[derive(Clone, Debug)]
+pub struct NewMeter {
+    /// The name people read.
+    pub name: String,
+    /// A longer text.
+    pub description: Option<String>,
+    /// The event name.
+    pub event_name: String,
+    /// The unit.
+    pub measurement_unit: String,
+    /// The aggregation.
+    pub aggregation: Aggregation,
+    /// The filter.
+    pub filter: Option<Filter>,
+}
+
+/// Changes of a meter; `None` keeps.
+#[derive(Clone, Debug, Default)]
+pub struct MeterPatch {
+    /// The name.
+    pub name: Option<String>,
+    /// The longer text; `Some(None)` clears it.
+    pub description: Option<Option<String>>,
+    /// The unit.
+    pub measurement_unit: Option<String>,
+}
+
+/// A customer to be created.
+#[derive(Clone, Debug)]
+pub struct NewCustomer {
+    /// The id, when the client chose one.
+    pub id: Option<CustomerId>,
+    /// The name.
+    pub name: String,
+    /// The address.
+    pub email: String,
+    /// A phone number.
+    pub phone_number: Option<String>,
+    /// A language code.
+    pub preferred_locale: Option<String>,
+    /// Free details.
+    pub metadata: Metadata,
+}
+
+/// Changes of a customer; `None` keeps, `Some(None)` clears.
+#[derive(Clone, Debug, Default)]
+pub struct CustomerPatch {
+    /// The name.
+    pub name: Option<String>,
+    /// The address.
+    pub email: Option<String>,
+    /// A phone number.
+    pub phone_number: Option<Option<String>>,
+    /// A language code.
+    pub preferred_locale: Option<Option<String>>,
+    /// Free details.
+    pub metadata: Option<Metadata>,
+}
+
+/// A key to be created; the caller drew its text and shows it once.
+#[derive(Clone, Debug)]
+pub struct NewKey {
+    /// The public part.
+    pub id: KeyId,
+    /// The name people read.
+    pub name: String,
+    /// What it may do.
+    pub scope: Scope,
+    /// The keyed digest of its text.
+    pub digest: KeyDigest,
+}
+
+/// What makes two requests the same one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestIdentity {
+    /// Digest of API key, route and `Idempotency-Key`, when the client sent one.
+    pub explicit: Option<[u8; 32]>,
+    /// Digest of API key, route and body.
+    pub content: [u8; 32],
+    /// Whether the client says that it sends this request again.
+    pub is_retry: bool,
+}
+
+/// What a change left behind.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The meter as it is now.
+    Meter(Meter),
+    /// The customer as it is now.
+    Customer(Customer),
+    /// The key as it is now.
+    Key(ApiKey),
+    /// The clock as it is now.
+    Clock(ClockState),
+}
+
+/// The answer to a change that was applied and is durable.
+#[derive(Clone, Debug)]
+pub struct Changed {
+    /// What it left behind.
+    pub outcome: Outcome,
+    /// Whether this is the answer of an earlier request that this one repeats.
+    pub replayed: bool,
+    /// The change's LSN.
+    pub lsn: Lsn,
+}
+
+/// Why a request was not applied. Nothing of it was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// An event breaks a rule.
+    #[error("event {}: {}", .0.event_index, .0.rejection)]
+    Event(EventRefusal),
+    /// The thing does not exist.
+    #[error("{0} does not exist")]
+    NotFound(&'static str),
+    /// The thing exists already, or the state forbids the change.
+    #[error("{0}")]
+    Conflict(String),
+    /// A field has a value that the state forbids.
+    #[error("{field}: {message}")]
+    Invalid {
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The `Idempotency-Key` was used with another request.
+    #[error("this Idempotency-Key was used with another body")]
+    IdempotencyKeyReused,
+    /// The free space of the disk is below the reserve.
+    #[error("the disk is nearly full")]
+    StorageFull,
+    /// The engine is behind or stops; a retry is welcome.
+    #[error("the daemon is busy")]
+    Busy,
+}
+
+/// An event that breaks a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventRefusal {
+    /// Its place in the request, from 0.
+    pub event_index: usize,
+    /// The rule and the field.
+    pub rejection: crate::metering::Rejection,
+}

@@ -1,0 +1,139 @@
+//! Counts of what happened since the start, for the metrics page.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::engine::command::Refused;
+use crate::engine::health::Histogram;
+use crate::model::{Lsn, Timestamp};
+
+/// Upper bounds of durations: from what a good disk syncs in to what a client gives up after.
+const DURATION_BOUNDS_MICROS: [u64; 12] =
+    [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000];
+/// Upper bounds of the events in a group.
+const EVENT_BOUNDS: [u64; 9] = [1, 4, 16, 64, 256, 1_024, 4_096, 16_384, 65_536];
+
+/// Observations by size.
+#[derive(Debug)]
+struct Buckets<const N: usize> {
+    bounds: [u64; N],
+    counts: [AtomicU64; N],
+    beyond: AtomicU64,
+    sum: AtomicU64,
+}
+
+impl<const N: usize> Buckets<N> {
+    fn new(bounds: [u64; N]) -> Self {
+        let counts = std::array::from_fn(|_| AtomicU64::new(0));
+        Self { bounds, counts, beyond: AtomicU64::new(0), sum: AtomicU64::new(0) }
+    }
+
+    fn observe(&self, value: u64) {
+        let place = self.bounds.partition_point(|bound| *bound < value);
+        self.counts.get(place).unwrap_or(&self.beyond).fetch_add(1, Ordering::Relaxed);
+        self.sum.fetch_add(value, Ordering::Relaxed);
+    }
+
+    fn read(&self, unit: impl Fn(u64) -> f64) -> Histogram {
+        let counts = self.counts.iter().chain(std::iter::once(&self.beyond));
+        Histogram {
+            bounds: self.bounds.iter().map(|bound| unit(*bound)).collect(),
+            counts: counts.map(|count| count.load(Ordering::Relaxed)).collect(),
+            sum: unit(self.sum.load(Ordering::Relaxed)),
+        }
+    }
+}
+
+/// All counts.
+#[derive(Debug)]
+pub struct Counters {
+    accepted: AtomicU64,
+    duplicate: AtomicU64,
+    conflicting: AtomicU64,
+    refused: Mutex<BTreeMap<&'static str, u64>>,
+    commit_events: Buckets<9>,
+    commit_micros: Buckets<12>,
+    sync_micros: Buckets<12>,
+    checkpoint_lsn: AtomicU64,
+    checkpoint_at: AtomicI64,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            accepted: AtomicU64::new(0),
+            duplicate: AtomicU64::new(0),
+            conflicting: AtomicU64::new(0),
+            refused: Mutex::default(),
+            commit_events: Buckets::new(EVENT_BOUNDS),
+            commit_micros: Buckets::new(DURATION_BOUNDS_MICROS),
+            sync_micros: Buckets::new(DURATION_BOUNDS_MICROS),
+            checkpoint_lsn: AtomicU64::new(0),
+            checkpoint_at: AtomicI64::new(i64::MIN),
+        }
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn seconds(micros: u64) -> f64 {
+    Duration::from_micros(micros).as_secs_f64()
+}
+
+fn whole(count: u64) -> f64 {
+    // Exact up to 2^53, which no count of events in a group or since a start comes near.
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+impl Counters {
+    /// A request was admitted.
+    pub fn ingested(&self, new: u32, duplicates: u32, conflicts: u32) {
+        self.accepted.fetch_add(new.into(), Ordering::Relaxed);
+        self.duplicate.fetch_add(duplicates.into(), Ordering::Relaxed);
+        self.conflicting.fetch_add(conflicts.into(), Ordering::Relaxed);
+    }
+
+    /// A request was refused for one of its events.
+    pub fn refused(&self, refused: &Refused) {
+        if let Refused::Event(refusal) = refused {
+            self.rule_broken(refusal.rejection.rule.name());
+        }
+    }
+
+    /// An event broke a rule.
+    pub fn rule_broken(&self, rule: &'static str) {
+        *self.refused.lock().entry(rule).or_default() += 1;
+    }
+
+    /// A group was written and synced.
+    pub fn committed(&self, events: u64, took: Duration, sync: Duration) {
+        self.commit_events.observe(events);
+        self.commit_micros.observe(micros(took));
+        self.sync_micros.observe(micros(sync));
+    }
+
+    /// A checkpoint was finished, or one whose last record is of `at` was loaded.
+    pub fn checkpointed(&self, lsn: Lsn, at: Timestamp) {
+        self.checkpoint_lsn.store(lsn.0, Ordering::Relaxed);
+        self.checkpoint_at.store(at.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// Fills in what is counted here.
+    pub fn read(&self, stats: &mut crate::engine::Stats) {
+        stats.events_accepted = self.accepted.load(Ordering::Relaxed);
+        stats.events_duplicate = self.duplicate.load(Ordering::Relaxed);
+        stats.events_conflicting = self.conflicting.load(Ordering::Relaxed);
+        stats.events_refused = self.refused.lock().clone();
+        stats.commit_events = self.commit_events.read(whole);
+        stats.commit_seconds = self.commit_micros.read(seconds);
+        stats.sync_seconds = self.sync_micros.read(seconds);
+        stats.checkpoint_lsn = Lsn(self.checkpoint_lsn.load(Ordering::Relaxed));
+        let at = self.checkpoint_at.load(Ordering::Relaxed);
+        stats.checkpoint_at = (at != i64::MIN).then(|| Timestamp::from_nanos(at));
+    }
+}

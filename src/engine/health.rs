@@ -1,0 +1,75 @@
+//! What the daemon says of itself.
+
+use std::collections::BTreeMap;
+
+use crate::model::{Lsn, Timestamp};
+
+/// Whether the daemon can serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Readiness {
+    /// Recovery has finished.
+    pub recovered: bool,
+    /// No write or sync of the log has failed.
+    pub log_writable: bool,
+    /// The disk's free space is above the reserve.
+    pub disk_above_reserve: bool,
+}
+
+impl Readiness {
+    /// Whether everything is as it should be.
+    pub fn is_ready(self) -> bool {
+        self.recovered && self.log_writable && self.disk_above_reserve
+    }
+}
+
+/// A histogram: `counts[i]` observations were at most `bounds[i]`, the last one is unbounded.
+#[derive(Clone, Debug, Default)]
+pub struct Histogram {
+    /// Upper bounds, ascending, in the metric's unit.
+    pub bounds: Vec<f64>,
+    /// Observations per bound, not cumulative; one more than `bounds`.
+    pub counts: Vec<u64>,
+    /// The sum of all observations.
+    pub sum: f64,
+}
+
+/// Numbers since the start, and gauges of now.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    /// New events.
+    pub events_accepted: u64,
+    /// Duplicates.
+    pub events_duplicate: u64,
+    /// Duplicates with other content.
+    pub events_conflicting: u64,
+    /// Refused requests' offending events, by rule.
+    pub events_refused: BTreeMap<&'static str, u64>,
+    /// Events in a commit group.
+    pub commit_events: Histogram,
+    /// Seconds from a group's decision to its answers.
+    pub commit_seconds: Histogram,
+    /// Seconds of one sync of the log.
+    pub sync_seconds: Histogram,
+    /// Bytes of requests that wait for the committer.
+    pub queue_bytes: u64,
+    /// Accumulators in memory.
+    pub accumulators: u64,
+    /// Generations of the id index in memory.
+    pub generations: u64,
+    /// Runs of the id index on disk.
+    pub runs: u64,
+    /// Ids in the filter.
+    pub filter_ids: u64,
+    /// Bits of the filter.
+    pub filter_bits: u64,
+    /// Look-ups that the filter sent to the runs.
+    pub filter_hits: u64,
+    /// Those that the runs did not have.
+    pub filter_false_positives: u64,
+    /// When the last checkpoint was made.
+    pub checkpoint_at: Option<Timestamp>,
+    /// The LSN of the last checkpoint.
+    pub checkpoint_lsn: Lsn,
+    /// The last durable LSN.
+    pub last_lsn: Lsn,
+}

@@ -1,0 +1,285 @@
+//! The straight lines of the daemon, one verb a file, over one log and one folded state.
+//!
+//! [`recover::open`] makes a [`machine::Machine`] out of a data directory; [`threads::Threads`] runs
+//! it, or a test steps it; [`Engine`] is what requests see of it.
+
+pub mod accounts;
+pub mod catalogue;
+pub mod checkpoint;
+pub mod clock_guard;
+pub mod command;
+pub mod commit;
+pub mod counters;
+pub mod decide;
+pub mod flush;
+pub mod health;
+pub mod incarnation;
+pub mod inspect;
+pub mod key;
+pub mod machine;
+pub mod options;
+pub mod prepare;
+pub mod query;
+pub mod record;
+pub mod recover;
+pub mod replay;
+pub mod replies;
+pub mod rows;
+pub mod shared;
+pub mod state;
+pub mod stripes;
+pub mod threads;
+pub mod usage_rows;
+pub mod verify;
+pub mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::engine::commit::Submission;
+use crate::engine::decide::Proposal;
+use crate::engine::prepare::Context;
+use crate::engine::shared::Shared;
+use crate::metering::{Lateness, Rejection, Rules};
+use crate::model::{
+    ApiKey, Customer, CustomerId, Event, EventId, KeyId, Lsn, Meter, MeterId, Scope, Timestamp,
+};
+
+pub use command::{Changed, Command, Outcome, Refused, RequestIdentity};
+pub use health::{Readiness, Stats};
+pub use inspect::{EventQuery, InspectError, StoredEvent};
+pub use prepare::Prepared;
+pub use query::{Usage, UsageError, UsageQuery};
+
+/// A running engine as requests see it; clones share it.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+/// What became of an ingest request that was admitted; every number is durable when it is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ingested {
+    /// Events that were new.
+    pub new: u32,
+    /// Events whose id was known.
+    pub duplicates: u32,
+    /// Those duplicates whose content differs from the first copy's.
+    pub conflicts: u32,
+    /// The LSN of the request's last new event, or the last LSN at the time when there is none.
+    pub lsn: Lsn,
+}
+
+/// What customers a list asks for; every given field must match.
+#[derive(Clone, Debug, Default)]
+pub struct CustomerFilter {
+    /// The whole address, without regard to case. An empty one matches nobody.
+    pub email: Option<String>,
+    /// A part of the name, without regard to case.
+    pub name: Option<String>,
+    /// Created at this instant or later.
+    pub created_from: Option<Timestamp>,
+    /// Created at this instant or earlier.
+    pub created_to: Option<Timestamp>,
+}
+
+/// One page of a list: skip `offset` entries, take at most `limit`.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    /// Entries to skip.
+    pub offset: usize,
+    /// Entries to return at most.
+    pub limit: usize,
+}
+
+/// The clock as the engine sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockState {
+    /// What the wall clock (or the test clock) shows.
+    pub now: Timestamp,
+    /// The log time.
+    pub log_time: Timestamp,
+    /// Whether it is a test clock.
+    pub is_test: bool,
+    /// Whether work that is due waits because the clock is in doubt.
+    pub in_doubt: bool,
+}
+
+/// The id that a configured key is known by in digests of requests.
+const CONFIGURED_KEY: &str = "configured";
+
+impl Engine {
+    /// The view of requests on what an engine's parts share.
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// The wall clock, or the test clock: the `received_at` of a request that arrives now.
+    pub fn now(&self) -> Timestamp {
+        self.shared.world.clock.wall()
+    }
+
+    /// The rules that events are validated under.
+    pub fn rules(&self) -> Rules {
+        self.shared.options.rules
+    }
+
+    /// Hashes, looks up, evaluates and encodes the events of one request, off the committer. Reads
+    /// the disk when ids may be known.
+    ///
+    /// # Errors
+    /// When the request breaks a rule that can be told before it is ordered.
+    pub fn prepare(
+        &self,
+        events: &[(Event<'_>, Lateness)],
+        received_at: Timestamp,
+    ) -> Result<Prepared, Refused> {
+        let state = &self.shared.state;
+        let context = Context {
+            hasher: &self.shared.hasher,
+            view: &self.shared.index.view(),
+            catalogue: &state.catalogue(),
+        };
+        let index_of = |id: &str| state.with_accounts(|accounts| accounts.index(id));
+        prepare::prepare(events, received_at, &context, index_of)
+            .inspect_err(|refused| self.shared.counters.refused(refused))
+    }
+
+    /// Hands a prepared request to the committer. `reply` is called once, after the request's
+    /// events are durable or the request was refused; it is dropped uncalled when the log fails.
+    pub fn submit(
+        &self,
+        prepared: Prepared,
+        reply: impl FnOnce(Result<Ingested, Refused>) + Send + 'static,
+    ) {
+        if self.shared.storage_full.load(Ordering::Acquire) {
+            reply(Err(Refused::StorageFull));
+            return;
+        }
+        self.shared.submit_events(prepared, Box::new(reply));
+    }
+
+    /// Hands a change to the committer; `reply` as for [`Engine::submit`].
+    pub fn change(
+        &self,
+        command: Command,
+        identity: Option<RequestIdentity>,
+        reply: impl FnOnce(Result<Changed, Refused>) + Send + 'static,
+    ) {
+        let proposal = Box::new(Proposal { command, identity });
+        self.shared.submit(Submission::Change(proposal, Box::new(reply)));
+    }
+
+    /// Counts an event that was refused before it reached the engine.
+    pub fn count_refused(&self, rejection: &Rejection) {
+        self.shared.counters.rule_broken(rejection.rule.name());
+    }
+
+    /// The key with this text, when there is one and it is not deleted.
+    pub fn authenticate(&self, text: &str) -> Option<(KeyId, Scope)> {
+        let digest = key::digest(&self.shared.incarnation.key_pepper, text);
+        let stored = key::key_id(text).and_then(|id| self.shared.state.key(id));
+        if let Some(stored) = stored.filter(|stored| stored.deleted_at.is_none())
+            && key::matches(&stored.digest, &digest)
+        {
+            return Some((stored.id, stored.scope));
+        }
+        let mut configured = self.shared.configured_keys.iter();
+        configured
+            .any(|known| key::matches(known, &digest))
+            .then(|| (KeyId::new(CONFIGURED_KEY), Scope::Admin))
+    }
+
+    /// The digest under which the engine keeps a key with this text.
+    pub fn key_digest(&self, text: &str) -> crate::model::KeyDigest {
+        key::digest(&self.shared.incarnation.key_pepper, text)
+    }
+
+    /// Live or archived meters, newest first.
+    pub fn meters(&self, archived: bool, page: Page) -> Vec<Meter> {
+        let catalogue = self.shared.state.catalogue();
+        let newest_first = catalogue.meters().iter().rev();
+        let wanted = newest_first.filter(|meter| meter.archived == archived);
+        wanted.skip(page.offset).take(page.limit).cloned().collect()
+    }
+
+    /// One meter.
+    pub fn meter(&self, id: &MeterId) -> Option<Meter> {
+        self.shared.state.catalogue().meter(id).cloned()
+    }
+
+    /// Customers that match, newest first.
+    pub fn customers(&self, filter: &CustomerFilter, page: Page) -> Vec<Customer> {
+        self.shared.state.with_accounts(|accounts| accounts.list(filter, page))
+    }
+
+    /// One customer.
+    pub fn customer(&self, id: &CustomerId) -> Option<Customer> {
+        let found = self.shared.state.with_accounts(|accounts| accounts.get(id.as_str()).cloned());
+        found.map(|customer| Customer::clone(&customer))
+    }
+
+    /// Keys that are not deleted, newest first.
+    pub fn keys(&self) -> Vec<ApiKey> {
+        let keys = self.shared.state.keys();
+        keys.into_iter().rev().filter(|key| key.deleted_at.is_none()).collect()
+    }
+
+    /// Usage of meters and customers over whole hours. May read the disk: call it off the reactor.
+    ///
+    /// # Errors
+    /// [`UsageError`]
+    pub fn usage(&self, query: &UsageQuery) -> Result<Usage, UsageError> {
+        query::usage(&self.shared, query)
+    }
+
+    /// One event. Reads the disk: call it off the reactor.
+    ///
+    /// # Errors
+    /// [`InspectError`]
+    pub fn event(&self, id: &EventId) -> Result<Option<StoredEvent>, InspectError> {
+        inspect::event(&self.shared, id)
+    }
+
+    /// Events, newest first by LSN. Reads the disk: call it off the reactor.
+    ///
+    /// # Errors
+    /// [`InspectError`]
+    pub fn events(&self, query: &EventQuery) -> Result<Vec<StoredEvent>, InspectError> {
+        inspect::events(&self.shared, query)
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> ClockState {
+        ClockState {
+            now: self.now(),
+            log_time: self.shared.state.log_time(),
+            is_test: self.shared.is_test_clock(),
+            in_doubt: self.shared.clock_in_doubt(),
+        }
+    }
+
+    /// Whether the daemon can serve, and what is wrong when it cannot.
+    pub fn readiness(&self) -> Readiness {
+        Readiness {
+            // Requests see an engine only once it has recovered.
+            recovered: true,
+            log_writable: !self.shared.poisoned.load(Ordering::Acquire),
+            disk_above_reserve: !self.shared.storage_full.load(Ordering::Acquire),
+        }
+    }
+
+    /// Numbers for the metrics page.
+    pub fn stats(&self) -> Stats {
+        let mut stats = Stats::default();
+        self.shared.counters.read(&mut stats);
+        self.shared.read_index_stats(&mut stats);
+        stats.queue_bytes = self.shared.queue_bytes.load(Ordering::Relaxed);
+        stats.accumulators = self.shared.state.stripes().len() as u64;
+        stats.last_lsn = self.shared.state.applied();
+        stats
+    }
+}

@@ -1,0 +1,68 @@
+//! What an engine is told when it starts.
+
+use std::time::Duration;
+
+use crate::metering::Rules;
+use crate::model::Settings;
+use crate::storage::log::Durability;
+
+/// What becomes of an event that names a customer nobody has created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownCustomers {
+    /// The customer is created.
+    Create,
+    /// The request is refused.
+    Reject,
+}
+
+/// Everything that the configuration decides for an engine.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What events must keep to.
+    pub rules: Rules,
+    /// What becomes of events of unknown customers.
+    pub unknown_customers: UnknownCustomers,
+    /// Settings that are logged when they differ from the last ones.
+    pub settings: Settings,
+    /// How long after its end a period is closed; at least the rules' `max_age`.
+    pub grace: Duration,
+    /// When a group counts as durable.
+    pub durability: Durability,
+    /// Bytes of a log segment.
+    pub segment_bytes: u64,
+    /// How long an event id is remembered after its arrival; zero is for ever.
+    pub dedupe_window: Duration,
+    /// Ids of one generation of the index in memory.
+    pub generation_ids: usize,
+    /// A checkpoint is made when this many records stand above the last one, …
+    pub checkpoint_events: u64,
+    /// … or when any record stands above it and it is this old.
+    pub checkpoint_interval: Duration,
+    /// Below this much free space events are refused.
+    pub reserve_bytes: u64,
+    /// Submissions that may wait for the committer.
+    pub queue_length: usize,
+    /// Texts of keys that open everything, from outside the data directory.
+    pub configured_keys: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let max_age = Duration::from_hours(1);
+        Self {
+            rules: Rules { max_age, max_ahead: Duration::from_mins(5) },
+            unknown_customers: UnknownCustomers::Create,
+            settings: Settings::default(),
+            grace: max_age + Duration::from_mins(10),
+            durability: Durability::Commit,
+            segment_bytes: 64 * 1024 * 1024,
+            dedupe_window: Duration::from_hours(35 * 24),
+            generation_ids: 1_500_000,
+            checkpoint_events: 6_000_000,
+            checkpoint_interval: Duration::from_secs(30),
+            reserve_bytes: 512 * 1024 * 1024,
+            queue_length: 4_096,
+            configured_keys: Vec::new(),
+        }
+    }
+}

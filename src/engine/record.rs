@@ -1,0 +1,420 @@
+//! What stands in the log: one payload a commit group, one record a request or change.
+//!
+//! A payload is a version and a list of [`Entry`]s in the codec's form. Events are encoded by the
+//! worker that prepared them and spliced into the list by the committer; [`splice_events`] makes
+//! exactly the bytes that encoding a whole [`EventsEntry`] would. Names, keys and customers that
+//! repeat within a request stand once, in its `texts`.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::command::{Outcome, RequestIdentity};
+use crate::model::{ApiKey, Customer, Event, Meter, Scalar, Settings, Timestamp};
+use crate::storage::codec;
+
+/// The version in front of every payload. A payload of another version is refused, never guessed.
+const VERSION: u16 = 1;
+
+/// One record and when it was decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry<'a> {
+    /// The log time of the decision.
+    pub log_time: Timestamp,
+    /// What was decided.
+    #[serde(borrow)]
+    pub body: Body<'a>,
+}
+
+/// The kinds of record. A new kind breaks every place that must know it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Body<'a> {
+    /// Admitted events of one request, one LSN each.
+    #[serde(borrow)]
+    Events(EventsEntry<'a>),
+    /// A catalogue object as it is from now on; one LSN.
+    Change(ChangeEntry),
+    /// Log time moves to the entry's own, for a test clock or after a clock that was wrong; one LSN.
+    ClockSet(Option<Identity>),
+}
+
+impl Body<'_> {
+    /// How many LSNs the record takes.
+    pub fn lsn_count(&self) -> u64 {
+        match self {
+            Self::Events(entry) => entry.events.len() as u64,
+            Self::Change(_) | Self::ClockSet(_) => 1,
+        }
+    }
+}
+
+/// Admitted events of one request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventsEntry<'a> {
+    /// When the request arrived.
+    pub received_at: Timestamp,
+    /// Places in `texts` of the customers that this request creates, in the order of their indexes.
+    pub created: Vec<u32>,
+    /// Customers, names and metadata keys, each once.
+    #[serde(borrow)]
+    pub texts: Vec<&'a str>,
+    /// The events, in LSN order.
+    #[serde(borrow)]
+    pub events: Vec<EventEntry<'a>>,
+}
+
+/// One event; customer, name and keys are places in the request's texts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventEntry<'a> {
+    /// The event id.
+    pub id: &'a str,
+    /// The customer.
+    pub customer: u32,
+    /// The event name.
+    pub name: u32,
+    /// When it happened.
+    pub timestamp: Timestamp,
+    /// Whether the client gave the timestamp.
+    pub timestamp_given: bool,
+    /// The metadata, in the client's order.
+    #[serde(borrow)]
+    pub metadata: Option<Vec<(u32, Scalar<'a>)>>,
+}
+
+/// A catalogue object as it is from now on, and the request that made it so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeEntry {
+    /// The object.
+    pub change: Change,
+    /// What a repetition of the request is recognised by.
+    pub identity: Option<Identity>,
+}
+
+/// The objects that a change can leave behind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// A meter, created or altered.
+    Meter(Meter),
+    /// A customer, created, completed or altered.
+    Customer(Customer),
+    /// A key, created or deleted.
+    Key(ApiKey),
+    /// Settings that the following records are counted under.
+    Settings(Settings),
+}
+
+impl Change {
+    /// The answer to the request that made this change; settings are changed by no request.
+    pub fn outcome(&self) -> Option<Outcome> {
+        match self {
+            Self::Meter(meter) => Some(Outcome::Meter(meter.clone())),
+            Self::Customer(customer) => Some(Outcome::Customer(customer.clone())),
+            Self::Key(key) => Some(Outcome::Key(key.clone())),
+            Self::Settings(_) => None,
+        }
+    }
+}
+
+/// What a repetition of a request is recognised by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Identity {
+    /// Digest of API key, route and `Idempotency-Key`.
+    pub explicit: Option<[u8; 32]>,
+    /// Digest of API key, route and body.
+    pub content: [u8; 32],
+}
+
+impl From<RequestIdentity> for Identity {
+    fn from(identity: RequestIdentity) -> Self {
+        Self { explicit: identity.explicit, content: identity.content }
+    }
+}
+
+/// Why a payload cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum PayloadError {
+    /// A newer program wrote it.
+    #[error("payload version {0} is not known to this version of quipu")]
+    Version(u16),
+    /// Its bytes are not what the version says.
+    #[error("decode payload")]
+    Codec(#[from] codec::Error),
+    /// An event names a text that does not stand in its request.
+    #[error("event names text {0}, which does not exist")]
+    NoSuchText(u32),
+    /// An event names a customer that no record before it created.
+    #[error("event names a customer that no record created")]
+    NoSuchCustomer,
+}
+
+/// Starts a payload of `count` entries; the entries follow.
+pub fn start_payload(count: usize, out: &mut Vec<u8>) {
+    codec::encode(&VERSION, out);
+    codec::encode_count(count, out);
+}
+
+/// Appends an entry to a payload.
+pub fn encode_entry(entry: &Entry<'_>, out: &mut Vec<u8>) {
+    codec::encode(entry, out);
+}
+
+/// The entries of a payload, borrowed from it.
+///
+/// # Errors
+/// [`PayloadError`]; nothing of a payload that cannot be read is used.
+pub fn decode_payload(payload: &[u8]) -> Result<Vec<Entry<'_>>, PayloadError> {
+    let (version, used): (u16, usize) = codec::decode_front(payload)?;
+    if version != VERSION {
+        return Err(PayloadError::Version(version));
+    }
+    Ok(codec::decode(payload.get(used..).unwrap_or_default())?)
+}
+
+/// The already encoded parts of an [`EventsEntry`].
+#[derive(Debug)]
+pub struct EncodedEvents<'a> {
+    /// When the request arrived.
+    pub received_at: Timestamp,
+    /// Places of the customers to create.
+    pub created: &'a [u32],
+    /// The encoded list of texts, with its count.
+    pub texts: &'a [u8],
+    /// How many events follow.
+    pub event_count: usize,
+}
+
+/// Appends an events entry to a payload, up to its events: those follow as encoded by
+/// [`Encoder::event`], `event_count` of them.
+pub fn splice_events(log_time: Timestamp, parts: &EncodedEvents<'_>, out: &mut Vec<u8>) {
+    const EVENTS_VARIANT: u32 = 0;
+    codec::encode(&(log_time, EVENTS_VARIANT, parts.received_at, parts.created), out);
+    out.extend_from_slice(parts.texts);
+    codec::encode_count(parts.event_count, out);
+}
+
+/// Encodes the events of one request.
+#[derive(Debug, Default)]
+pub struct Encoder<'e> {
+    texts: Vec<&'e str>,
+    places: hashbrown::HashMap<&'e str, u32>,
+    bytes: Vec<u8>,
+}
+
+impl<'e> Encoder<'e> {
+    /// An encoder for about this many events.
+    pub fn with_capacity(events: usize) -> Self {
+        // 128 bytes hold a usual event; the list grows for larger ones.
+        Self { bytes: Vec::with_capacity(events * 128), ..Self::default() }
+    }
+
+    fn place(&mut self, text: &'e str) -> u32 {
+        *self.places.entry(text).or_insert_with(|| {
+            self.texts.push(text);
+            // Fits: a request holds at most 1000 events of at most 52 texts each.
+            u32::try_from(self.texts.len() - 1).expect("fewer than 2^32 texts in a request")
+        })
+    }
+
+    /// Encodes one event and returns the place of its customer and where its bytes end.
+    pub fn event(&mut self, event: &'e Event<'_>) -> (u32, usize) {
+        let customer = self.place(&event.customer_id);
+        let name = self.place(&event.name);
+        let metadata = event.metadata.as_ref().map(|members| {
+            members.iter().map(|(key, value)| (self.place(key), borrowed(value))).collect()
+        });
+        let entry = EventEntry {
+            id: &event.id,
+            customer,
+            name,
+            timestamp: event.timestamp,
+            timestamp_given: event.timestamp_given,
+            metadata,
+        };
+        codec::encode(&entry, &mut self.bytes);
+        (customer, self.bytes.len())
+    }
+
+    /// The encoded list of texts, and the encoded events one after the other.
+    pub fn finish(self) -> (Vec<u8>, Vec<u8>) {
+        let mut texts = Vec::new();
+        codec::encode(&self.texts, &mut texts);
+        (texts, self.bytes)
+    }
+}
+
+fn borrowed<'v>(value: &'v Scalar<'_>) -> Scalar<'v> {
+    match value {
+        Scalar::String(text) => Scalar::String(Cow::Borrowed(text)),
+        Scalar::Number(number) => Scalar::Number(*number),
+        Scalar::Boolean(value) => Scalar::Boolean(*value),
+    }
+}
+
+impl<'a> EventsEntry<'a> {
+    /// The text at a place.
+    ///
+    /// # Errors
+    /// [`PayloadError::NoSuchText`] when there is none.
+    pub fn text(&self, place: u32) -> Result<&'a str, PayloadError> {
+        self.texts.get(place as usize).copied().ok_or(PayloadError::NoSuchText(place))
+    }
+
+    /// The event that an entry stands for.
+    ///
+    /// # Errors
+    /// [`PayloadError::NoSuchText`] when it names a text that is not there.
+    pub fn event(&self, entry: &EventEntry<'a>) -> Result<Event<'a>, PayloadError> {
+        let metadata = match &entry.metadata {
+            None => None,
+            Some(members) => Some(
+                members
+                    .iter()
+                    .map(|(key, value)| Ok((Cow::Borrowed(self.text(*key)?), value.clone())))
+                    .collect::<Result<_, PayloadError>>()?,
+            ),
+        };
+        Ok(Event {
+            id: Cow::Borrowed(entry.id),
+            customer_id: Cow::Borrowed(self.text(entry.customer)?),
+            name: Cow::Borrowed(self.text(entry.name)?),
+            timestamp: entry.timestamp,
+            timestamp_given: entry.timestamp_given,
+            metadata,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::Number;
+
+    fn text() -> impl Strategy<Value = String> {
+        "[a-c]{1,3}"
+    }
+
+    fn any_scalar() -> impl Strategy<Value = Scalar<'static>> {
+        prop_oneof![
+            text().prop_map(|text| Scalar::String(text.into())),
+            Just(Scalar::Number(Number::new("-1.50e3").unwrap())),
+            any::<bool>().prop_map(Scalar::Boolean),
+        ]
+    }
+
+    fn any_event() -> impl Strategy<Value = Event<'static>> {
+        let metadata = prop::option::of(prop::collection::vec((text(), any_scalar()), 0..4));
+        (text(), text(), text(), any::<i64>(), any::<bool>(), metadata).prop_map(
+            |(id, customer, name, nanos, timestamp_given, metadata)| Event {
+                id: id.into(),
+                customer_id: customer.into(),
+                name: name.into(),
+                timestamp: Timestamp::from_nanos(nanos),
+                timestamp_given,
+                metadata: metadata.map(|members| {
+                    members.into_iter().map(|(key, value)| (key.into(), value)).collect()
+                }),
+            },
+        )
+    }
+
+    /// One payload with the kept events of a request, spliced as the committer does it.
+    fn spliced(events: &[(Event<'static>, bool)], created: &[u32]) -> Vec<u8> {
+        let mut encoder = Encoder::with_capacity(events.len());
+        let mut start = 0;
+        let mut ranges = Vec::new();
+        for (event, _) in events {
+            let (_, end) = encoder.event(event);
+            ranges.push(start..end);
+            start = end;
+        }
+        let (texts, bytes) = encoder.finish();
+        let kept = || events.iter().zip(&ranges).filter(|((_, kept), _)| *kept);
+        let mut payload = Vec::new();
+        start_payload(1, &mut payload);
+        let parts = EncodedEvents {
+            received_at: Timestamp::from_nanos(5),
+            created,
+            texts: &texts,
+            event_count: kept().count(),
+        };
+        splice_events(Timestamp::from_nanos(6), &parts, &mut payload);
+        for (_, range) in kept() {
+            payload.extend_from_slice(&bytes[range.clone()]);
+        }
+        payload
+    }
+
+    proptest! {
+        #[test]
+        fn spliced_events_are_read_back_and_encode_to_the_same_bytes(
+            events in prop::collection::vec((any_event(), any::<bool>()), 0..6),
+            created in prop::collection::vec(any::<u32>(), 0..3),
+        ) {
+            let payload = spliced(&events, &created);
+            let entries = decode_payload(&payload).unwrap();
+            let [Entry { body: Body::Events(read), .. }] = entries.as_slice() else {
+                panic!("one entry of events");
+            };
+            let kept: Vec<_> = events.iter().filter(|(_, kept)| *kept).map(|(e, _)| e).collect();
+            let found: Vec<_> = read.events.iter().map(|e| read.event(e).unwrap()).collect();
+            prop_assert_eq!(found.iter().collect::<Vec<_>>(), kept);
+            prop_assert_eq!(&read.created, &created);
+            let mut whole = Vec::new();
+            start_payload(1, &mut whole);
+            encode_entry(&entries[0], &mut whole);
+            prop_assert_eq!(whole, payload);
+        }
+
+        #[test]
+        fn no_bytes_make_reading_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            drop(decode_payload(&bytes));
+        }
+    }
+
+    #[test]
+    fn the_format_has_not_changed() {
+        let event = Event {
+            id: "e1".into(),
+            customer_id: "c".into(),
+            name: "n".into(),
+            timestamp: Timestamp::from_nanos(1),
+            timestamp_given: true,
+            metadata: Some(vec![
+                ("k".into(), Scalar::Number(Number::new("1.5").unwrap())),
+                ("c".into(), Scalar::Boolean(true)),
+            ]),
+        };
+        let payload = spliced(&[(event, true)], &[0]);
+        let expected: &[u8] = &[
+            1, 1, // version, entries
+            12, 0, // log time (zigzag), kind
+            10, 1, 0, // received at, one customer created: text 0
+            3, 1, b'c', 1, b'n', 1, b'k', // texts
+            1, 2, b'e', b'1', // one event, its id
+            0, 1, 2, 1, // customer, name, timestamp, given
+            1, 2, // metadata: some, two pairs
+            2, 1, 3, b'1', b'.', b'5', // k: number
+            0, 2, 1, // c: boolean
+        ];
+        assert_eq!(payload, expected);
+    }
+
+    #[test]
+    fn a_payload_of_another_version_is_refused() {
+        let error = decode_payload(&[2, 0]).unwrap_err();
+        assert!(matches!(error, PayloadError::Version(2)), "{error}");
+    }
+
+    #[test]
+    fn a_text_that_is_not_there_is_an_error() {
+        let entry = EventsEntry {
+            received_at: Timestamp::default(),
+            created: Vec::new(),
+            texts: vec!["c"],
+            events: Vec::new(),
+        };
+        assert!(matches!(entry.text(1), Err(PayloadError::NoSuchText(1))));
+    }
+}

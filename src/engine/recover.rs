@@ -1,0 +1,297 @@
+//! From a data directory to a machine that runs: load the newest good checkpoint, replay the log
+//! above it, refill the ids above the last run.
+//!
+//! What is in the log counts. The index is never asked; it is only told.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use crossbeam::channel::bounded;
+use parking_lot::Mutex;
+
+use crate::engine::checkpoint::{self, Checkpoint, Checkpointer, Checkpoints, SnapshotBase};
+use crate::engine::commit::Committer;
+use crate::engine::counters::Counters;
+use crate::engine::flush::Flush;
+use crate::engine::incarnation::{self, Incarnation};
+use crate::engine::machine::{Fatal, Machine};
+use crate::engine::options::Options;
+use crate::engine::replay::{Replay, ReplayError};
+use crate::engine::rows::{RowKind, reply_lsn};
+use crate::engine::shared::Shared;
+use crate::engine::state::{CheckpointBase, State};
+use crate::engine::stripes::Key;
+use crate::engine::write::Writer;
+use crate::engine::{catalogue::Catalogue, key};
+use crate::metering::accumulator::Accumulator;
+use crate::model::{Hour, Lsn};
+use crate::storage::rows::{self, RowStore, Table};
+use crate::storage::{codec, index, log, snapshot};
+use crate::world::World;
+use crate::world::clock::TestClock;
+
+/// Why a data directory cannot be opened. Nothing in it was changed that matters.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Who it is cannot be told.
+    #[error("read the identity of the data directory")]
+    Identity(#[from] incarnation::Error),
+    /// The rows of the last checkpoint.
+    #[error("read the last checkpoint")]
+    Rows(#[from] rows::Error),
+    /// A row, or the checkpoint's own words, are not what was written.
+    #[error("decode the last checkpoint")]
+    Codec(#[from] codec::Error),
+    /// The row store opened, but it is not the one that was committed last.
+    #[error("state.redb holds {found} {table} where its checkpoint counted {expected}")]
+    RowCount {
+        /// Which rows.
+        table: &'static str,
+        /// How many there are.
+        found: u64,
+        /// How many there were.
+        expected: u64,
+    },
+    /// Neither snapshot that the checkpoint names is good.
+    #[error("no snapshot of the last checkpoint is good")]
+    Snapshots(#[source] SnapshotError),
+    /// The id index.
+    #[error("open the id index")]
+    Index(#[from] index::Error),
+    /// The log.
+    #[error("recover the log")]
+    Log(#[from] log::OpenError),
+    /// The log is whole, but what it says cannot be applied.
+    #[error("replay the log")]
+    Replay(#[from] ReplayError),
+    /// What must be logged at the start could not be.
+    #[error("start")]
+    Start(#[from] Fatal),
+}
+
+/// Why a snapshot cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The file.
+    #[error("read snapshot")]
+    File(#[from] snapshot::Error),
+    /// Its content.
+    #[error("decode snapshot")]
+    Codec(#[from] codec::Error),
+    /// It is whole, but not what the checkpoint counted.
+    #[error("the control totals of the snapshot differ")]
+    ControlTotals,
+}
+
+/// A machine that is ready to run.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The machine.
+    pub machine: Machine,
+    /// Records that were replayed.
+    pub replayed: u64,
+    /// The last LSN.
+    pub last_lsn: Lsn,
+}
+
+/// Opens the data directory of `world`, or makes one.
+///
+/// # Errors
+/// [`OpenError`]
+pub fn open(
+    world: World,
+    test_clock: Option<Arc<TestClock>>,
+    options: Options,
+) -> Result<Recovered, OpenError> {
+    let incarnation = incarnation::read_or_create(&world)?;
+    let rows = RowStore::open(&*world.disk)?;
+    let (state, last) = load_checkpoint(&world, &incarnation, &rows)?;
+    let index = index::Index::open(&*world.disk, index_options(&options))?;
+    if let index::Found::Damaged { cause } = &index.found {
+        let error = cause as &dyn std::error::Error;
+        tracing::error!(error, "the id index was damaged; its ids are read from the log again");
+    }
+    let counters = Counters::default();
+    if let Some(last) = &last {
+        counters.checkpointed(last.newest.lsn, state.log_time());
+    }
+    let mut replay = Replay::new(state, &incarnation, &options, index);
+    let log_options = log::Options {
+        incarnation: log::Incarnation(incarnation.id),
+        segment_bytes: options.segment_bytes,
+        durability: options.durability,
+    };
+    let bounds = log::Bounds { known_durable: replay.known_durable(), from: replay.from() };
+    let disk = Arc::clone(&world.disk);
+    let entropy = Arc::clone(&world.entropy);
+    let log = log::open(disk, entropy, log_options, bounds)?;
+    replay.log_ends_at(log.report.last_lsn);
+    log.reader.visit(bounds.from..=log.report.last_lsn, |frame| replay.frame(&frame))?;
+    let replayed = replay.finish();
+    let configured_keys = options
+        .configured_keys
+        .iter()
+        .map(|text| key::digest(&incarnation.key_pepper, text))
+        .collect();
+    if let Some(clock) = &test_clock {
+        clock.set(world.clock.wall().max(replayed.state.log_time()));
+    }
+    let (queue, submissions) = bounded(options.queue_length);
+    let last_lsn = replayed.state.applied();
+    let shared = Arc::new(Shared {
+        world,
+        test_clock,
+        incarnation,
+        state: replayed.state,
+        index: replayed.index,
+        generations: Mutex::new(replayed.generations),
+        hasher: replayed.hasher,
+        rows,
+        log: log.reader,
+        configured_keys,
+        counters,
+        queue,
+        queue_bytes: AtomicU64::new(0),
+        durable: AtomicU64::new(last_lsn.0),
+        poisoned: AtomicBool::new(false),
+        storage_full: AtomicBool::new(false),
+        clock_doubt: AtomicBool::new(false),
+        options,
+    });
+    let closed_through = shared.state.with_memory(|memory_from, _| memory_from);
+    let mut machine = Machine {
+        queue: submissions,
+        committer: Committer::new(Arc::clone(&shared), closed_through),
+        writer: Writer::new(Arc::clone(&shared), log.wal),
+        checkpointer: Checkpointer::new(Arc::clone(&shared), last),
+        flush: Flush::new(Arc::clone(&shared), replayed.flusher),
+        upkeep: log.upkeep,
+        shared,
+    };
+    machine.start()?;
+    Ok(Recovered { machine, replayed: replayed.records, last_lsn })
+}
+
+fn index_options(options: &Options) -> index::Options {
+    index::Options {
+        window: options.dedupe_window,
+        // Every segment of the log is kept, so that every id can be read from it again.
+        disposable: true,
+        ..index::Options::default()
+    }
+}
+
+/// The state at the newest good checkpoint, and that checkpoint; empty when there is none.
+fn load_checkpoint(
+    world: &World,
+    incarnation: &Incarnation,
+    rows: &RowStore,
+) -> Result<(State, Option<Checkpoints>), OpenError> {
+    let view = rows.read()?;
+    let Some(meta) = view.meta(checkpoint::META)? else { return Ok((State::default(), None)) };
+    let mut checkpoints: Checkpoints = codec::decode(&meta)?;
+    check_row_counts(&view, &checkpoints)?;
+    let memory_from = checkpoints.memory_from;
+    let state = match load_snapshot(world, incarnation, &checkpoints.newest, memory_from) {
+        Ok(state) => state,
+        Err(cause) => {
+            let Some(previous) = checkpoints.previous.take() else {
+                return Err(OpenError::Snapshots(cause));
+            };
+            let error = &cause as &dyn std::error::Error;
+            tracing::error!(error, "the newest snapshot cannot be used; taking the one before");
+            let state = load_snapshot(world, incarnation, &previous, memory_from)
+                .map_err(OpenError::Snapshots)?;
+            checkpoints.newest = previous;
+            state
+        }
+    };
+    load_rows(&view, &state)?;
+    Ok((state, Some(checkpoints)))
+}
+
+fn check_row_counts(view: &rows::View, checkpoints: &Checkpoints) -> Result<(), OpenError> {
+    let tables = [("objects", Table::Objects), ("hours", Table::Hours), ("days", Table::Days)];
+    for ((name, table), expected) in tables.into_iter().zip(checkpoints.row_counts) {
+        let found = view.count(table)?;
+        if found != expected {
+            return Err(OpenError::RowCount { table: name, found, expected });
+        }
+    }
+    Ok(())
+}
+
+fn load_snapshot(
+    world: &World,
+    incarnation: &Incarnation,
+    checkpoint: &Checkpoint,
+    memory_from: Hour,
+) -> Result<State, SnapshotError> {
+    let disk = &*world.disk;
+    let mut reader = snapshot::Reader::open(disk, &checkpoint.snapshot, incarnation.id)?;
+    let base = read_base(&mut reader)?;
+    if base.lsn != checkpoint.lsn {
+        return Err(SnapshotError::ControlTotals);
+    }
+    let state = State::at_checkpoint(CheckpointBase {
+        lsn: base.lsn,
+        log_time: base.log_time,
+        memory_from,
+        catalogue: Catalogue::new(base.meters, base.settings, 1),
+        totals: base.totals,
+    });
+    let (mut accumulators, mut counted) = (0_u64, 0_u64);
+    while let Some(chunk) = reader.chunk()? {
+        let entries: Vec<(Key, Accumulator)> = codec::decode(&chunk)?;
+        accumulators += entries.len() as u64;
+        for (key, accumulator) in entries {
+            counted = counted.wrapping_add(accumulator.count());
+            if key.hour >= memory_from {
+                state.stripes().load(key, accumulator);
+            }
+        }
+    }
+    if (accumulators, counted) != (checkpoint.accumulators, checkpoint.counted) {
+        return Err(SnapshotError::ControlTotals);
+    }
+    Ok(state)
+}
+
+fn read_base(reader: &mut snapshot::Reader) -> Result<SnapshotBase, SnapshotError> {
+    let head = reader.chunk()?.ok_or(SnapshotError::ControlTotals)?;
+    let pieces: usize = codec::decode(&head)?;
+    let mut bytes = Vec::new();
+    for _ in 0..pieces {
+        bytes.extend(reader.chunk()?.ok_or(SnapshotError::ControlTotals)?);
+    }
+    Ok(codec::decode(&bytes)?)
+}
+
+fn load_rows(view: &rows::View, state: &State) -> Result<(), OpenError> {
+    for kind in [RowKind::Customer, RowKind::Key, RowKind::Reply] {
+        let (from, to) = ([kind.prefix()], [kind.prefix() + 1]);
+        let mut failed = None;
+        view.range(Table::Objects, &from, &to, |key, value| {
+            let loaded = load_row(kind, key, value, state);
+            failed = loaded.err();
+            failed.is_none()
+        })?;
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+    }
+    Ok(())
+}
+
+fn load_row(kind: RowKind, key: &[u8], value: &[u8], state: &State) -> Result<(), codec::Error> {
+    match kind {
+        RowKind::Customer => state.load_customer(codec::decode(value)?),
+        RowKind::Key => state.load_key(codec::decode(value)?),
+        RowKind::Reply => {
+            if let Some(lsn) = reply_lsn(key) {
+                state.load_reply(lsn, codec::decode(value)?);
+            }
+        }
+    }
+    Ok(())
+}

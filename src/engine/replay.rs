@@ -1,0 +1,247 @@
+//! Replays the log: records above the checkpoint into the state, ids above the last run into memory.
+
+use std::sync::Arc;
+
+use crate::engine::incarnation::Incarnation;
+use crate::engine::options::Options;
+use crate::engine::record::{Body, Entry, EventsEntry, PayloadError, decode_payload};
+use crate::engine::state::{Admitted, Record, State};
+use crate::engine::stripes::{Delta, Key};
+use crate::metering::accumulator::Sample;
+use crate::metering::content::fingerprint;
+use crate::metering::evaluate::evaluate;
+use crate::model::{CustomerId, CustomerIndex, Hour, Lsn, Timestamp};
+use crate::storage::index::{
+    self, Flusher, Generations, IdEntry, IdHasher, Index, Opened, Progress,
+};
+use crate::storage::log::{self, Frame};
+
+/// Why a log that is whole cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// A payload cannot be understood.
+    #[error("read a payload of the log")]
+    Payload(#[from] PayloadError),
+    /// The log cannot be read.
+    #[error("read the log")]
+    Log(#[from] log::ReadError),
+    /// The index failed while ids moved into it.
+    #[error("flush event ids")]
+    Index(#[from] index::Error),
+}
+
+/// A replay in progress.
+#[derive(Debug)]
+pub struct Replay {
+    state: State,
+    /// The state stands here before the replay.
+    checkpoint: Lsn,
+    ids: Ids,
+    records: u64,
+}
+
+/// What a replay leaves behind.
+#[derive(Debug)]
+pub struct Replayed {
+    /// The state at the end of the log.
+    pub state: State,
+    /// Ids on disk.
+    pub index: Arc<Index>,
+    /// The index's writer.
+    pub flusher: Flusher,
+    /// Ids above the last run.
+    pub generations: Generations,
+    /// Hashes ids.
+    pub hasher: IdHasher,
+    /// How many LSNs were applied.
+    pub records: u64,
+}
+
+/// Ids that are being refilled.
+#[derive(Debug)]
+struct Ids {
+    index: Arc<Index>,
+    flusher: Flusher,
+    generations: Generations,
+    hasher: IdHasher,
+    /// Ids up to here stand in runs.
+    flushed: Lsn,
+    /// The last LSN of the log: all of it is durable.
+    durable: Lsn,
+}
+
+impl Replay {
+    /// A replay onto the state of a checkpoint.
+    pub fn new(state: State, incarnation: &Incarnation, options: &Options, opened: Opened) -> Self {
+        let checkpoint = state.applied();
+        let flushed = opened.index.flushed_through();
+        let ids = Ids {
+            flushed,
+            durable: flushed.max(checkpoint),
+            index: opened.index,
+            flusher: opened.flusher,
+            generations: Generations::new(options.generation_ids),
+            hasher: IdHasher::new(incarnation.id_secret),
+        };
+        Self { state, checkpoint, ids, records: 0 }
+    }
+
+    /// The highest LSN that checkpoint or index know to be durable.
+    pub fn known_durable(&self) -> Lsn {
+        self.ids.durable
+    }
+
+    /// The first LSN that the replay needs.
+    pub fn from(&self) -> Lsn {
+        self.checkpoint.min(self.ids.flushed).next()
+    }
+
+    /// Replays one frame; frames come in LSN order without a gap.
+    ///
+    /// # Errors
+    /// [`ReplayError`]
+    pub fn frame(&mut self, frame: &Frame<'_>) -> Result<(), ReplayError> {
+        if frame.count == 0 {
+            return Ok(());
+        }
+        let mut lsn = frame.first_lsn;
+        for entry in decode_payload(frame.payload).map_err(ReplayError::Payload)? {
+            let next = lsn.plus(entry.body.lsn_count());
+            self.entry(lsn, entry)?;
+            lsn = next;
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, lsn: Lsn, entry: Entry<'_>) -> Result<(), ReplayError> {
+        let count = entry.body.lsn_count();
+        let is_new = lsn > self.checkpoint;
+        let record = match entry.body {
+            Body::Events(events) => {
+                self.ids.refill(lsn, &events)?;
+                if !is_new {
+                    return Ok(());
+                }
+                Record::Events(self.admitted(lsn, &events)?)
+            }
+            Body::Change(change) => Record::Change(Box::new(change)),
+            Body::ClockSet(identity) => Record::ClockSet(identity),
+        };
+        if is_new {
+            self.state.apply(lsn, entry.log_time, &record);
+            self.records += count;
+        }
+        Ok(())
+    }
+
+    /// What admitted events do, from what the log says of them.
+    fn admitted(&self, lsn: Lsn, events: &EventsEntry<'_>) -> Result<Admitted, PayloadError> {
+        let catalogue = self.state.catalogue();
+        let mut customers = Customers::new(&self.state, events)?;
+        let mut deltas = Vec::with_capacity(events.events.len());
+        for (encoded, lsn) in events.events.iter().zip((lsn.0..).map(Lsn)) {
+            let event = events.event(encoded)?;
+            let customer = customers.index(encoded.customer)?;
+            evaluate(catalogue.set(), &event, |contribution| {
+                let hour = Hour::of(event.timestamp);
+                let key = Key { meter: contribution.meter, customer, hour };
+                let outcome =
+                    contribution.outcome.map(|value| Sample { value, at: event.timestamp, lsn });
+                deltas.push(Delta { key, kind: contribution.kind, outcome });
+            });
+        }
+        let event_count = events.events.len() as u64;
+        Ok(Admitted { event_count, created: customers.created, deltas })
+    }
+
+    /// The log was opened and ends at `last`: everything up to there is durable.
+    pub fn log_ends_at(&mut self, last: Lsn) {
+        self.ids.durable = self.ids.durable.max(last);
+    }
+
+    /// Ends the replay.
+    pub fn finish(self) -> Replayed {
+        let Ids { index, flusher, generations, hasher, .. } = self.ids;
+        Replayed { state: self.state, index, flusher, generations, hasher, records: self.records }
+    }
+}
+
+/// The customers of one request, by the place of their text.
+struct Customers<'r> {
+    state: &'r State,
+    events: &'r EventsEntry<'r>,
+    indexes: Vec<Option<CustomerIndex>>,
+    created: Vec<(CustomerId, CustomerIndex)>,
+}
+
+impl<'r> Customers<'r> {
+    fn new(state: &'r State, events: &'r EventsEntry<'r>) -> Result<Self, PayloadError> {
+        let mut next = state.with_accounts(crate::engine::accounts::Accounts::next_index);
+        let mut indexes = vec![None; events.texts.len()];
+        let mut created = Vec::with_capacity(events.created.len());
+        for place in &events.created {
+            let id = events.text(*place)?;
+            // Rows may be newer than the snapshot: the customer is then there already.
+            let index = state.with_accounts(|accounts| accounts.index(id)).unwrap_or_else(|| {
+                let index = next;
+                next = CustomerIndex(index.0 + 1);
+                index
+            });
+            if let Some(known) = indexes.get_mut(*place as usize) {
+                *known = Some(index);
+            }
+            created.push((CustomerId::new(id), index));
+        }
+        Ok(Self { state, events, indexes, created })
+    }
+
+    fn index(&mut self, place: u32) -> Result<CustomerIndex, PayloadError> {
+        let id = self.events.text(place)?;
+        if let Some(Some(index)) = self.indexes.get(place as usize) {
+            return Ok(*index);
+        }
+        let index = self.state.with_accounts(|accounts| accounts.index(id));
+        let index = index.ok_or(PayloadError::NoSuchCustomer)?;
+        if let Some(known) = self.indexes.get_mut(place as usize) {
+            *known = Some(index);
+        }
+        Ok(index)
+    }
+}
+
+impl Ids {
+    fn refill(&mut self, first: Lsn, events: &EventsEntry<'_>) -> Result<(), ReplayError> {
+        for (encoded, lsn) in events.events.iter().zip((first.0..).map(Lsn)) {
+            if lsn <= self.flushed {
+                continue;
+            }
+            let event = events.event(encoded)?;
+            let hash = self.hasher.hash(encoded.id);
+            let entry = IdEntry { hash, lsn, fingerprint: fingerprint(&event) };
+            self.flush_until_room()?;
+            self.generations.insert(entry, events.received_at);
+        }
+        Ok(())
+    }
+
+    fn flush_until_room(&mut self) -> Result<(), index::Error> {
+        /// Ids of one step; nobody else uses the disk yet.
+        const STEP_IDS: usize = 128 * 1024;
+        while self.generations.room() == 0 {
+            if !self.flusher.is_flushing()
+                && let Some(sealed) = self.generations.oldest_sealed()
+            {
+                self.flusher.start(sealed);
+            }
+            match self.flusher.step(self.durable, Timestamp::MIN, STEP_IDS)? {
+                Progress::Flushed { generation, view_version } => {
+                    self.generations.flushed(&generation, view_version);
+                    self.generations.take_retired();
+                }
+                // Everything that is replayed is durable, so a flush never waits.
+                Progress::Worked | Progress::WaitsForLog | Progress::Idle => {}
+            }
+        }
+        Ok(())
+    }
+}

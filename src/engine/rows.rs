@@ -1,0 +1,85 @@
+//! Rows of the state that `state.redb` keeps: customers, keys and kept answers.
+//!
+//! A row holds the whole object as it is, so writing one twice, or an old one before a newer one,
+//! does no harm.
+
+use crate::engine::replies::Reply;
+use crate::model::{ApiKey, Customer, Lsn};
+use crate::storage::codec;
+
+/// The kinds of rows; the number stands first in the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowKind {
+    /// A [`Customer`] under its index.
+    Customer,
+    /// An [`ApiKey`] under its place in the order of creation.
+    Key,
+    /// A kept [`Reply`] under its LSN.
+    Reply,
+}
+
+impl RowKind {
+    /// The first byte of the keys of this kind.
+    pub fn prefix(self) -> u8 {
+        match self {
+            Self::Customer => 1,
+            Self::Key => 2,
+            Self::Reply => 3,
+        }
+    }
+}
+
+/// One row to write, or to remove when it has no value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The kind's prefix and the object's key; ordered as the objects are.
+    pub key: Vec<u8>,
+    /// The encoded object.
+    pub value: Option<Vec<u8>>,
+}
+
+impl Row {
+    /// The row of a customer.
+    pub fn customer(customer: &Customer) -> Self {
+        Self::put(key(RowKind::Customer, &ordered(u64::from(customer.index.0))), customer)
+    }
+
+    /// The row of the API key that was created as number `place`.
+    pub fn key(place: usize, api_key: &ApiKey) -> Self {
+        Self::put(key(RowKind::Key, &ordered(place as u64)), api_key)
+    }
+
+    /// The row of a kept answer.
+    pub fn reply(lsn: Lsn, reply: &Reply) -> Self {
+        Self::put(key(RowKind::Reply, &ordered(lsn.0)), reply)
+    }
+
+    /// The removal of a kept answer.
+    pub fn no_reply(lsn: Lsn) -> Self {
+        Self { key: key(RowKind::Reply, &ordered(lsn.0)), value: None }
+    }
+
+    fn put<T: serde::Serialize>(key: Vec<u8>, object: &T) -> Self {
+        let mut value = Vec::new();
+        codec::encode(object, &mut value);
+        Self { key, value: Some(value) }
+    }
+}
+
+fn key(kind: RowKind, rest: &[u8]) -> Vec<u8> {
+    let mut key = vec![kind.prefix()];
+    key.extend_from_slice(rest);
+    key
+}
+
+/// Bytes that sort as the numbers do.
+#[expect(clippy::big_endian_bytes, reason = "keys of a sorted table must sort as their numbers")]
+fn ordered(number: u64) -> [u8; 8] {
+    number.to_be_bytes()
+}
+
+/// The LSN in the key of a kept answer.
+#[expect(clippy::big_endian_bytes, reason = "keys of a sorted table must sort as their numbers")]
+pub fn reply_lsn(key: &[u8]) -> Option<Lsn> {
+    key.get(1..).and_then(|rest| rest.first_chunk()).map(|bytes| Lsn(u64::from_be_bytes(*bytes)))
+}

@@ -1,0 +1,147 @@
+//! What the engine's threads share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crossbeam::channel::Sender;
+use parking_lot::Mutex;
+
+use crate::engine::Ingested;
+use crate::engine::commit::{Reply, Submission};
+use crate::engine::counters::Counters;
+use crate::engine::health::Stats;
+use crate::engine::incarnation::Incarnation;
+use crate::engine::options::Options;
+use crate::engine::prepare::Prepared;
+use crate::engine::state::{Record, State};
+use crate::model::{KeyDigest, Lsn, Timestamp};
+use crate::storage::index::{Generations, IdHasher, Index};
+use crate::storage::log::LogReader;
+use crate::storage::rows::RowStore;
+use crate::world::World;
+use crate::world::clock::TestClock;
+
+/// Shared by the committer, the jobs and every request.
+#[derive(Debug)]
+pub struct Shared {
+    /// Time, files and randomness.
+    pub world: World,
+    /// The test clock, when the world's clock is one.
+    pub test_clock: Option<Arc<TestClock>>,
+    /// What the configuration decides.
+    pub options: Options,
+    /// Who the data directory is.
+    pub incarnation: Incarnation,
+    /// What the log folds into.
+    pub state: State,
+    /// Ids on disk.
+    pub index: Arc<Index>,
+    /// Ids that are not on disk yet.
+    pub generations: Mutex<Generations>,
+    /// Hashes ids.
+    pub hasher: IdHasher,
+    /// The rows of the last checkpoint.
+    pub rows: RowStore,
+    /// Reads the log back.
+    pub log: LogReader,
+    /// Digests of the keys that the configuration names.
+    pub configured_keys: Vec<KeyDigest>,
+    /// What happened since the start.
+    pub counters: Counters,
+    /// Where submissions wait for the committer.
+    pub queue: Sender<Submission>,
+    /// Bytes of requests that wait for the committer.
+    pub queue_bytes: AtomicU64,
+    /// The last durable LSN.
+    pub durable: AtomicU64,
+    /// A write or sync of the log, or a job, has failed: nothing is acknowledged any more.
+    pub poisoned: AtomicBool,
+    /// The free space is below the reserve.
+    pub storage_full: AtomicBool,
+    /// Due work waits because the clock is in doubt.
+    pub clock_doubt: AtomicBool,
+}
+
+impl Shared {
+    /// Whether the world's clock is a test clock.
+    pub fn is_test_clock(&self) -> bool {
+        self.test_clock.is_some()
+    }
+
+    /// Applies a durable record; a test clock follows the log time that a record sets.
+    pub fn apply(&self, lsn: Lsn, log_time: Timestamp, record: &Record) {
+        self.state.apply(lsn, log_time, record);
+        match (record, &self.test_clock) {
+            (Record::ClockSet(_), Some(clock)) => clock.set(log_time),
+            (Record::ClockSet(_) | Record::Events(_) | Record::Change(_), _) => {}
+        }
+    }
+
+    /// Hands a prepared request to the committer; its bytes wait in the queue until it is decided.
+    pub fn submit_events(&self, prepared: Prepared, reply: Reply<Ingested>) {
+        self.queue_bytes.fetch_add(prepared.encoded_bytes() as u64, Ordering::Relaxed);
+        self.submit(Submission::Ingest(Box::new(prepared), reply));
+    }
+
+    /// Notes that a prepared request has left the queue.
+    pub fn dequeued(&self, prepared: &Prepared) {
+        self.queue_bytes.fetch_sub(prepared.encoded_bytes() as u64, Ordering::Relaxed);
+    }
+
+    /// Hands a submission to the committer. When nobody takes it any more it is dropped, and with it
+    /// its reply.
+    pub fn submit(&self, submission: Submission) {
+        if self.poisoned.load(Ordering::Acquire) {
+            return;
+        }
+        drop(self.queue.send(submission));
+    }
+
+    /// Whether due work must wait.
+    pub fn clock_in_doubt(&self) -> bool {
+        self.clock_doubt.load(Ordering::Acquire)
+    }
+
+    /// Says whether due work must wait; a change is logged for people.
+    pub fn set_clock_in_doubt(&self, in_doubt: bool) {
+        if self.clock_doubt.swap(in_doubt, Ordering::AcqRel) != in_doubt {
+            if in_doubt {
+                tracing::error!(
+                    "the wall clock is in doubt: due work waits until it is steady, \
+                     or until `quipu clock confirm`"
+                );
+            } else {
+                tracing::info!("the wall clock is trusted again");
+            }
+        }
+    }
+
+    /// Fills in what the index says of itself.
+    pub fn read_index_stats(&self, stats: &mut Stats) {
+        let index = self.index.stats();
+        stats.generations = self.generations.lock().alive() as u64;
+        stats.runs = index.runs;
+        stats.filter_ids = index.filter_ids;
+        stats.filter_bits = index.filter_bits;
+        stats.filter_hits = index.filter_hits;
+        stats.filter_false_positives = index.filter_false_positives;
+    }
+
+    /// The last durable LSN.
+    pub fn durable(&self) -> Lsn {
+        Lsn(self.durable.load(Ordering::Acquire))
+    }
+
+    /// Looks how much space the disk has left.
+    pub fn observe_disk(&self) {
+        let free = self.world.disk.free_bytes().unwrap_or(0);
+        let full = free < self.options.reserve_bytes;
+        if self.storage_full.swap(full, Ordering::AcqRel) != full {
+            if full {
+                tracing::error!(free, "free space is below the reserve: events are refused");
+            } else {
+                tracing::info!(free, "free space is above the reserve again");
+            }
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! The state: what the log's records fold into.
+//!
+//! [`State::apply`] is the same function live and at recovery. It reads no clock, disk, randomness
+//! or configuration, and cannot fail. One thread applies, in LSN order; any number read. Each part
+//! has its own lock, held for a copy or a change; of the parts' locks no two are held at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use serde::{Deserialize, Serialize};
+
+use crate::engine::accounts::Accounts;
+use crate::engine::catalogue::Catalogue;
+use crate::engine::record::{Change, ChangeEntry, Identity};
+use crate::engine::replies::{Replies, Reply};
+use crate::engine::rows::Row;
+use crate::engine::stripes::{Delta, Stripes};
+use crate::metering::accumulator::SkipReason;
+use crate::model::{ApiKey, Customer, CustomerId, CustomerIndex, Hour, Lsn, Timestamp};
+
+/// A record in the form that is applied.
+#[derive(Debug)]
+pub enum Record {
+    /// Admitted events.
+    Events(Admitted),
+    /// A catalogue object as it is from now on.
+    Change(Box<ChangeEntry>),
+    /// Log time moves to the record's own.
+    ClockSet(Option<Identity>),
+}
+
+/// What the admitted events of one request do.
+#[derive(Debug, Default)]
+pub struct Admitted {
+    /// How many there are; each takes one LSN.
+    pub event_count: u64,
+    /// Customers that did not exist, in the order of their indexes.
+    pub created: Vec<(CustomerId, CustomerIndex)>,
+    /// What they add to accumulators.
+    pub deltas: Vec<Delta>,
+}
+
+/// What one meter has seen since its creation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeterTotals {
+    /// Events counted.
+    pub counted: u64,
+    /// Events skipped: missing, not a number, out of range.
+    pub skipped: [u64; 3],
+    /// The sum of all magnitudes, in units of 10^-12: no sum of this meter can be larger.
+    pub magnitude: u128,
+}
+
+/// What everything in memory comes to; see the module.
+#[derive(Debug, Default)]
+pub struct State {
+    stripes: Stripes,
+    accounts: RwLock<Accounts>,
+    catalogue: RwLock<Arc<Catalogue>>,
+    keys: RwLock<Vec<ApiKey>>,
+    replies: Mutex<Replies>,
+    totals: Mutex<Vec<MeterTotals>>,
+    /// Rows that changed since the last cut, in order.
+    rows: Mutex<Vec<Row>>,
+    /// Hours before this one are on disk and no longer in memory.
+    memory_from: RwLock<Hour>,
+    applied: AtomicU64,
+    log_time: AtomicI64,
+    /// Held while a record is applied, so that a short read can see exactly one LSN.
+    applying: RwLock<()>,
+}
+
+impl State {
+    /// Applies the record whose first LSN is `lsn`.
+    pub fn apply(&self, lsn: Lsn, log_time: Timestamp, record: &Record) {
+        let _applying = self.applying.write();
+        let last = match record {
+            Record::Events(admitted) => {
+                self.apply_events(log_time, admitted);
+                lsn.plus(admitted.event_count).previous()
+            }
+            Record::Change(entry) => {
+                self.apply_change(&entry.change);
+                self.keep_reply(lsn, log_time, entry.identity, Some(entry.change.clone()));
+                lsn
+            }
+            Record::ClockSet(identity) => {
+                self.keep_reply(lsn, log_time, *identity, None);
+                lsn
+            }
+        };
+        self.log_time.store(log_time.as_nanos(), Ordering::Release);
+        self.applied.store(last.0, Ordering::Release);
+    }
+
+    fn apply_events(&self, log_time: Timestamp, admitted: &Admitted) {
+        for (id, index) in &admitted.created {
+            let customer = Customer::from_ingest(id.clone(), *index, log_time);
+            self.rows.lock().push(Row::customer(&customer));
+            self.accounts.write().put(customer);
+        }
+        self.add_totals(&admitted.deltas);
+        self.stripes.apply(&admitted.deltas, *self.memory_from.read());
+    }
+
+    fn add_totals(&self, deltas: &[Delta]) {
+        let mut totals = self.totals.lock();
+        for delta in deltas {
+            let place = delta.key.meter.position();
+            if totals.len() <= place {
+                totals.resize(place + 1, MeterTotals::default());
+            }
+            if let Some(total) = totals.get_mut(place) {
+                total.add(delta);
+            }
+        }
+    }
+
+    fn apply_change(&self, change: &Change) {
+        match change {
+            Change::Meter(meter) => {
+                let next = self.catalogue().with_meter(meter.clone());
+                *self.catalogue.write() = Arc::new(next);
+            }
+            Change::Settings(settings) => {
+                let next = self.catalogue().with_settings(*settings);
+                *self.catalogue.write() = Arc::new(next);
+            }
+            Change::Customer(customer) => {
+                self.rows.lock().push(Row::customer(customer));
+                self.accounts.write().put(customer.clone());
+            }
+            Change::Key(key) => {
+                let place = self.put_key(key.clone());
+                self.rows.lock().push(Row::key(place, key));
+            }
+        }
+    }
+
+    fn keep_reply(
+        &self,
+        lsn: Lsn,
+        log_time: Timestamp,
+        identity: Option<Identity>,
+        change: Option<Change>,
+    ) {
+        if let Some(identity) = identity {
+            let reply = Reply { identity, log_time, change };
+            self.rows.lock().push(Row::reply(lsn, &reply));
+            self.replies.lock().put(lsn, reply);
+        }
+    }
+
+    /// Puts a key in its place in the order of creation, and says which that is.
+    fn put_key(&self, key: ApiKey) -> usize {
+        let mut keys = self.keys.write();
+        let place = keys.iter().position(|known| known.id == key.id).unwrap_or(keys.len());
+        match keys.get_mut(place) {
+            Some(known) => *known = key,
+            None => keys.push(key),
+        }
+        place
+    }
+
+    /// The last LSN that reads reflect.
+    pub fn applied(&self) -> Lsn {
+        Lsn(self.applied.load(Ordering::Acquire))
+    }
+
+    /// The log time of the last record.
+    pub fn log_time(&self) -> Timestamp {
+        Timestamp::from_nanos(self.log_time.load(Ordering::Acquire))
+    }
+
+    /// The accumulators in memory.
+    pub fn stripes(&self) -> &Stripes {
+        &self.stripes
+    }
+
+    /// The meters and settings.
+    pub fn catalogue(&self) -> Arc<Catalogue> {
+        Arc::clone(&self.catalogue.read())
+    }
+
+    /// Looks at the customers; nothing is applied meanwhile, so `look` only copies.
+    pub fn with_accounts<T>(&self, look: impl FnOnce(&Accounts) -> T) -> T {
+        look(&self.accounts.read())
+    }
+
+    /// Looks at the kept answers.
+    pub fn with_replies<T>(&self, look: impl FnOnce(&mut Replies) -> T) -> T {
+        look(&mut self.replies.lock())
+    }
+
+    /// The key with this id, deleted or not.
+    pub fn key(&self, id: &str) -> Option<ApiKey> {
+        self.keys.read().iter().find(|key| key.id.as_str() == id).cloned()
+    }
+
+    /// Every key, deleted ones too, oldest first.
+    pub fn keys(&self) -> Vec<ApiKey> {
+        self.keys.read().clone()
+    }
+
+    /// What each meter has seen, in the order of their indexes; trailing zeros may be missing.
+    pub fn totals(&self) -> Vec<MeterTotals> {
+        self.totals.lock().clone()
+    }
+
+    /// Reads accumulators while the line between memory and disk stands still; `read` gets the first
+    /// hour in memory and only copies.
+    pub fn with_memory<T>(&self, read: impl FnOnce(Hour, &Stripes) -> T) -> T {
+        let from = self.memory_from.read();
+        read(*from, &self.stripes)
+    }
+
+    /// As [`State::with_memory`], at exactly one LSN; applying waits meanwhile.
+    pub fn at_one_lsn<T>(&self, read: impl FnOnce(Hour, &Stripes) -> T) -> (Lsn, T) {
+        let _still = self.applying.read();
+        (self.applied(), self.with_memory(read))
+    }
+
+    /// Moves the line: hours before `hour` are on disk from now on.
+    pub fn move_memory_from(&self, hour: Hour) {
+        *self.memory_from.write() = hour;
+    }
+
+    /// Takes the rows that changed since the last call.
+    pub fn take_rows(&self) -> Vec<Row> {
+        std::mem::take(&mut self.rows.lock())
+    }
+
+    /// A state that stands at a checkpoint; accumulators, customers, keys and answers are loaded
+    /// into it afterwards.
+    pub fn at_checkpoint(base: CheckpointBase) -> Self {
+        Self {
+            catalogue: RwLock::new(Arc::new(base.catalogue)),
+            totals: Mutex::new(base.totals),
+            memory_from: RwLock::new(base.memory_from),
+            applied: AtomicU64::new(base.lsn.0),
+            log_time: AtomicI64::new(base.log_time.as_nanos()),
+            ..Self::default()
+        }
+    }
+
+    /// Loads a customer row.
+    pub fn load_customer(&self, customer: Customer) {
+        self.accounts.write().put(customer);
+    }
+
+    /// Loads a key row.
+    pub fn load_key(&self, key: ApiKey) {
+        self.put_key(key);
+    }
+
+    /// Loads a kept answer.
+    pub fn load_reply(&self, lsn: Lsn, reply: Reply) {
+        self.replies.lock().put(lsn, reply);
+    }
+}
+
+/// The small parts of a checkpoint.
+#[derive(Debug)]
+pub struct CheckpointBase {
+    /// The last LSN it reflects.
+    pub lsn: Lsn,
+    /// The log time there.
+    pub log_time: Timestamp,
+    /// The first hour in memory.
+    pub memory_from: Hour,
+    /// Meters and settings.
+    pub catalogue: Catalogue,
+    /// What each meter has seen.
+    pub totals: Vec<MeterTotals>,
+}
+
+impl MeterTotals {
+    fn add(&mut self, delta: &Delta) {
+        match delta.outcome {
+            Ok(sample) => {
+                self.counted += 1;
+                // Fits: the committer refuses events that would take it beyond an i128.
+                self.magnitude = self.magnitude.saturating_add(sample.value.magnitude());
+            }
+            Err(reason) => {
+                let place = match reason {
+                    SkipReason::Missing => 0,
+                    SkipReason::NotANumber => 1,
+                    SkipReason::OutOfRange => 2,
+                };
+                if let Some(count) = self.skipped.get_mut(place) {
+                    *count += 1;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Laws of the engine in a simulated world: against a naive model, under failures, after damage.
+//!
+//! [`rig`] drives an engine with one thread, [`model`] says what must come out of it, [`compare`]
+//! compares the two, and [`dice`] draws what happens. The other files state one group of laws each.
+
+mod compare;
+mod dice;
+mod model;
+mod model_usage;
+mod rig;
+mod story;
+mod trial;
+
+mod damage;
+mod durability;
+mod histories;

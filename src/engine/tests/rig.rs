@@ -1,0 +1,281 @@
+//! An engine on a simulated disk and clock, driven by the test's own thread.
+//!
+//! A [`Place`] is what outlives a process: the disk, the clock and the options. A [`Rig`] is a
+//! process that was started there.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::engine::command::{Changed, Command, Refused, RequestIdentity};
+use crate::engine::machine::{Fatal, Machine};
+use crate::engine::options::Options;
+use crate::engine::recover::{self, OpenError, Recovered};
+use crate::engine::{Engine, Ingested, Prepared};
+use crate::metering::validate;
+use crate::model::event::RawMetadata;
+use crate::model::{Number, RawEvent, RawValue, Timestamp};
+use crate::world::World;
+use crate::world::sim::{SimClock, SimDisk, SimEntropy};
+
+/// A metadata value of a [`Sent`] event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Value {
+    Number(String),
+    Text(String),
+    Flag(bool),
+}
+
+/// An event as a client sends it; no metadata means that the field is left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Sent {
+    pub id: String,
+    pub customer: String,
+    pub name: String,
+    pub at: Option<Timestamp>,
+    pub metadata: Vec<(String, Value)>,
+}
+
+impl Sent {
+    /// An event `call` without metadata that happens when it arrives.
+    pub(super) fn new(id: impl Into<String>, customer: &str) -> Self {
+        let (customer, name) = (customer.to_owned(), "call".to_owned());
+        Self { id: id.into(), customer, name, at: None, metadata: Vec::new() }
+    }
+
+    pub(super) fn with(mut self, key: &str, value: Value) -> Self {
+        self.metadata.push((key.to_owned(), value));
+        self
+    }
+
+    fn raw(&self) -> RawEvent<'_> {
+        let text = |text: &'_ str| Some(RawValue::String(Cow::Owned(text.to_owned())));
+        let members = self.metadata.iter().map(|(key, value)| {
+            let value = match value {
+                Value::Number(text) => RawValue::Number(Number::new(text).expect("a number")),
+                Value::Text(text) => RawValue::String(Cow::Borrowed(text)),
+                Value::Flag(flag) => RawValue::Boolean(*flag),
+            };
+            (Cow::Borrowed(key.as_str()), value)
+        });
+        RawEvent {
+            event_id: text(&self.id),
+            customer_id: text(&self.customer),
+            event_name: text(&self.name),
+            timestamp: self.at.and_then(|at| text(&at.to_string())),
+            metadata: if self.metadata.is_empty() {
+                RawMetadata::Absent
+            } else {
+                RawMetadata::Members(members.collect())
+            },
+        }
+    }
+}
+
+/// How a process and its machine end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Crash {
+    /// `kill -9`: what was written stays.
+    Killed,
+    /// A power cut that takes all that was not synced.
+    DropsAll,
+    /// A power cut that takes what the seed says.
+    Random(u64),
+}
+
+/// What outlives a process.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub disk: SimDisk,
+    pub clock: Arc<SimClock>,
+    pub options: Options,
+    /// Every process draws its own randomness.
+    starts: Arc<Mutex<u64>>,
+}
+
+/// Sizes so small that a few dozen events make many segments, generations and runs.
+pub(super) fn tiny() -> Options {
+    Options {
+        segment_bytes: 16 << 10,
+        generation_ids: 64,
+        reserve_bytes: 0,
+        queue_length: 64,
+        ..Options::default()
+    }
+}
+
+/// The instant at which every simulated clock starts.
+pub(super) fn start_time() -> Timestamp {
+    Timestamp::parse("2026-03-14T09:26:53.5Z").unwrap()
+}
+
+impl Place {
+    /// An empty disk.
+    pub(super) fn new(options: Options) -> Self {
+        Self {
+            disk: SimDisk::new(),
+            clock: Arc::new(SimClock::new(start_time())),
+            options,
+            starts: Arc::default(),
+        }
+    }
+
+    pub(super) fn world(&self) -> World {
+        let mut starts = self.starts.lock();
+        *starts += 1;
+        World {
+            clock: Arc::<SimClock>::clone(&self.clock),
+            disk: Arc::new(self.disk.clone()),
+            entropy: Arc::new(SimEntropy::new(*starts)),
+        }
+    }
+
+    pub(super) fn try_open(&self) -> Result<Rig, OpenError> {
+        let opened = recover::open(self.world(), None, self.options.clone())?;
+        let Recovered { machine, .. } = opened;
+        let engine = Engine::new(Arc::clone(&machine.shared));
+        Ok(Rig { place: self.clone(), machine, engine })
+    }
+
+    pub(super) fn open(&self) -> Rig {
+        self.try_open().unwrap_or_else(|error| panic!("open: {}", chain(&error)))
+    }
+
+    /// The same place after a crash. This one stays as it is.
+    pub(super) fn after(&self, crash: Crash) -> Self {
+        let disk = match crash {
+            Crash::Killed => self.disk.restart(),
+            Crash::DropsAll => self.disk.crash_dropping_all(),
+            Crash::Random(seed) => self.disk.crash(seed),
+        };
+        Self { disk, ..self.clone() }
+    }
+
+    /// A copy that shares nothing with this one: another run of the same history.
+    pub(super) fn fork(&self) -> Self {
+        use crate::world::Clock;
+        Self {
+            disk: self.disk.restart(),
+            clock: Arc::new(SimClock::new(self.clock.wall())),
+            options: self.options.clone(),
+            starts: Arc::new(Mutex::new(*self.starts.lock())),
+        }
+    }
+}
+
+/// An error and its causes.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// Where an answer will be: still empty when the request was not answered.
+#[derive(Debug)]
+pub(super) struct Slot<T>(Arc<Mutex<Option<Result<T, Refused>>>>);
+
+impl<T> Slot<T> {
+    fn new() -> (Self, impl FnOnce(Result<T, Refused>) + Send + 'static)
+    where
+        T: Send + 'static,
+    {
+        let slot = Arc::new(Mutex::new(None));
+        let filled = Arc::clone(&slot);
+        let reply = move |answer| {
+            let before = filled.lock().replace(answer);
+            assert!(before.is_none(), "a request is answered once");
+        };
+        (Self(slot), reply)
+    }
+
+    pub(super) fn take(&self) -> Option<Result<T, Refused>> {
+        self.0.lock().take()
+    }
+
+    /// The answer that must be there.
+    pub(super) fn answer(&self) -> Result<T, Refused> {
+        self.take().expect("the request was answered")
+    }
+}
+
+/// A running engine.
+#[derive(Debug)]
+pub(super) struct Rig {
+    pub place: Place,
+    pub machine: Machine,
+    pub engine: Engine,
+}
+
+impl Rig {
+    pub(super) fn prepare(&self, sent: &[Sent]) -> Result<Prepared, Refused> {
+        let (at, rules) = (self.engine.now(), self.engine.rules());
+        let events: Vec<_> = sent
+            .iter()
+            .map(|sent| validate(sent.raw(), at, &rules).expect("well formed"))
+            .collect();
+        self.engine.prepare(&events, at)
+    }
+
+    pub(super) fn submit(&self, prepared: Prepared) -> Slot<Ingested> {
+        let (slot, reply) = Slot::new();
+        self.engine.submit(prepared, reply);
+        slot
+    }
+
+    /// Prepares and submits; the answer comes with the next settling, or at once when preparing
+    /// refuses.
+    pub(super) fn send(&self, sent: &[Sent]) -> Slot<Ingested> {
+        match self.prepare(sent) {
+            Ok(prepared) => self.submit(prepared),
+            Err(refused) => Slot(Arc::new(Mutex::new(Some(Err(refused))))),
+        }
+    }
+
+    pub(super) fn propose(
+        &self,
+        command: Command,
+        identity: Option<RequestIdentity>,
+    ) -> Slot<Changed> {
+        let (slot, reply) = Slot::new();
+        self.engine.change(command, identity, reply);
+        slot
+    }
+
+    pub(super) fn settle(&mut self) -> Result<(), Fatal> {
+        self.machine.settle()
+    }
+
+    /// Sends one request by itself.
+    pub(super) fn ingest(&mut self, sent: &[Sent]) -> Result<Ingested, Refused> {
+        let slot = self.send(sent);
+        self.settle().unwrap();
+        slot.answer()
+    }
+
+    pub(super) fn advance(&self, duration: Duration) {
+        self.place.clock.advance(duration);
+    }
+
+    pub(super) fn flush_all(&mut self) {
+        while self.machine.flush.step().unwrap() {}
+    }
+
+    /// Crashes, and starts again.
+    pub(super) fn crash(self, crash: Crash) -> Self {
+        self.place.after(crash).open()
+    }
+
+    /// Stops in order, and starts again.
+    pub(super) fn restart(self) -> Self {
+        let place = self.place.after_stop(self.machine);
+        place.open()
+    }
+}
+
+impl Place {
+    fn after_stop(&self, machine: Machine) -> Self {
+        machine.shut_down().unwrap();
+        self.after(Crash::Killed)
+    }
+}

@@ -1,0 +1,277 @@
+//! The thin threads under the steps: committer, log, checkpoints, index and upkeep of the log.
+//!
+//! A thread that fails or panics poisons the engine: nothing is acknowledged after it, and whoever
+//! waits on [`Threads::failures`] ends the process. Threads that stop in order give their parts back,
+//! so that the end is one thread again.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, never, tick};
+use crossbeam::select;
+
+use crate::engine::checkpoint::{Checkpointer, Progress};
+use crate::engine::commit::{Committer, Group, Submission};
+use crate::engine::flush::Flush;
+use crate::engine::machine::{Fatal, Machine};
+use crate::engine::shared::Shared;
+use crate::engine::write::Writer;
+use crate::storage::log;
+
+/// After this long without a group the log says that all before it is durable.
+const IDLE: Duration = Duration::from_millis(50);
+/// How often jobs look whether anything is due.
+const LOOK: Duration = Duration::from_millis(100);
+/// Bytes that are zeroed and synced at once, so that a commit never waits long.
+const UPKEEP_BYTES: usize = 2 * 1024 * 1024;
+/// How often the committer looks at the clocks.
+const CLOCK: Duration = Duration::from_secs(1);
+
+/// The running threads.
+#[derive(Debug)]
+pub struct Threads {
+    shared: Arc<Shared>,
+    /// Dropped to stop them.
+    stop: Sender<()>,
+    /// Says why, when one has failed.
+    failures: Receiver<Fatal>,
+    queue: Receiver<Submission>,
+    committer: JoinHandle<Option<Committer>>,
+    writer: JoinHandle<Option<Writer>>,
+    checkpointer: JoinHandle<Option<Checkpointer>>,
+    flush: JoinHandle<Option<Flush>>,
+    upkeep: JoinHandle<Option<log::Upkeep>>,
+}
+
+impl Threads {
+    /// Starts the threads.
+    pub fn start(machine: Machine) -> Self {
+        let (stop, stopping) = bounded(0);
+        let (failed, failures) = bounded(1);
+        let (to_log, groups) = bounded(1);
+        let (written, done) = bounded(1);
+        let (wake, woken) = bounded(1);
+        let Machine { shared, queue, committer, writer, checkpointer, flush, upkeep } = machine;
+        let tether = |name| Tether { shared: Arc::clone(&shared), name, failures: failed.clone() };
+        let inbox = Inbox {
+            queue: queue.clone(),
+            requeue: shared.queue.clone(),
+            stopping: stopping.clone(),
+            done,
+            woken,
+        };
+        let stopped = [stopping.clone(), stopping.clone(), stopping];
+        let [checkpoints_stop, index_stop, upkeep_stop] = stopped;
+        let observed = Arc::clone(&shared);
+        Self {
+            committer: spawn(tether("committer"), move || {
+                Ok(run_committer(committer, &inbox, &to_log))
+            }),
+            writer: spawn(tether("log"), move || run_log(writer, &groups, &written)),
+            checkpointer: spawn(tether("checkpoint"), move || {
+                run_checkpoints(checkpointer, &checkpoints_stop)
+            }),
+            flush: spawn(tether("index"), move || run_flush(flush, &index_stop, &wake)),
+            upkeep: spawn(tether("upkeep"), move || {
+                Ok(run_upkeep(upkeep, &upkeep_stop, &observed))
+            }),
+            shared,
+            stop,
+            failures,
+            queue,
+        }
+    }
+
+    /// Where a failure is announced; at most one ever is.
+    pub fn failures(&self) -> Receiver<Fatal> {
+        self.failures.clone()
+    }
+
+    /// Stops the threads, and gives their parts back as one machine, or what has failed.
+    ///
+    /// # Errors
+    /// The failure of a thread.
+    pub fn stop(self) -> Result<Machine, Fatal> {
+        drop(self.stop);
+        let committer = join(self.committer);
+        let writer = join(self.writer);
+        let checkpointer = join(self.checkpointer);
+        let flush = join(self.flush);
+        let upkeep = join(self.upkeep);
+        match (committer, writer, checkpointer, flush, upkeep) {
+            (Some(committer), Some(writer), Some(checkpointer), Some(flush), Some(upkeep)) => {
+                let (shared, queue) = (self.shared, self.queue);
+                Ok(Machine { shared, queue, committer, writer, checkpointer, flush, upkeep })
+            }
+            _ => Err(self.failures.try_recv().unwrap_or(Fatal::Panic("unknown"))),
+        }
+    }
+}
+
+fn join<T>(handle: JoinHandle<Option<T>>) -> Option<T> {
+    handle.join().ok().flatten()
+}
+
+/// What every thread has: a name, and a way to fail.
+struct Tether {
+    shared: Arc<Shared>,
+    name: &'static str,
+    failures: Sender<Fatal>,
+}
+
+impl Tether {
+    fn fail(&self, fatal: Fatal) {
+        self.shared.poisoned.store(true, Ordering::Release);
+        // Only the first failure is waited for.
+        drop(self.failures.try_send(fatal));
+    }
+}
+
+impl Drop for Tether {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.fail(Fatal::Panic(self.name));
+        }
+    }
+}
+
+fn spawn<T: Send + 'static>(
+    tether: Tether,
+    run: impl FnOnce() -> Result<T, Fatal> + Send + 'static,
+) -> JoinHandle<Option<T>> {
+    let name = tether.name.to_owned();
+    let body = move || match run() {
+        Ok(part) => Some(part),
+        Err(fatal) => {
+            tether.fail(fatal);
+            None
+        }
+    };
+    std::thread::Builder::new().name(name).spawn(body).expect("the system has room for a thread")
+}
+
+/// What the committer waits for.
+struct Inbox {
+    queue: Receiver<Submission>,
+    /// The other end of the queue.
+    requeue: Sender<Submission>,
+    stopping: Receiver<()>,
+    /// Groups that are durable.
+    done: Receiver<Group>,
+    /// An index generation may have become free.
+    woken: Receiver<()>,
+}
+
+/// Decides while the log writes: what arrives during a sync becomes the next group.
+fn run_committer(mut committer: Committer, inbox: &Inbox, to_log: &Sender<Group>) -> Committer {
+    let mut held: Option<Submission> = None;
+    let mut is_writing = false;
+    let (nothing, clock) = (never(), tick(CLOCK));
+    let mut stopping = inbox.stopping.clone();
+    let mut is_stopping = false;
+    loop {
+        held = held.and_then(|submission| committer.admit(submission));
+        while held.is_none()
+            && let Ok(submission) = inbox.queue.try_recv()
+        {
+            held = committer.admit(submission);
+        }
+        if !is_writing && let Some(group) = committer.take() {
+            is_writing = to_log.send(group).is_ok();
+        }
+        if is_stopping && !is_writing {
+            // What could not be decided yet is decided at the end, by one thread.
+            if let Some(submission) = held {
+                inbox.requeue.try_send(submission).ok();
+            }
+            return committer;
+        }
+        let arriving = if held.is_some() { &nothing } else { &inbox.queue };
+        select! {
+            recv(arriving) -> submission => {
+                held = submission.ok().and_then(|submission| committer.admit(submission));
+            }
+            recv(inbox.done) -> group => {
+                // The log has failed: what waits is dropped unanswered.
+                let Ok(group) = group else { return committer };
+                let next = committer.take();
+                is_writing = next.is_some_and(|next| to_log.send(next).is_ok());
+                committer.finish(group);
+            }
+            // What is held is tried again.
+            recv(inbox.woken) -> _ => {}
+            recv(clock) -> _ => committer.observe_clock(),
+            recv(stopping) -> _ => {
+                is_stopping = true;
+                stopping = never();
+            }
+        }
+    }
+}
+
+fn run_log(
+    mut writer: Writer,
+    groups: &Receiver<Group>,
+    written: &Sender<Group>,
+) -> Result<Writer, Fatal> {
+    loop {
+        match groups.recv_timeout(IDLE) {
+            Ok(mut group) => {
+                writer.write(&mut group)?;
+                if written.send(group).is_err() {
+                    return Ok(writer);
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => writer.mark_idle()?,
+            Err(RecvTimeoutError::Disconnected) => return Ok(writer),
+        }
+    }
+}
+
+/// Waits; false when the threads are to stop.
+fn pause(stopping: &Receiver<()>) -> bool {
+    matches!(stopping.recv_timeout(LOOK), Err(RecvTimeoutError::Timeout))
+}
+
+fn run_checkpoints(
+    mut checkpointer: Checkpointer,
+    stopping: &Receiver<()>,
+) -> Result<Checkpointer, Fatal> {
+    while pause(stopping) {
+        if checkpointer.is_due() {
+            checkpointer.begin();
+        }
+        while checkpointer.step()? == Progress::Working {}
+    }
+    Ok(checkpointer)
+}
+
+fn run_flush(mut flush: Flush, stopping: &Receiver<()>, wake: &Sender<()>) -> Result<Flush, Fatal> {
+    while pause(stopping) {
+        while flush.step()? {
+            // A full channel says the same already.
+            wake.try_send(()).ok();
+        }
+    }
+    Ok(flush)
+}
+
+fn run_upkeep(mut upkeep: log::Upkeep, stopping: &Receiver<()>, shared: &Shared) -> log::Upkeep {
+    while pause(stopping) {
+        shared.observe_disk();
+        let ended = loop {
+            match upkeep.step(UPKEEP_BYTES) {
+                Ok(log::Progress::Working) => {}
+                Ok(log::Progress::Ready) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        if let Err(error) = ended {
+            // The log goes on without a prepared segment; the next look begins anew.
+            tracing::warn!(error = &error as &dyn std::error::Error, "prepare a log segment");
+        }
+    }
+    upkeep
+}

@@ -1,0 +1,130 @@
+//! Checks a data directory that no daemon has open, and changes nothing in it.
+//!
+//! It reads every frame of the log, every snapshot that the checkpoint names and every run of the id
+//! index. What it finds is a list of sentences for people.
+
+use crate::engine::checkpoint::{self, Checkpoints};
+use crate::engine::incarnation;
+use crate::model::Lsn;
+use crate::storage::rows::{RowStore, Table};
+use crate::storage::{codec, index, log, snapshot};
+use crate::world::World;
+
+/// What was checked, and what is wrong.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Segments of the log.
+    pub segments: usize,
+    /// The last LSN that the log says is durable.
+    pub durable: Lsn,
+    /// The LSN of the last checkpoint; zero when there is none.
+    pub checkpoint: Lsn,
+    /// Runs of the id index.
+    pub runs: u64,
+    /// Ids in them.
+    pub ids: u64,
+    /// What is wrong, a sentence each; empty when nothing is.
+    pub findings: Vec<String>,
+}
+
+/// Why a directory could not be checked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Who the directory is.
+    #[error("read the identity of the data directory")]
+    Identity(#[from] incarnation::Error),
+    /// The log's files.
+    #[error("read the log")]
+    Log(#[from] log::OpenError),
+    /// The index's file.
+    #[error("read the id index")]
+    Index(#[from] index::Error),
+    /// There is no data here.
+    #[error("this is not a data directory of quipu")]
+    Empty,
+}
+
+/// Checks the data directory of `world`.
+///
+/// # Errors
+/// [`Error`] when something cannot be read at all; damage is a finding.
+pub fn verify(world: &World) -> Result<Report, Error> {
+    let incarnation = incarnation::read(world)?.ok_or(Error::Empty)?;
+    let mut report = Report::default();
+    verify_log(world, &mut report)?;
+    verify_checkpoint(world, incarnation.id, &mut report);
+    let index = index::verify(&*world.disk)?;
+    report.runs = index.runs;
+    report.ids = index.ids;
+    for finding in &index.findings {
+        report.findings.push(format!("id index: {}", chain(finding)));
+    }
+    if index.flushed_through > report.durable {
+        report.findings.push(format!(
+            "id index: holds ids up to lsn {}, the log only up to {}",
+            index.flushed_through, report.durable
+        ));
+    }
+    if report.checkpoint > report.durable {
+        report.findings.push(format!(
+            "checkpoint: stands at lsn {}, the log only at {}",
+            report.checkpoint, report.durable
+        ));
+    }
+    Ok(report)
+}
+
+fn verify_log(world: &World, report: &mut Report) -> Result<(), Error> {
+    let checked = log::verify(&*world.disk)?;
+    report.segments = checked.segments.len();
+    report.durable = checked.durable;
+    report.findings.extend(checked.damage.iter().map(|damage| format!("log: {damage}")));
+    Ok(())
+}
+
+fn verify_checkpoint(world: &World, incarnation: [u8; 16], report: &mut Report) {
+    let checkpoints = match read_checkpoints(world) {
+        Ok(checkpoints) => checkpoints,
+        Err(finding) => {
+            report.findings.push(format!("checkpoint: {finding}"));
+            return;
+        }
+    };
+    let Some(Checkpoints { newest, previous, .. }) = checkpoints else { return };
+    report.checkpoint = newest.lsn;
+    for named in std::iter::once(newest).chain(previous) {
+        let checked = snapshot::verify(&*world.disk, &named.snapshot, incarnation, &named.hash);
+        if let Err(error) = checked {
+            report.findings.push(format!("checkpoint: {}", chain(&error)));
+        }
+    }
+}
+
+fn read_checkpoints(world: &World) -> Result<Option<Checkpoints>, String> {
+    let Some(store) = RowStore::open_to_verify(&*world.disk).map_err(|error| chain(&error))? else {
+        return Ok(None);
+    };
+    let view = store.read().map_err(|error| chain(&error))?;
+    let meta = view.meta(checkpoint::META).map_err(|error| chain(&error))?;
+    let Some(meta) = meta else { return Ok(None) };
+    let checkpoints: Checkpoints = codec::decode(&meta).map_err(|error| chain(&error))?;
+    for (table, expected) in Table::ALL.into_iter().zip(checkpoints.row_counts) {
+        let found = view.count(table).map_err(|error| chain(&error))?;
+        if found != expected {
+            return Err(format!("{found} rows of {table:?} where {expected} were counted"));
+        }
+    }
+    Ok(Some(checkpoints))
+}
+
+/// An error and its causes, as one sentence.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
