@@ -1,6 +1,7 @@
 //! Quipu: a usage-metering daemon. Events in over HTTP, counted exactly once, live usage out.
 
 pub mod engine;
+pub mod http;
 pub mod metering;
 pub mod model;
 pub mod storage;

@@ -1,0 +1,183 @@
+//! The body of an ingest request, taken apart into events that borrow from it.
+//!
+//! The scanner knows the schema `{"events":[{…}, …]}`, looks at each byte about once and never
+//! recurses, so that no body can exhaust the stack. It accepts exactly the JSON of RFC 8259, with
+//! four limits of its own: what is skipped nests at most 8 deep, no field that it knows and no
+//! metadata key stands twice in one object, one metadata object has at most 1000 members, and
+//! there are at most as many events as the caller allows. Fields that it does not know are skipped.
+//!
+//! It does not judge the events: a missing field, a wrong type or an empty list is the business of
+//! `metering::validate` and of the caller.
+
+mod scanner;
+mod string;
+
+use std::borrow::Cow;
+
+use crate::http::decode::scanner::{Key, Scanner};
+use crate::model::event::RawMetadata;
+use crate::model::{RawEvent, RawValue};
+
+/// Members that one metadata object may have in a body: far more than an event may keep, so that
+/// the usual excess is refused by its name, and few enough to bound the memory.
+const METADATA_MEMBERS_MAX: usize = 1000;
+/// Up to this many members a new key is compared with each one before it.
+const LINEAR_KEYS_MAX: usize = 16;
+/// Members that an event's list has room for at first.
+const METADATA_MEMBERS_USUAL: usize = 8;
+/// Bytes of the smallest event that can be admitted; shorter ones make the list grow.
+const EVENT_BYTES_MIN: usize = 64;
+
+/// Why a body holds no list of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The body is not the JSON of an ingest request.
+    #[error("malformed body at byte {offset}: {message}")]
+    Malformed {
+        /// Where, in bytes from the start of the body.
+        offset: usize,
+        /// What is wrong, for people.
+        message: &'static str,
+    },
+    /// There are more events than the caller allows; what follows was not looked at.
+    #[error("too many events in one request")]
+    TooManyEvents,
+}
+
+/// The events of `body`, in its order; possibly none.
+///
+/// # Errors
+/// [`DecodeError`], at the first place that is not right.
+pub fn decode(body: &[u8], events_max: usize) -> Result<Vec<RawEvent<'_>>, DecodeError> {
+    let text = std::str::from_utf8(body)
+        .map_err(|error| malformed(error.valid_up_to(), "not valid UTF-8"))?;
+    let mut scanner = Scanner::new(text);
+    let start = scanner.open(b'{', "the body is not an object")?;
+    let mut events = None;
+    let mut key = scanner.first_key()?;
+    while let Some(Key { offset, name }) = key {
+        if name == "events" {
+            if events.is_some() {
+                return Err(duplicate_key(offset));
+            }
+            events = Some(event_list(&mut scanner, events_max)?);
+        } else {
+            scanner.value()?;
+        }
+        key = scanner.next_key()?;
+    }
+    scanner.end()?;
+    events.ok_or(malformed(start, "the body has no field `events`"))
+}
+
+fn event_list<'a>(
+    scanner: &mut Scanner<'a>,
+    events_max: usize,
+) -> Result<Vec<RawEvent<'a>>, DecodeError> {
+    scanner.open(b'[', "`events` is not an array")?;
+    let mut events = Vec::with_capacity(events_max.min(scanner.remaining() / EVENT_BYTES_MIN));
+    let mut more = scanner.first_element()?;
+    while more {
+        if events.len() == events_max {
+            return Err(DecodeError::TooManyEvents);
+        }
+        events.push(event(scanner)?);
+        more = scanner.next_element()?;
+    }
+    Ok(events)
+}
+
+fn event<'a>(scanner: &mut Scanner<'a>) -> Result<RawEvent<'a>, DecodeError> {
+    scanner.open(b'{', "an event is not an object")?;
+    let mut event = RawEvent::default();
+    let mut has_metadata = false;
+    let mut key = scanner.first_key()?;
+    while let Some(Key { offset, name }) = key {
+        if let Some(field) = scalar_field(&mut event, &name) {
+            if field.is_some() {
+                return Err(duplicate_key(offset));
+            }
+            *field = Some(scanner.value()?);
+        } else if name == "metadata" {
+            if has_metadata {
+                return Err(duplicate_key(offset));
+            }
+            has_metadata = true;
+            event.metadata = metadata(scanner)?;
+        } else {
+            scanner.value()?;
+        }
+        key = scanner.next_key()?;
+    }
+    Ok(event)
+}
+
+fn scalar_field<'e, 'a>(
+    event: &'e mut RawEvent<'a>,
+    name: &str,
+) -> Option<&'e mut Option<RawValue<'a>>> {
+    match name.as_bytes() {
+        b"event_id" => Some(&mut event.event_id),
+        b"customer_id" => Some(&mut event.customer_id),
+        b"event_name" => Some(&mut event.event_name),
+        b"timestamp" => Some(&mut event.timestamp),
+        _ => None,
+    }
+}
+
+fn metadata<'a>(scanner: &mut Scanner<'a>) -> Result<RawMetadata<'a>, DecodeError> {
+    if scanner.token() == Some(b'{') {
+        return members(scanner).map(RawMetadata::Members);
+    }
+    Ok(match scanner.value()? {
+        RawValue::Null => RawMetadata::Absent,
+        RawValue::Boolean(_)
+        | RawValue::Number(_)
+        | RawValue::String(_)
+        | RawValue::Array
+        | RawValue::Object => RawMetadata::NotAnObject,
+    })
+}
+
+type Member<'a> = (Cow<'a, str>, RawValue<'a>);
+
+fn members<'a>(scanner: &mut Scanner<'a>) -> Result<Vec<Member<'a>>, DecodeError> {
+    let start = scanner.open(b'{', "`metadata` is not an object")?;
+    let mut members: Vec<Member<'a>> = Vec::new();
+    let mut key = scanner.first_key()?;
+    if key.is_some() {
+        members.reserve(METADATA_MEMBERS_USUAL);
+    }
+    while let Some(Key { offset, name }) = key {
+        if members.len() == METADATA_MEMBERS_MAX {
+            return Err(malformed(offset, "more than 1000 members in `metadata`"));
+        }
+        if members.len() < LINEAR_KEYS_MAX && members.iter().any(|(known, _)| *known == name) {
+            return Err(duplicate_key(offset));
+        }
+        members.push((name, scanner.value()?));
+        key = scanner.next_key()?;
+    }
+    if members.len() > LINEAR_KEYS_MAX && has_duplicate(&members) {
+        return Err(duplicate_key(start));
+    }
+    Ok(members)
+}
+
+/// Sorting keeps a hostile list from costing the square of its length.
+fn has_duplicate(members: &[Member<'_>]) -> bool {
+    let mut names: Vec<&str> = members.iter().map(|(name, _)| name.as_ref()).collect();
+    names.sort_unstable();
+    names.iter().zip(names.iter().skip(1)).any(|(left, right)| left == right)
+}
+
+fn duplicate_key(offset: usize) -> DecodeError {
+    malformed(offset, "duplicate key")
+}
+
+fn malformed(offset: usize, message: &'static str) -> DecodeError {
+    DecodeError::Malformed { offset, message }
+}
+
+#[cfg(test)]
+mod tests;

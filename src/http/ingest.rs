@@ -1,0 +1,166 @@
+//! An event's way through the edge: from a request on the socket to an answer that is durable.
+//!
+//! This path stands before any router. Everything from the body to the committer's queue happens on
+//! the thread that serves the socket: it takes microseconds, and a hand-over would cost more.
+
+use std::sync::Arc;
+
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use hyper::body::{Body, Incoming};
+use hyper::{HeaderMap, Request, StatusCode};
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use utoipa::openapi::OpenApi;
+use utoipa::{OpenApi as _, ToSchema};
+
+use crate::engine::command::EventRefusal;
+use crate::engine::{Ingested, Prepared, Refused};
+use crate::http::auth::{self, RouteScope};
+use crate::http::body;
+use crate::http::decode::decode;
+use crate::http::edge::Edge;
+use crate::http::reply::{self, ApiError, Failure};
+use crate::http::scalar::JsonScalar;
+use crate::metering::validate::validate;
+
+/// The path of ingest requests.
+pub(crate) const PATH: &str = "/events/ingest";
+
+/// Events of one request: a fact of the wire format.
+const EVENTS_MAX: usize = 1_000;
+
+/// What became of the events of an admitted request.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[schema(as = Ingested)]
+struct IngestedBody {
+    /// Events that are new.
+    ingested_count: u32,
+    /// Events whose id was known; they count nothing.
+    duplicate_count: u32,
+    /// Those duplicates whose content differs from the first copy's.
+    conflict_count: u32,
+    /// The log's position of the last new event, or of the whole log when none is new.
+    lsn: u64,
+}
+
+/// The body of an ingest request.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "describes what the decoder reads")]
+struct IngestRequest<'a> {
+    /// 1 to 1000 events; all are admitted or none.
+    #[schema(min_items = 1, max_items = 1000)]
+    events: Vec<EventInput<'a>>,
+}
+
+/// An event.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "describes what the decoder reads")]
+struct EventInput<'a> {
+    /// Unique in the business; a second event of the same id counts nothing.
+    event_id: String,
+    /// Who used something.
+    customer_id: String,
+    /// What was used.
+    event_name: String,
+    /// When it was used, RFC 3339; the time of arrival when left out.
+    #[schema(format = DateTime)]
+    timestamp: Option<String>,
+    /// Details: up to 50 strings, numbers and booleans.
+    metadata: Option<std::collections::BTreeMap<String, JsonScalar<'a>>>,
+}
+
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(ingest), components(schemas(JsonScalar<'static>)))]
+struct Description;
+
+/// The route's part of the OpenAPI document.
+pub(crate) fn description() -> OpenApi {
+    Description::openapi()
+}
+
+/// Send events
+///
+/// A 200 says that every event of the request is on stable storage. Sending it again is safe.
+#[utoipa::path(
+    post,
+    path = "/events/ingest",
+    tag = "events",
+    request_body = IngestRequest<'static>,
+    responses((status = 200, body = IngestedBody))
+)]
+pub(crate) async fn ingest(edge: &Edge, request: Request<Incoming>) -> Response {
+    match admit(edge, request).await {
+        Ok(ingested) => reply::json(StatusCode::OK, &IngestedBody::from(ingested)),
+        Err(failure) => failure.into_response(),
+    }
+}
+
+async fn admit(edge: &Edge, request: Request<Incoming>) -> Result<Ingested, Failure> {
+    authorize(edge, request.headers())?;
+    body::require_json(request.headers(), request.body().is_end_stream())?;
+    let permit = byte_permit(edge, request.body().size_hint().exact())?;
+    let options = &edge.options;
+    let incoming = request.into_body();
+    let body = body::read(incoming, options.ingest_body_bytes_max, options.body_timeout).await?;
+    let prepared = prepare(edge, &body)?;
+    let (answer, answered) = oneshot::channel();
+    edge.engine.submit(prepared, move |result| {
+        // Held until here, even when the client has hung up: the bytes wait in the queue.
+        drop(permit);
+        drop(answer.send(result));
+    });
+    match answered.await {
+        Ok(result) => Ok(result?),
+        Err(_log_failed) => Err(Failure::NoAnswer),
+    }
+}
+
+fn authorize(edge: &Edge, headers: &HeaderMap) -> Result<(), ApiError> {
+    let needed = auth::Ingest::NEEDED.expect("ingest needs a key");
+    auth::authorize(edge, headers, needed).map(drop)
+}
+
+/// Room for the body in the daemon's memory, for as long as the request is under way.
+fn byte_permit(edge: &Edge, announced: Option<u64>) -> Result<OwnedSemaphorePermit, ApiError> {
+    let bytes_max = edge.options.ingest_body_bytes_max;
+    // A chunked body may turn out as large as any.
+    let bytes = announced.map_or(bytes_max, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    if bytes > bytes_max {
+        return Err(ApiError::too_large(bytes_max));
+    }
+    // A queue smaller than this body takes it alone.
+    let permits = u32::try_from(bytes.min(edge.options.ingest_queue_bytes)).unwrap_or(u32::MAX);
+    let ingest_bytes = Arc::clone(&edge.ingest_bytes);
+    ingest_bytes.try_acquire_many_owned(permits).map_err(|_| ApiError::busy("the queue is full"))
+}
+
+/// Decodes, validates, hashes, looks up, evaluates and encodes the events of a body.
+fn prepare(edge: &Edge, body: &Bytes) -> Result<Prepared, Failure> {
+    let raw_events = decode(body, EVENTS_MAX)?;
+    if raw_events.is_empty() {
+        return Err(ApiError::invalid("events", "events is empty").into());
+    }
+    let received_at = edge.engine.now();
+    let rules = edge.engine.rules();
+    let mut events = Vec::with_capacity(raw_events.len());
+    for (event_index, raw) in raw_events.into_iter().enumerate() {
+        let validated = validate(raw, received_at, &rules);
+        events.push(validated.map_err(|rejection| {
+            edge.engine.count_refused(&rejection);
+            Refused::Event(EventRefusal { event_index, rejection })
+        })?);
+    }
+    Ok(edge.engine.prepare(&events, received_at)?)
+}
+
+impl From<Ingested> for IngestedBody {
+    fn from(ingested: Ingested) -> Self {
+        Self {
+            ingested_count: ingested.new,
+            duplicate_count: ingested.duplicates,
+            conflict_count: ingested.conflicts,
+            lsn: ingested.lsn.0,
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The daemon's numbers in the OpenMetrics text format.
+//!
+//! They are a snapshot that the engine takes for each request; nothing is counted here.
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+use utoipa_axum::routes;
+
+use crate::engine::Stats;
+use crate::engine::health::Histogram;
+use crate::http::auth::{Open, Read};
+use crate::http::edge::Edge;
+use crate::http::reply::Failure;
+use crate::http::route::Routes;
+
+const OPEN_METRICS: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+
+/// What the page shows.
+#[derive(Debug)]
+struct Snapshot {
+    stats: Stats,
+    /// Bytes of ingest bodies between their head and their answer.
+    body_bytes: u64,
+    checkpoint_age_seconds: Option<f64>,
+}
+
+/// Adds the route of metrics.
+pub(crate) fn routes(routes: Routes, open: bool) -> Routes {
+    if open { routes.add::<Open>(routes!(metrics)) } else { routes.add::<Read>(routes!(metrics)) }
+}
+
+/// The daemon's numbers
+#[utoipa::path(get, path = "/metrics", tag = "daemon", responses((status = 200,
+    description = "OpenMetrics", body = String, content_type = "application/openmetrics-text")))]
+async fn metrics(State(edge): State<Arc<Edge>>) -> Result<Response, Failure> {
+    let free = edge.ingest_bytes.available_permits();
+    let used = edge.options.ingest_queue_bytes.saturating_sub(free);
+    let stats = edge.read(crate::engine::Engine::stats).await?;
+    let now = edge.engine.now();
+    let snapshot = Snapshot {
+        checkpoint_age_seconds: stats.checkpoint_at.map(|at| now.since(at).as_secs_f64()),
+        stats,
+        body_bytes: u64::try_from(used).unwrap_or(u64::MAX),
+    };
+    let mut response = Response::new(page(snapshot).into());
+    response.headers_mut().insert(CONTENT_TYPE, OPEN_METRICS);
+    Ok(response)
+}
+
+fn page(snapshot: Snapshot) -> String {
+    let mut registry = Registry::with_prefix("quipu");
+    registry.register_collector(Box::new(snapshot));
+    let mut text = String::new();
+    encode(&mut text, &registry).expect("writing to a text cannot fail");
+    text
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut page = Page { encoder };
+        let stats = &self.stats;
+        page.counter("events_accepted", "New events.", stats.events_accepted)?;
+        page.counter("events_duplicate", "Events whose id was known.", stats.events_duplicate)?;
+        page.counter(
+            "events_conflicting",
+            "Duplicates whose content differs from the first copy's.",
+            stats.events_conflicting,
+        )?;
+        page.refused(stats)?;
+        page.histogram("commit_events", "Events in a commit group.", None, &stats.commit_events)?;
+        page.histogram(
+            "commit",
+            "Time from a commit group's decision to its answers.",
+            Some(&Unit::Seconds),
+            &stats.commit_seconds,
+        )?;
+        page.histogram(
+            "sync",
+            "Time of one sync of the log.",
+            Some(&Unit::Seconds),
+            &stats.sync_seconds,
+        )?;
+        let body_bytes = "Bytes of ingest bodies between their head and their answer.";
+        page.bytes("body", body_bytes, self.body_bytes)?;
+        page.bytes("queue", "Bytes that wait for the committer.", stats.queue_bytes)?;
+        page.gauge("accumulators", "Accumulators in memory.", stats.accumulators)?;
+        page.gauge("generations", "Generations of the id index in memory.", stats.generations)?;
+        page.gauge("runs", "Runs of the id index on disk.", stats.runs)?;
+        page.gauge("filter_ids", "Ids in the filter of the id index.", stats.filter_ids)?;
+        page.gauge("filter_bits", "Bits of the filter of the id index.", stats.filter_bits)?;
+        page.counter(
+            "filter_hits",
+            "Look-ups that the filter sent to the runs.",
+            stats.filter_hits,
+        )?;
+        page.counter(
+            "filter_false_positives",
+            "Look-ups that the filter sent to the runs in vain.",
+            stats.filter_false_positives,
+        )?;
+        page.checkpoint_age(self.checkpoint_age_seconds)?;
+        page.gauge("checkpoint_lsn", "LSN of the last checkpoint.", stats.checkpoint_lsn.0)?;
+        page.gauge("last_lsn", "The last durable LSN.", stats.last_lsn.0)
+    }
+}
+
+/// Writes one metric after the other.
+struct Page<'a> {
+    encoder: DescriptorEncoder<'a>,
+}
+
+impl Page<'_> {
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let mut metric = self.encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        metric.encode_counter::<NoLabelSet, _, u64>(&value, None)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        self.gauge_in(name, help, None, &value)
+    }
+
+    fn bytes(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        self.gauge_in(name, help, Some(&Unit::Bytes), &value)
+    }
+
+    /// Left out while there is no checkpoint.
+    fn checkpoint_age(&mut self, seconds: Option<f64>) -> fmt::Result {
+        let Some(seconds) = seconds else { return Ok(()) };
+        let help = "Time since the last checkpoint was made.";
+        self.gauge_in("checkpoint_age", help, Some(&Unit::Seconds), &seconds)
+    }
+
+    fn gauge_in<V: EncodeGaugeValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        value: &V,
+    ) -> fmt::Result {
+        let mut metric = self.encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+        metric.encode_gauge(value)
+    }
+
+    fn refused(&mut self, stats: &Stats) -> fmt::Result {
+        let help = "Events that broke a rule, by rule; their requests were refused whole.";
+        let mut metrics =
+            self.encoder.encode_descriptor("events_refused", help, None, MetricType::Counter)?;
+        for (rule, count) in &stats.events_refused {
+            let labels = [("rule", *rule)];
+            let mut metric = metrics.encode_family(&labels)?;
+            metric.encode_counter::<NoLabelSet, _, u64>(count, None)?;
+        }
+        Ok(())
+    }
+
+    fn histogram(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        histogram: &Histogram,
+    ) -> fmt::Result {
+        let bounds = histogram.bounds.iter().copied().chain([f64::INFINITY]);
+        // Before the first observation a histogram may have no counts; its page has its buckets.
+        let counts = histogram.counts.iter().copied().chain(std::iter::repeat(0));
+        let buckets: Vec<_> = bounds.zip(counts).collect();
+        let count = histogram.counts.iter().sum();
+        let mut metric = self.encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?;
+        metric.encode_histogram::<NoLabelSet>(histogram.sum, count, &buckets, None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::Lsn;
+
+    use super::*;
+
+    #[test]
+    fn the_page_shows_every_number() {
+        let histogram = Histogram { bounds: vec![1.0, 8.0], counts: vec![2, 3, 1], sum: 40.5 };
+        let stats = Stats {
+            events_accepted: 11,
+            events_duplicate: 12,
+            events_conflicting: 13,
+            events_refused: [("too_old", 14), ("missing", 15)].into(),
+            commit_events: histogram.clone(),
+            commit_seconds: histogram.clone(),
+            sync_seconds: histogram,
+            queue_bytes: 16,
+            accumulators: 17,
+            generations: 18,
+            runs: 19,
+            filter_ids: 20,
+            filter_bits: 21,
+            filter_hits: 22,
+            filter_false_positives: 23,
+            checkpoint_at: None,
+            checkpoint_lsn: Lsn(24),
+            last_lsn: Lsn(25),
+        };
+        let text = page(Snapshot { stats, body_bytes: 26, checkpoint_age_seconds: Some(1.5) });
+        for line in [
+            "quipu_events_accepted_total 11",
+            "quipu_events_duplicate_total 12",
+            "quipu_events_conflicting_total 13",
+            "quipu_events_refused_total{rule=\"too_old\"} 14",
+            "quipu_events_refused_total{rule=\"missing\"} 15",
+            "quipu_commit_events_sum 40.5",
+            "quipu_commit_events_count 6",
+            "quipu_commit_events_bucket{le=\"1.0\"} 2",
+            "quipu_commit_events_bucket{le=\"8.0\"} 5",
+            "quipu_commit_events_bucket{le=\"+Inf\"} 6",
+            "quipu_commit_seconds_count 6",
+            "quipu_sync_seconds_count 6",
+            "quipu_queue_bytes 16",
+            "quipu_accumulators 17",
+            "quipu_generations 18",
+            "quipu_runs 19",
+            "quipu_filter_ids 20",
+            "quipu_filter_bits 21",
+            "quipu_filter_hits_total 22",
+            "quipu_filter_false_positives_total 23",
+            "quipu_checkpoint_lsn 24",
+            "quipu_last_lsn 25",
+            "quipu_body_bytes 26",
+            "quipu_checkpoint_age_seconds 1.5",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+}

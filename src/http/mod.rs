@@ -1,0 +1,36 @@
+//! The edge: sockets, JSON, status codes. The only folder with async code.
+//!
+//! A request is checked for its host, its key and its size before any work is done for it. Ingest
+//! goes straight from the body to the committer; every other route is a handler of a router, one
+//! file a resource. Nothing here decides what is counted, and no handler that is dropped loses more
+//! than its reply.
+
+mod auth;
+mod body;
+mod clock;
+mod customers;
+pub mod decode;
+mod dispatch;
+mod edge;
+mod events;
+mod filter;
+mod health;
+mod host;
+mod identity;
+mod ingest;
+mod keys;
+mod meters;
+mod metrics;
+mod page;
+mod query;
+mod reply;
+mod route;
+mod scalar;
+mod server;
+mod socket;
+mod text;
+mod usage;
+
+pub use edge::{Edge, EdgeOptions, KeyMaker, NewKeyText};
+pub use route::{RouteEntry, RouteOptions, route_table};
+pub use server::serve;
