@@ -1,5 +1,7 @@
 //! Quipu: a usage-metering daemon. Events in over HTTP, counted exactly once, live usage out.
 
+pub mod cli;
+pub mod config;
 pub mod engine;
 pub mod http;
 pub mod metering;
