@@ -1,7 +1,9 @@
-//! Quipu: a usage-metering daemon. Events in over HTTP, counted exactly once, live usage out.
+#![doc = include_str!("ARCHITECTURE.md")]
 
 pub mod cli;
 pub mod config;
+pub mod confirm;
+pub mod daemon;
 pub mod engine;
 pub mod http;
 pub mod metering;
