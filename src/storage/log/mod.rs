@@ -1,8 +1,8 @@
 //! The write-ahead log: numbered segment files of checksummed frames, one frame a commit group.
 //!
-//! [`open`] recovers what is there and hands out three parts: [`Wal`] writes (one thread),
+//! [`open()`] recovers what is there and hands out three parts: [`Wal`] writes (one thread),
 //! [`LogReader`] reads beside it (any thread), [`Upkeep`] prepares segments ahead of use and removes
-//! old ones (one background thread). [`verify`] reads a log that no process has open.
+//! old ones (one background thread). [`verify()`] reads a log that no process has open.
 //!
 //! The one rule of recovery: D is the highest LSN that any valid frame, checkpoint or run says is
 //! durable. A frame that is bad at or below D is damage and stops the start; above D it was never
