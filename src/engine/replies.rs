@@ -44,16 +44,17 @@ pub enum Recognised {
 pub struct Replies {
     kept: BTreeMap<Lsn, Reply>,
     by_key: HashMap<[u8; 32], Lsn>,
+    /// Only answers without a key: one with a key is asked for by it, and must not hide another.
     by_content: HashMap<[u8; 32], Lsn>,
 }
 
 impl Replies {
     /// Keeps an answer.
     pub fn put(&mut self, lsn: Lsn, reply: Reply) {
-        if let Some(key) = reply.identity.explicit {
-            self.by_key.insert(key, lsn);
-        }
-        self.by_content.insert(reply.identity.content, lsn);
+        match reply.identity.explicit {
+            Some(key) => self.by_key.insert(key, lsn),
+            None => self.by_content.insert(reply.identity.content, lsn),
+        };
         self.kept.insert(lsn, reply);
     }
 
@@ -71,7 +72,7 @@ impl Replies {
         match self.find(&self.by_content, &identity.content) {
             Some((lsn, reply))
                 if identity.is_retry
-                    && reply.identity.explicit == identity.explicit
+                    && identity.explicit.is_none()
                     && log_time.since(reply.log_time) < RETRIED_FOR =>
             {
                 Recognised::Repeated(lsn, Box::new(reply.clone()))
@@ -161,6 +162,16 @@ mod tests {
         assert_eq!(check(&replies, None, 2, (true, 600)), "new");
         assert_eq!(check(&replies, None, 2, (false, 0)), "new");
         assert_eq!(check(&replies, None, 3, (true, 0)), "new");
+    }
+
+    /// The same request was sent without a key and then with one; the retry of the first was applied
+    /// again, because the second had taken its place.
+    #[test]
+    fn an_answer_with_a_key_hides_none_without() {
+        let mut replies = kept(None, 2);
+        let identity = Identity { explicit: Some([1; 32]), content: [2; 32] };
+        replies.put(Lsn(8), Reply { identity, log_time: at(1), change: None });
+        assert_eq!(check(&replies, None, 2, (true, 2)), "repeated");
     }
 
     #[test]
