@@ -30,7 +30,7 @@ pub enum Exit {
     Failure = 1,
     /// The command line is wrong.
     Usage = 2,
-    /// `verify` found damage.
+    /// `verify` found damage, or a start was refused because of it.
     Corruption = 65,
     /// The server cannot be reached.
     Unreachable = 69,

@@ -11,6 +11,7 @@ use quipu::config::{Config, OutputFormat};
 use quipu::confirm::{self, Confirmed};
 use quipu::daemon::{self, End, KEY_FILE, KeySource, Orders};
 use quipu::engine::incarnation::FORMAT_VERSION;
+use quipu::engine::recover::OpenError;
 use quipu::engine::verify;
 use quipu::world::World;
 use quipu::world::clock::SystemClock;
@@ -141,6 +142,9 @@ fn confirm_clock(server: &str, key: &str, out: &mut dyn Write) -> anyhow::Result
 fn exit_of(error: &anyhow::Error) -> Exit {
     if let Some(error) = error.downcast_ref::<cli::Error>() {
         return error.exit();
+    }
+    if error.chain().filter_map(|cause| cause.downcast_ref()).any(OpenError::is_damage) {
+        return Exit::Corruption;
     }
     match error.downcast_ref::<DirectoryError>() {
         Some(DirectoryError::InUse { .. }) => Exit::TryAgain,

@@ -255,6 +255,7 @@ fn the_test_clock_moves_when_it_is_told_and_only_forward() {
     let mut client = daemon.client();
     let shown = client.get("/clock").json();
     assert_eq!((&shown["now"], &shown["is_test"]), (&json!(TEST_CLOCK), &json!(true)));
+    assert_eq!(shown["log_time"], shown["now"], "nothing holds log time back yet");
     let advance =
         |client: &mut Client, to: &Value| client.post("/clock/advance", &json!({ "to": to }));
     let moved = advance(&mut client, &json!("2026-03-01T03:30:00+01:00"));

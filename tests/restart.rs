@@ -169,7 +169,7 @@ fn damage_of_an_acknowledged_frame_stops_the_start_and_is_named() {
             let name = file.file_name().unwrap().to_str().unwrap();
             let says = format!("{name} is damaged at byte {frame_at}: lsn {lsn} to ");
             let refused = launch.refused();
-            assert!(refused.code.is_some_and(|code| code != 0), "{refused:?}");
+            assert_eq!(refused.code, Some(65), "{refused:?}");
             assert!(refused.stderr.contains(&says), "{says}: {refused:?}");
             assert_eq!(refused.stdout, "");
             assert_eq!(fs::read(&file).unwrap(), bad, "the files stay as they are");

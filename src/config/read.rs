@@ -23,6 +23,8 @@ const LONGEST: Duration = Duration::from_hours(24 * 36_500);
 const SECTOR_BYTES: u64 = 512;
 /// A request stands in one frame, with a header and what it creates, and a frame in one segment.
 const BODIES_PER_SEGMENT_MIN: u64 = 2;
+/// A request is one frame of the log, of at most 16 MiB; encoded it is never twice as long as its body.
+const BODY_BYTES_MAX: u64 = 8 << 20;
 
 /// The configuration that `settings` make, or everything that is wrong with them.
 pub(super) fn config(settings: &Settings) -> Result<Config, ConfigErrors> {
@@ -101,7 +103,7 @@ impl<'a> Reader<'a> {
 
     fn ingest(&mut self) -> Ingest {
         Ingest {
-            max_body: self.number("ingest.max_body", 1_024, 256 << 20),
+            max_body: self.number("ingest.max_body", 1_024, BODY_BYTES_MAX),
             max_age: self.some_time("ingest.max_age"),
             max_ahead: self.any_time("ingest.max_ahead"),
             unknown_customers: self.text(
@@ -123,7 +125,8 @@ impl<'a> Reader<'a> {
         Dedupe {
             window: (!window.is_zero()).then_some(window),
             // More than 100 million of 28 bytes, three times over, is beyond any sensible memory.
-            generation_ids: self.number("dedupe.generation_ids", 1, 100_000_000),
+            // A generation must hold the largest request.
+            generation_ids: self.number("dedupe.generation_ids", 1_000, 100_000_000),
         }
     }
 

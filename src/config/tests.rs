@@ -227,7 +227,10 @@ fn settings_that_do_not_go_together_are_refused_at_the_place_of_one_of_them() {
         ("listen.address = \"[::]:80\"", "quipu.toml:1:18: listen.address: [::]:80 can be"),
         ("ingest.queue_bytes = 65536", "quipu.toml:1:22: ingest.queue_bytes: 65536 is less than"),
         ("log.segment_bytes = 8388609", "quipu.toml:1:21: log.segment_bytes: 8388609 is not"),
-        ("ingest.max_body = 67108864", "default: log.segment_bytes: 67108864 is less than 2"),
+        (
+            "log.segment_bytes = 8388096",
+            "quipu.toml:1:21: log.segment_bytes: 8388096 is less than 2",
+        ),
         ("billing.grace = \"59m\"", "quipu.toml:1:17: billing.grace: it is shorter than"),
     ] {
         let message = problems(&file(text));

@@ -213,6 +213,10 @@ impl Checkpointer {
                 if copying.place < self.shared.state.stripes().count() {
                     copying.copy_stripe(&self.shared)?;
                     self.stage = Stage::Copying(copying);
+                } else if self.shared.durable() < copying.cut.base.lsn {
+                    // A checkpoint that knows more than the log would make the log look damaged.
+                    self.stage = Stage::Copying(copying);
+                    return Ok(Progress::Waiting);
                 } else {
                     let memory_from = copying.cut.memory_from;
                     self.commit(*copying)?;

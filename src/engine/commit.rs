@@ -13,7 +13,7 @@ use hashbrown::HashMap;
 
 use crate::engine::clock_guard::ClockGuard;
 use crate::engine::command::{Changed, EventRefusal, Refused};
-use crate::engine::decide::{Decision, Proposal, decide};
+use crate::engine::decide::{Decision, Marks, Proposal, decide};
 use crate::engine::options::UnknownCustomers;
 use crate::engine::prepare::{Prepared, PreparedEvent};
 use crate::engine::record::{
@@ -424,7 +424,8 @@ impl Committer {
     }
 
     fn admit_change(&mut self, proposal: &Proposal, reply: Reply<Changed>) {
-        match decide(proposal, &self.shared, self.log_time) {
+        let marks = Marks { log_time: self.log_time, closed_through: self.closed_through };
+        match decide(proposal, &self.shared, marks) {
             Err(refused) => reply(Err(refused)),
             Ok(Decision::Repeat(changed)) => reply(Ok(*changed)),
             Ok(Decision::Apply { body, log_time, outcome }) => {

@@ -13,7 +13,8 @@ use crate::engine::shared::Shared;
 use crate::engine::state::State;
 use crate::model::id::generated;
 use crate::model::{
-    ApiKey, Customer, CustomerId, CustomerOrigin, KeyId, Lsn, Meter, MeterId, MeterIndex, Timestamp,
+    ApiKey, Customer, CustomerId, CustomerOrigin, Hour, KeyId, Lsn, Meter, MeterId, MeterIndex,
+    Timestamp,
 };
 use crate::world::entropy::draw;
 
@@ -61,16 +62,21 @@ enum Plan {
     Clock { now: Timestamp, log_time: Timestamp },
 }
 
-/// Decides on a proposal; `log_time` is that of the last record.
+/// How far the decided records go, which the state may not know of yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Marks {
+    /// The log time of the last record.
+    pub log_time: Timestamp,
+    /// Hours before this one are closed, or will be by the checkpoint that is being made.
+    pub closed_through: Hour,
+}
+
+/// Decides on a proposal.
 ///
 /// # Errors
 /// Why it is refused; nothing changes then.
-pub fn decide(
-    proposal: &Proposal,
-    shared: &Shared,
-    log_time: Timestamp,
-) -> Result<Decision, Refused> {
-    let at = log_time.max(shared.world.clock.wall());
+pub fn decide(proposal: &Proposal, shared: &Shared, marks: Marks) -> Result<Decision, Refused> {
+    let at = marks.log_time.max(shared.world.clock.wall());
     if let Some(identity) = &proposal.identity {
         match shared.state.with_replies(|replies| replies.recognise(identity, at)) {
             Recognised::New => {}
@@ -81,7 +87,7 @@ pub fn decide(
         }
     }
     let identity = proposal.identity.map(Into::into);
-    let (body, log_time, outcome) = match plan(&proposal.command, shared, log_time, at)? {
+    let (body, log_time, outcome) = match plan(&proposal.command, shared, marks, at)? {
         Plan::Object(change) => {
             let outcome = change.outcome().ok_or(Refused::Busy)?;
             (Body::Change(ChangeEntry { change, identity }), at, outcome)
@@ -94,12 +100,7 @@ pub fn decide(
     Ok(Decision::Apply { body: Box::new(body), log_time, outcome: Box::new(outcome) })
 }
 
-fn plan(
-    command: &Command,
-    shared: &Shared,
-    log_time: Timestamp,
-    at: Timestamp,
-) -> Result<Plan, Refused> {
+fn plan(command: &Command, shared: &Shared, marks: Marks, at: Timestamp) -> Result<Plan, Refused> {
     let state = &shared.state;
     let random = || draw(&*shared.world.entropy);
     let change = match command {
@@ -123,7 +124,7 @@ fn plan(
         }
         Command::ConfirmClock => {
             let now = shared.world.clock.wall();
-            return Ok(Plan::Clock { now, log_time: confirm_clock(shared, log_time) });
+            return Ok(Plan::Clock { now, log_time: confirm_clock(shared, marks) });
         }
     };
     Ok(Plan::Object(change))
@@ -155,13 +156,13 @@ fn advance_clock(to: Timestamp, shared: &Shared, at: Timestamp) -> Result<(), Re
 
 /// Log time after the wall clock was confirmed: set back to it when it is far behind, but never to
 /// where a closed period would open again.
-fn confirm_clock(shared: &Shared, log_time: Timestamp) -> Timestamp {
+fn confirm_clock(shared: &Shared, marks: Marks) -> Timestamp {
     let wall = shared.world.clock.wall();
-    if wall.plus(CLOCK_BEHIND_MAX) >= log_time {
-        return log_time.max(wall);
+    if wall.plus(CLOCK_BEHIND_MAX) >= marks.log_time {
+        return marks.log_time.max(wall);
     }
-    let closed = shared.state.with_memory(|memory_from, _| memory_from.start());
-    wall.max(closed.plus(shared.options.grace)).min(log_time)
+    let closed = marks.closed_through.start();
+    wall.max(closed.plus(shared.options.grace)).min(marks.log_time)
 }
 
 fn create_meter(

@@ -98,8 +98,9 @@ impl Machine {
             let Some(mut group) = self.committer.take() else {
                 match held.take() {
                     None => return Ok(()),
-                    // Nothing is in flight: it waits for a free generation.
+                    // Nothing is in flight: it waits for a free generation, and that for the log.
                     Some(submission) => {
+                        self.writer.sync()?;
                         while self.flush.step()? {}
                         held = self.committer.admit(submission);
                         continue;
@@ -119,11 +120,20 @@ impl Machine {
     pub fn checkpoint(&mut self) -> Result<(), Fatal> {
         while self.shared.state.applied() > self.checkpointer.lsn() {
             self.checkpointer.begin();
-            while self.checkpointer.step()? != Progress::Finished {
-                self.settle()?;
-            }
+            self.finish_checkpoint()?;
         }
         Ok(())
+    }
+
+    fn finish_checkpoint(&mut self) -> Result<(), Fatal> {
+        loop {
+            match self.checkpointer.step()? {
+                Progress::Finished => return Ok(()),
+                Progress::Waiting => self.writer.sync()?,
+                Progress::Working | Progress::Idle => {}
+            }
+            self.settle()?;
+        }
     }
 
     /// Ends in order: everything submitted is answered, the state and the index are on disk, and the

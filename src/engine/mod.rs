@@ -254,9 +254,12 @@ impl Engine {
 
     /// The clock.
     pub fn clock(&self) -> ClockState {
+        let now = self.now();
+        let is_empty = self.shared.state.applied() == Lsn::ZERO;
         ClockState {
-            now: self.now(),
-            log_time: self.shared.state.log_time(),
+            now,
+            // Before the first record nothing holds log time back.
+            log_time: if is_empty { now } else { self.shared.state.log_time() },
             is_test: self.shared.is_test_clock(),
             in_doubt: self.shared.clock_in_doubt(),
         }

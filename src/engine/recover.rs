@@ -69,6 +69,29 @@ pub enum OpenError {
     Start(#[from] Fatal),
 }
 
+impl OpenError {
+    /// Whether something that was written is not there as it was: a matter for a backup, not for
+    /// another try.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Identity(error) => match error {
+                incarnation::Error::Damaged | incarnation::Error::Missing => true,
+                incarnation::Error::Io(_) | incarnation::Error::Newer(_) => false,
+            },
+            Self::Log(error) => match error {
+                log::OpenError::Damaged(_) | log::OpenError::OtherIncarnation { .. } => true,
+                log::OpenError::NewerFormat { .. } | log::OpenError::Io { .. } => false,
+            },
+            Self::Replay(error) => match error {
+                ReplayError::Payload(_) => true,
+                ReplayError::Log(_) | ReplayError::Index(_) => false,
+            },
+            Self::Codec(_) | Self::RowCount { .. } | Self::Snapshots(_) => true,
+            Self::Rows(_) | Self::Index(_) | Self::Start(_) => false,
+        }
+    }
+}
+
 /// Why a snapshot cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {

@@ -54,14 +54,23 @@ impl Writer {
         self.shared.durable.store(self.wal.durable().0, Ordering::Release);
     }
 
+    /// Syncs what is not synced.
+    ///
+    /// # Errors
+    /// As for [`Writer::write`].
+    pub fn sync(&mut self) -> Result<(), log::Error> {
+        self.wal.sync()?;
+        self.publish();
+        Ok(())
+    }
+
     /// Syncs what is not synced, and says in the log that everything before is durable: called when
     /// the log has been idle for a moment, and at the end. Writes nothing when that was said already.
     ///
     /// # Errors
     /// As for [`Writer::write`].
     pub fn mark_idle(&mut self) -> Result<(), log::Error> {
-        self.wal.sync()?;
-        self.publish();
+        self.sync()?;
         self.wal.write_idle_mark()?;
         Ok(())
     }

@@ -1,122 +1,204 @@
-//! What was damaged is rebuilt when the log can give it back, and stops the start when it cannot.
+//! Files that were damaged, lost or rolled back: the state is the same all the same, or the start is
+//! refused with the reason.
 
 use std::time::Duration;
 
-use super::compare::{assert_known, assert_same};
 use super::model::Model;
-use super::rig::{Crash, Place, tiny};
-use super::trial::Trial;
+use super::rig::{Crash, Place, chain, tiny};
+use super::trial::{Trial, check};
 use crate::engine::incarnation;
+use crate::engine::options::Options;
 use crate::engine::recover::OpenError;
-use crate::storage::{index, rows};
+use crate::storage::index;
+use crate::storage::rows::{self, RowStore, Table};
 use crate::world::Disk;
+use crate::world::disk::replace;
 
-/// A place with two checkpoints, hours on disk, runs, and records above the last checkpoint.
-fn lived_in() -> (Place, Model) {
-    let mut trial = Trial::new(&tiny(), 3).with_meters();
-    for _ in 0..2 {
-        for _ in 0..40 {
-            trial.send_any();
-            trial.settle().unwrap();
+/// A place with `count` checkpoints and some log above each.
+fn with_checkpoints(count: usize) -> (Place, Model) {
+    let options = Options { generation_ids: 16, ..tiny() };
+    let mut trial = Trial::new(&options, 11).with_meters();
+    for round in 0..=count {
+        if round > 0 {
+            trial.rig.machine.checkpoint().unwrap();
         }
-        trial.advance(Duration::from_hours(4));
+        for _ in 0..8 {
+            trial.send_any();
+            let command = trial.story.command(&trial.model);
+            trial.propose(command);
+            trial.settle().unwrap();
+            trial.advance(Duration::from_mins(30));
+        }
         trial.rig.flush_all();
-        trial.rig.machine.checkpoint().unwrap();
     }
-    for _ in 0..10 {
-        trial.send_any();
-    }
-    trial.settle().unwrap();
+    trial.rig.machine.flush.save().unwrap();
     (trial.rig.place.after(Crash::Killed), trial.model)
 }
 
-/// Snapshot files, oldest first.
-fn snapshots(place: &Place) -> Vec<String> {
+fn names(place: &Place, part: &str) -> Vec<String> {
     let names = place.disk.names().unwrap();
-    names.into_iter().filter(|name| name.starts_with("snapshot-")).collect()
+    names.into_iter().filter(|name| name.contains(part)).collect()
 }
 
-fn assert_starts_as_it_was(place: &Place, model: &Model) {
-    let mut rig = place.open();
-    assert_same(&rig, model);
-    assert_known(&mut rig, model);
+/// Damages a file here and there, every `stride` bytes.
+fn garble(place: &Place, name: &str, stride: usize) {
+    let size = place.disk.image(name).len() as u64;
+    for offset in (0..size).step_by(stride) {
+        place.disk.flip_bit(name, offset, 5);
+    }
 }
 
-#[test]
-fn the_snapshot_before_stands_in_for_a_damaged_one() {
-    let (place, model) = lived_in();
-    let names = snapshots(&place);
-    assert_eq!(names.len(), 2, "the two newest are kept");
-    place.disk.flip_bit(&names[1], 200, 3);
-    assert_starts_as_it_was(&place.fork(), &model);
-    place.disk.flip_bit(&names[0], 200, 3);
-    let refused = place.fork().try_open().unwrap_err();
-    assert!(matches!(refused, OpenError::Snapshots(_)), "{refused}");
+fn refusal(place: &Place) -> OpenError {
+    place.try_open().map(drop).expect_err("the start is refused")
 }
 
 #[test]
-fn a_start_from_the_snapshot_before_can_make_checkpoints_again() {
-    let (place, model) = lived_in();
-    place.disk.flip_bit(&snapshots(&place)[1], 200, 3);
-    let mut rig = place.open();
-    rig.machine.checkpoint().unwrap();
-    assert_starts_as_it_was(&rig.place.after(Crash::DropsAll), &model);
-}
+fn without_the_newest_snapshot_the_one_before_gives_the_same_state() {
+    let (place, model) = with_checkpoints(3);
+    let snapshots = names(&place, "snapshot-");
+    assert_eq!(snapshots.len(), 2, "the two newest are kept");
+    let newest = &snapshots[1];
+    let size = place.disk.image(newest).len() as u64;
+    for offset in [0, 9, 13, 30, 40, size / 2, size - 33, size - 1] {
+        let place = place.fork();
+        place.disk.flip_bit(newest, offset, 0);
+        check(&place, &model, &[]);
+    }
+    let gone = place.fork();
+    gone.disk.remove(newest).unwrap();
+    check(&gone, &model, &[]);
 
-#[test]
-fn a_missing_or_damaged_id_index_is_read_from_the_log_again() {
-    let (place, model) = lived_in();
-    let damaged = place.fork();
-    let bytes = damaged.disk.image(index::FILE).len();
-    let file = damaged.disk.open(index::FILE).unwrap();
-    file.write_at(0, &vec![0xa5; bytes.min(8_192)]).unwrap();
-    assert_starts_as_it_was(&damaged, &model);
-    place.disk.remove(index::FILE).unwrap();
-    assert_starts_as_it_was(&place, &model);
-}
-
-#[test]
-fn a_missing_row_store_is_folded_from_the_log_again() {
-    let (place, model) = lived_in();
-    place.disk.remove(rows::FILE).unwrap();
-    assert_starts_as_it_was(&place, &model);
-}
-
-#[test]
-fn a_directory_without_its_identity_is_refused() {
-    let (place, _) = lived_in();
-    place.disk.remove(incarnation::FILE).unwrap();
-    let refused = place.try_open().unwrap_err();
-    assert!(matches!(refused, OpenError::Identity(incarnation::Error::Missing)), "{refused}");
-}
-
-#[test]
-fn every_flipped_bit_of_the_identity_is_found() {
-    let (place, _) = lived_in();
-    for offset in 0..place.disk.image(incarnation::FILE).len() as u64 {
-        place.disk.flip_bit(incarnation::FILE, offset, 5);
-        assert!(place.fork().try_open().is_err(), "byte {offset}");
-        place.disk.flip_bit(incarnation::FILE, offset, 5);
+    // The next checkpoints stand on the older one, and are as good as any.
+    let mut trial = Trial::at(&gone, model, 12);
+    for _ in 0..2 {
+        trial.advance(Duration::from_hours(5));
+        trial.send_any();
+        trial.settle().unwrap();
+        trial.rig.machine.checkpoint().unwrap();
+        check(&trial.rig.place.after(Crash::DropsAll), &trial.model, &[]);
     }
 }
 
 #[test]
-fn a_disk_below_its_reserve_refuses_events_and_takes_them_again_later() {
-    let mut options = tiny();
-    options.reserve_bytes = 1 << 20;
-    let mut trial = Trial::new(&options, 5).with_meters();
-    let shared = std::sync::Arc::clone(&trial.rig.machine.shared);
-    trial.rig.place.disk.set_free_bytes(1 << 19);
-    shared.observe_disk();
-    let event = || super::rig::Sent::new("late", "cus-0");
-    let refused = trial.rig.ingest(&[event()]).unwrap_err();
-    assert_eq!(refused, crate::engine::Refused::StorageFull);
-    assert!(!trial.rig.engine.readiness().is_ready());
-    assert_same(&trial.rig, &trial.model);
-    trial.rig.place.disk.set_free_bytes(1 << 30);
-    shared.observe_disk();
-    assert!(trial.rig.engine.readiness().is_ready());
-    trial.send(vec![event()]);
-    trial.settle().unwrap();
-    assert_same(&trial.rig, &trial.model);
+fn a_start_without_any_good_snapshot_is_refused() {
+    for count in [1, 3] {
+        let (place, _) = with_checkpoints(count);
+        for snapshot in names(&place, "snapshot-") {
+            garble(&place, &snapshot, 100);
+        }
+        let refused = refusal(&place);
+        assert!(matches!(refused, OpenError::Snapshots(_)), "{refused:?}");
+        let text = chain(&refused);
+        assert!(text.starts_with("no snapshot of the last checkpoint is good: "), "{text}");
+    }
+}
+
+#[test]
+fn a_row_store_that_lost_rows_is_refused() {
+    for table in Table::ALL {
+        let (place, _) = with_checkpoints(2);
+        let store = RowStore::open(&place.disk).unwrap();
+        let mut first = None;
+        let view = store.read().unwrap();
+        view.range(table, &[], &[0xff; 16], |key, _| {
+            first = Some(key.to_vec());
+            false
+        })
+        .unwrap();
+        let batch = store.begin().unwrap();
+        let row = (first.as_deref().expect("every table has rows"), None);
+        batch.write(table, std::iter::once(row)).unwrap();
+        batch.commit().unwrap();
+        drop((view, store));
+        let refused = refusal(&place);
+        assert!(matches!(refused, OpenError::RowCount { .. }), "{table:?}: {refused:?}");
+    }
+}
+
+#[test]
+fn a_row_store_of_an_older_checkpoint_is_refused_or_gives_the_same_state() {
+    let (old, _) = with_checkpoints(1);
+    for (newer, is_refused) in [(2, false), (3, true)] {
+        let (place, model) = with_checkpoints(newer);
+        replace(&place.disk, rows::FILE, &old.disk.image(rows::FILE)).unwrap();
+        if is_refused {
+            let refused = refusal(&place);
+            assert!(matches!(refused, OpenError::Snapshots(_)), "{refused:?}");
+        } else {
+            check(&place, &model, &[]);
+        }
+    }
+}
+
+#[test]
+fn a_row_store_that_is_gone_is_read_from_the_log_again_and_a_garbled_one_is_refused() {
+    let (place, model) = with_checkpoints(2);
+    let gone = place.fork();
+    gone.disk.remove(rows::FILE).unwrap();
+    check(&gone, &model, &[]);
+    garble(&place, rows::FILE, 50);
+    let refused = refusal(&place);
+    assert!(matches!(refused, OpenError::Rows(_)), "{refused:?}");
+}
+
+#[test]
+fn a_lost_or_damaged_index_is_built_again_from_the_log() {
+    let (place, model) = with_checkpoints(2);
+    let gone = place.fork();
+    gone.disk.remove(index::FILE).unwrap();
+    check(&gone, &model, &[]);
+    for stride in [1, 64, 4_096] {
+        let place = place.fork();
+        garble(&place, index::FILE, stride);
+        check(&place, &model, &[]);
+    }
+    let cut = place.fork();
+    cut.disk.open(index::FILE).unwrap().resize(5_000).unwrap();
+    check(&cut, &model, &[]);
+}
+
+#[test]
+fn lost_or_damaged_filters_do_no_harm() {
+    let (place, model) = with_checkpoints(2);
+    let known = ["identity", "wal-", "snapshot-", ".redb"];
+    let all = place.disk.names().unwrap();
+    let filters: Vec<_> =
+        all.iter().filter(|name| !known.iter().any(|part| name.contains(part))).collect();
+    assert!(!filters.is_empty());
+    for stride in [1, 500] {
+        let place = place.fork();
+        filters.iter().for_each(|filter| garble(&place, filter, stride));
+        check(&place, &model, &[]);
+    }
+    filters.iter().for_each(|filter| place.disk.remove(filter).unwrap());
+    check(&place, &model, &[]);
+}
+
+#[test]
+fn a_start_without_a_good_identity_is_refused_and_makes_no_other() {
+    let (place, _) = with_checkpoints(1);
+    let damaged = place.fork();
+    damaged.disk.flip_bit(incarnation::FILE, 20, 1);
+    let refused = refusal(&damaged);
+    assert!(matches!(refused, OpenError::Identity(incarnation::Error::Damaged)), "{refused:?}");
+
+    place.disk.remove(incarnation::FILE).unwrap();
+    let before = place.disk.names().unwrap();
+    for _ in 0..2 {
+        let refused = refusal(&place);
+        assert!(matches!(refused, OpenError::Identity(incarnation::Error::Missing)));
+        assert_eq!(place.disk.names().unwrap(), before);
+    }
+}
+
+#[test]
+fn damage_in_the_log_is_refused_with_its_place() {
+    let (place, _) = with_checkpoints(2);
+    let last = names(&place, "wal-0").pop().unwrap();
+    let image = place.disk.image(&last);
+    let is_frame = |block: &usize| image[block * 512..].starts_with(b"KNOT");
+    let frame = (0..image.len() / 512).find(is_frame).expect("the last segment holds a frame");
+    place.disk.flip_bit(&last, frame as u64 * 512 + 8, 0);
+    let text = chain(&refusal(&place));
+    assert!(text.contains(&last) && text.contains("is damaged at byte"), "{text}");
 }

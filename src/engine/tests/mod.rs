@@ -11,6 +11,13 @@ mod rig;
 mod story;
 mod trial;
 
+mod cut;
 mod damage;
 mod durability;
-mod histories;
+mod interval;
+mod kept_replies;
+mod preparing;
+mod refusals;
+mod sequences;
+mod settings;
+mod threads;

@@ -79,6 +79,14 @@ impl Model {
         self.by_id.get(id).map(|place| self.events[*place].stored())
     }
 
+    /// The events whose ids must still be known at `now`: those that arrived within the window.
+    pub(super) fn remembered(&self, now: Timestamp) -> &[Kept] {
+        let window = self.options.dedupe_window;
+        let from = if window.is_zero() { Timestamp::MIN } else { now.minus(window) };
+        let first = self.events.partition_point(|kept| kept.received_at < from);
+        &self.events[first..]
+    }
+
     pub(super) fn customer(&self, id: &str) -> Option<usize> {
         self.customers.iter().position(|customer| customer.id.as_str() == id)
     }
@@ -210,7 +218,7 @@ impl Model {
         let archive = |id: &MeterId, archived| {
             let meter = meter(id)?;
             let updated_at = if meter.archived == archived { meter.updated_at } else { at };
-            Some(Object::Meter(Meter { updated_at, archived, ..meter }))
+            Some(Object::Meter(Meter { archived, updated_at, ..meter }))
         };
         match command {
             Command::CreateMeter(new) => Some(Object::Meter(self.new_meter(new, at, generated))),

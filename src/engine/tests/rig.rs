@@ -45,9 +45,18 @@ impl Sent {
         Self { id: id.into(), customer, name, at: None, metadata: Vec::new() }
     }
 
+    /// The same with a number under `tokens`.
+    pub(super) fn with_tokens(self, tokens: &str) -> Self {
+        self.with("tokens", Value::Number(tokens.to_owned()))
+    }
+
     pub(super) fn with(mut self, key: &str, value: Value) -> Self {
         self.metadata.push((key.to_owned(), value));
         self
+    }
+
+    pub(super) fn at(self, at: Timestamp) -> Self {
+        Self { at: Some(at), ..self }
     }
 
     fn raw(&self) -> RawEvent<'_> {
@@ -134,9 +143,9 @@ impl Place {
 
     pub(super) fn try_open(&self) -> Result<Rig, OpenError> {
         let opened = recover::open(self.world(), None, self.options.clone())?;
-        let Recovered { machine, .. } = opened;
+        let Recovered { machine, replayed, .. } = opened;
         let engine = Engine::new(Arc::clone(&machine.shared));
-        Ok(Rig { place: self.clone(), machine, engine })
+        Ok(Rig { place: self.clone(), machine, engine, replayed })
     }
 
     pub(super) fn open(&self) -> Rig {
@@ -199,22 +208,31 @@ impl<T> Slot<T> {
     }
 }
 
+/// What a worker does with a request before it submits it.
+pub(super) fn prepare(engine: &Engine, sent: &[Sent]) -> Result<Prepared, Refused> {
+    let (at, rules) = (engine.now(), engine.rules());
+    let events: Vec<_> =
+        sent.iter().map(|sent| validate(sent.raw(), at, &rules).expect("well formed")).collect();
+    engine.prepare(&events, at)
+}
+
 /// A running engine.
 #[derive(Debug)]
 pub(super) struct Rig {
     pub place: Place,
     pub machine: Machine,
     pub engine: Engine,
+    pub replayed: u64,
 }
 
 impl Rig {
+    /// An engine on an empty disk.
+    pub(super) fn new(options: Options) -> Self {
+        Place::new(options).open()
+    }
+
     pub(super) fn prepare(&self, sent: &[Sent]) -> Result<Prepared, Refused> {
-        let (at, rules) = (self.engine.now(), self.engine.rules());
-        let events: Vec<_> = sent
-            .iter()
-            .map(|sent| validate(sent.raw(), at, &rules).expect("well formed"))
-            .collect();
-        self.engine.prepare(&events, at)
+        prepare(&self.engine, sent)
     }
 
     pub(super) fn submit(&self, prepared: Prepared) -> Slot<Ingested> {
@@ -253,6 +271,13 @@ impl Rig {
         slot.answer()
     }
 
+    /// Asks for one change by itself.
+    pub(super) fn change(&mut self, command: Command) -> Result<Changed, Refused> {
+        let slot = self.propose(command, None);
+        self.settle().unwrap();
+        slot.answer()
+    }
+
     pub(super) fn advance(&self, duration: Duration) {
         self.place.clock.advance(duration);
     }
@@ -261,21 +286,9 @@ impl Rig {
         while self.machine.flush.step().unwrap() {}
     }
 
-    /// Crashes, and starts again.
-    pub(super) fn crash(self, crash: Crash) -> Self {
-        self.place.after(crash).open()
-    }
-
-    /// Stops in order, and starts again.
-    pub(super) fn restart(self) -> Self {
-        let place = self.place.after_stop(self.machine);
-        place.open()
-    }
-}
-
-impl Place {
-    fn after_stop(&self, machine: Machine) -> Self {
-        machine.shut_down().unwrap();
-        self.after(Crash::Killed)
+    /// Stops in order; what stays is the place.
+    pub(super) fn stop(self) -> Place {
+        self.machine.shut_down().unwrap();
+        self.place.after(Crash::Killed)
     }
 }

@@ -19,22 +19,19 @@ const CUSTOMERS: u64 = 7;
 #[derive(Debug)]
 pub(super) struct Story {
     pub dice: Dice,
+    seed: u64,
     ids: u64,
 }
 
 impl Story {
     pub(super) fn new(seed: u64) -> Self {
-        Self { dice: Dice::new(seed), ids: 0 }
-    }
-
-    /// Draws no id that an earlier story has drawn.
-    pub(super) fn skip_ids(&mut self, model: &Model) {
-        self.ids = 1_000_000 * (1 + model.lsn);
+        Self { dice: Dice::new(seed), seed, ids: 0 }
     }
 
     fn id(&mut self) -> String {
         self.ids += 1;
-        format!("event-{}", self.ids)
+        // Two stories of one history must not tell of the same event.
+        format!("event-{}-{}", self.seed, self.ids)
     }
 
     fn customer(&self) -> String {
@@ -44,12 +41,12 @@ impl Story {
     /// One to six events; some known, some known with other content, rarely one that is refused.
     pub(super) fn request(&mut self, model: &Model, now: Timestamp) -> Vec<Sent> {
         let mut sent = Vec::new();
+        let known = model.remembered(now);
         for _ in 0..=self.dice.below(6) {
             sent.push(match self.dice.below(8) {
-                0 if !model.events.is_empty() => self.dice.pick(&model.events).sent.clone(),
-                1 if !model.events.is_empty() => {
-                    let known = self.dice.pick(&model.events).sent.clone();
-                    known.with("changed", Value::Flag(true))
+                0 if !known.is_empty() => self.dice.pick(known).sent.clone(),
+                1 if !known.is_empty() => {
+                    self.dice.pick(known).sent.clone().with("changed", Value::Flag(true))
                 }
                 _ => self.event(model, now),
             });
@@ -129,21 +126,20 @@ impl Story {
                 Command::UpdateCustomer(CustomerId::new(self.customer()), patch)
             }
             8 => Command::CreateKey(self.key()),
-            _ if model.keys.is_empty() => Command::DeleteKey(KeyId::new("nobody")),
-            _ => Command::DeleteKey(self.dice.pick(&model.keys).id.clone()),
+            _ => Command::DeleteKey(match model.keys.is_empty() {
+                true => KeyId::new("nobody"),
+                false => self.dice.pick(&model.keys).id.clone(),
+            }),
         }
     }
 
     /// A change whose object's id the client chooses.
     pub(super) fn named_command(&mut self, model: &Model) -> Command {
         loop {
-            let command = self.command(model);
-            let is_unnamed = matches!(
-                command,
-                Command::CreateMeter(_) | Command::CreateCustomer(NewCustomer { id: None, .. })
-            );
-            if !is_unnamed {
-                return command;
+            match self.command(model) {
+                Command::CreateMeter(_) | Command::CreateCustomer(NewCustomer { id: None, .. }) => {
+                }
+                command => return command,
             }
         }
     }

@@ -7,11 +7,18 @@ use super::model::{Model, Object};
 use super::rig::{Crash, Place, Rig, Sent, Slot};
 use super::story::{Story, meter_of};
 use crate::engine::Ingested;
-use crate::engine::command::{Changed, Command, Refused};
+use crate::engine::command::{Changed, Command, NewCustomer, Refused};
 use crate::engine::machine::Fatal;
 use crate::engine::options::Options;
-use crate::model::{Aggregation, Timestamp};
+use crate::model::{Aggregation, CustomerId, Timestamp};
 use crate::world::Clock;
+
+/// How a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Stops,
+    Crashes(Crash),
+}
 
 /// A request that was submitted and may not be answered yet.
 #[derive(Debug)]
@@ -53,6 +60,22 @@ impl Trial {
             Aggregation::Last { key },
         ] {
             self.propose(Command::CreateMeter(meter_of("call", aggregation)));
+            self.settle().unwrap();
+        }
+        self
+    }
+
+    /// Most of the customers that events name.
+    pub(super) fn with_customers(mut self) -> Self {
+        for number in 0..5 {
+            self.propose(Command::CreateCustomer(NewCustomer {
+                id: Some(CustomerId::new(format!("cus-{number}"))),
+                name: format!("customer {number}"),
+                email: String::new(),
+                phone_number: None,
+                preferred_locale: None,
+                metadata: Vec::new(),
+            }));
             self.settle().unwrap();
         }
         self
@@ -135,16 +158,31 @@ impl Trial {
         }
     }
 
+    /// Ends the process, in order or by a crash, and starts another; `change` may alter the options
+    /// meanwhile. Everything that was submitted is answered.
+    pub(super) fn restarted(self, end: End, change: impl FnOnce(&mut Options)) -> Self {
+        let Self { rig, mut model, story, waiting } = self;
+        let mut place = match end {
+            End::Crashes(crash) => rig.place.after(crash),
+            End::Stops => rig.stop(),
+        };
+        change(&mut place.options);
+        model.options = place.options.clone();
+        let rig = place.open();
+        model.start(rig.engine.now());
+        Self { rig, model, story, waiting }
+    }
+
     /// Whether the directory holds after `crash` what [`check`] demands.
     pub(super) fn check_after(&self, crash: Crash) {
-        check(&self.rig.place.after(crash).fork(), &self.model, &self.waiting);
+        check(&self.rig.place.after(crash), &self.model, &self.waiting);
     }
 }
 
-/// Opens `place`, which must hold all that was answered, and of the requests that wait, in the
+/// Opens a copy of `place`, which must hold all that was answered, and of the requests that wait, in the
 /// order of submission, a part that ends between two of them; each once, and nothing else.
 pub(super) fn check(place: &Place, model: &Model, waiting: &[Waiting]) {
-    let mut rig = place.open();
+    let mut rig = place.fork().open();
     let model = model_at(model, waiting, &rig);
     assert_same(&rig, &model);
     for kept in model.events.iter().step_by(7) {
@@ -152,9 +190,7 @@ pub(super) fn check(place: &Place, model: &Model, waiting: &[Waiting]) {
     }
     for waiting in waiting {
         if let Waiting::Events { sent, .. } = waiting {
-            for sent in sent {
-                assert_event(&rig, &model, &sent.id);
-            }
+            sent.iter().for_each(|sent| assert_event(&rig, &model, &sent.id));
         }
     }
     assert_known(&mut rig, &model);
@@ -183,6 +219,8 @@ fn model_at(model: &Model, waiting: &[Waiting], rig: &Rig) -> Model {
 }
 
 fn rule(refused: Refused) -> (usize, crate::metering::Rule) {
-    let Refused::Event(refusal) = refused else { panic!("refused: {refused}") };
-    (refusal.event_index, refusal.rejection.rule)
+    match refused {
+        Refused::Event(refusal) => (refusal.event_index, refusal.rejection.rule),
+        other => panic!("refused: {other}"),
+    }
 }
