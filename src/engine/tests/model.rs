@@ -218,7 +218,7 @@ impl Model {
         let archive = |id: &MeterId, archived| {
             let meter = meter(id)?;
             let updated_at = if meter.archived == archived { meter.updated_at } else { at };
-            Some(Object::Meter(Meter { archived, updated_at, ..meter }))
+            Some(Object::Meter(Meter { updated_at, archived, ..meter }))
         };
         match command {
             Command::CreateMeter(new) => Some(Object::Meter(self.new_meter(new, at, generated))),

@@ -94,7 +94,9 @@ fn of_two_requests_of_one_group_with_the_same_new_id_one_is_a_duplicate() {
         vec![Sent::new("e", "cus-1"), event("d")],
     ];
     let before = trial.model.lsn;
-    requests.into_iter().for_each(|sent| trial.send(sent));
+    for sent in requests {
+        trial.send(sent);
+    }
     // All in one group, so that none of them is applied when the next is decided.
     let machine = &mut trial.rig.machine;
     while let Ok(submission) = machine.queue.try_recv() {

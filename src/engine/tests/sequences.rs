@@ -15,7 +15,7 @@ const DAY: Duration = Duration::from_hours(24);
 /// A history of `steps` steps, no longer than `length_max`.
 fn run(seed: u64, options: &Options, steps: usize, length_max: Duration) {
     let mut trial = Trial::new(options, seed);
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         trial = trial.with_meters();
     }
     if options.unknown_customers == UnknownCustomers::Reject {

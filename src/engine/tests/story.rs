@@ -126,20 +126,21 @@ impl Story {
                 Command::UpdateCustomer(CustomerId::new(self.customer()), patch)
             }
             8 => Command::CreateKey(self.key()),
-            _ => Command::DeleteKey(match model.keys.is_empty() {
-                true => KeyId::new("nobody"),
-                false => self.dice.pick(&model.keys).id.clone(),
-            }),
+            _ if model.keys.is_empty() => Command::DeleteKey(KeyId::new("nobody")),
+            _ => Command::DeleteKey(self.dice.pick(&model.keys).id.clone()),
         }
     }
 
     /// A change whose object's id the client chooses.
     pub(super) fn named_command(&mut self, model: &Model) -> Command {
         loop {
-            match self.command(model) {
-                Command::CreateMeter(_) | Command::CreateCustomer(NewCustomer { id: None, .. }) => {
-                }
-                command => return command,
+            let command = self.command(model);
+            let is_unnamed = matches!(
+                command,
+                Command::CreateMeter(_) | Command::CreateCustomer(NewCustomer { id: None, .. })
+            );
+            if !is_unnamed {
+                return command;
             }
         }
     }

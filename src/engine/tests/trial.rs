@@ -190,7 +190,9 @@ pub(super) fn check(place: &Place, model: &Model, waiting: &[Waiting]) {
     }
     for waiting in waiting {
         if let Waiting::Events { sent, .. } = waiting {
-            sent.iter().for_each(|sent| assert_event(&rig, &model, &sent.id));
+            for sent in sent {
+                assert_event(&rig, &model, &sent.id);
+            }
         }
     }
     assert_known(&mut rig, &model);
@@ -219,8 +221,6 @@ fn model_at(model: &Model, waiting: &[Waiting], rig: &Rig) -> Model {
 }
 
 fn rule(refused: Refused) -> (usize, crate::metering::Rule) {
-    match refused {
-        Refused::Event(refusal) => (refusal.event_index, refusal.rejection.rule),
-        other => panic!("refused: {other}"),
-    }
+    let Refused::Event(refusal) = refused else { panic!("refused: {refused}") };
+    (refusal.event_index, refusal.rejection.rule)
 }

@@ -1,111 +1,23 @@
-//! The committer: the one place that decides what is admitted, and in which order.
+//! The committer's decision on one request of events: found out first, taken in then.
 //!
-//! It is plain and synchronous. [`Committer::admit`] decides one submission into the open group;
-//! [`Committer::take`] hands the group out to be written and synced; [`Committer::finish`] applies
-//! what is durable and answers. What follows a group that is still being written sees it: its ids are
-//! in the generations, its customers in `creating`. Changes and cuts are decided only when nothing
-//! is in flight, against the state itself, and nothing is decided until a change is applied.
-
-use std::sync::Arc;
-use std::time::Duration;
+//! Whatever can refuse the request is looked at before anything is changed, so that a refused one
+//! leaves no trace: not an id, not a customer, not a byte of the log.
 
 use hashbrown::HashMap;
 
-use crate::engine::clock_guard::ClockGuard;
-use crate::engine::command::{Changed, EventRefusal, Refused};
-use crate::engine::decide::{Decision, Marks, Proposal, decide};
+use super::{Answer, Committer, GROUP_BYTES, Reply, Submission};
+use crate::engine::Ingested;
+use crate::engine::command::{EventRefusal, Refused};
 use crate::engine::options::UnknownCustomers;
 use crate::engine::prepare::{Prepared, PreparedEvent};
-use crate::engine::record::{
-    Body, Change, ChangeEntry, EncodedEvents, Entry, encode_entry, splice_events,
-};
-use crate::engine::shared::Shared;
+use crate::engine::record::{EncodedEvents, splice_events};
 use crate::engine::state::{Admitted, Record};
 use crate::engine::stripes::{Delta, Key};
-use crate::engine::{Ingested, checkpoint};
 use crate::metering::accumulator::Sample;
 use crate::metering::evaluate::Contribution;
 use crate::metering::{Rejection, Rule};
-use crate::model::{CustomerId, CustomerIndex, Hour, Lsn, Settings, Timestamp};
+use crate::model::{CustomerId, CustomerIndex, Hour};
 use crate::storage::index::{Hit, IdEntry, IdHash};
-
-/// A group is handed out at about this size: 7,000 events, synced in half a millisecond.
-pub const GROUP_BYTES: usize = 1024 * 1024;
-
-/// Called once with the answer; dropped uncalled when the log fails.
-pub type Reply<T> = Box<dyn FnOnce(Result<T, Refused>) + Send>;
-
-/// What waits for the committer.
-pub enum Submission {
-    /// Events of one request.
-    Ingest(Box<Prepared>, Reply<Ingested>),
-    /// A change.
-    Change(Box<Proposal>, Reply<Changed>),
-    /// A checkpoint wants to start here.
-    Cut(Box<dyn FnOnce(checkpoint::Cut) + Send>),
-}
-
-impl std::fmt::Debug for Submission {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Ingest(..) => "Ingest",
-            Self::Change(..) => "Change",
-            Self::Cut(_) => "Cut",
-        })
-    }
-}
-
-enum Answer {
-    Ingested(Reply<Ingested>, Ingested),
-    Changed(Reply<Changed>, Changed),
-}
-
-/// Records that are written and synced together.
-#[derive(Default)]
-pub struct Group {
-    /// The LSN of the first record.
-    pub first_lsn: Lsn,
-    /// How many LSNs the group takes; none when it only carries answers.
-    pub lsn_count: u64,
-    /// The log time of the last record.
-    pub log_time: Timestamp,
-    /// The records in the log's form, without the payload's head.
-    pub entries: Vec<u8>,
-    /// How many they are.
-    pub entry_count: usize,
-    /// How long the sync took.
-    pub sync_took: Duration,
-    /// When the first request was decided, since the machine's start.
-    opened_at: Option<Duration>,
-    records: Vec<(Lsn, Timestamp, Record)>,
-    answers: Vec<Answer>,
-}
-
-impl std::fmt::Debug for Group {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Group({}+{})", self.first_lsn, self.lsn_count)
-    }
-}
-
-/// The committer; see the module.
-#[derive(Debug)]
-pub struct Committer {
-    shared: Arc<Shared>,
-    guard: ClockGuard,
-    open: Group,
-    in_flight: usize,
-    /// A change is decided and not applied yet: whatever follows must see it.
-    settling: bool,
-    next_lsn: Lsn,
-    log_time: Timestamp,
-    /// Customers that decided groups create and that are not applied yet.
-    creating: HashMap<CustomerId, CustomerIndex, std::hash::RandomState>,
-    next_customer: CustomerIndex,
-    /// Per meter the sum of magnitudes after every decided event.
-    magnitudes: Vec<u128>,
-    /// New events before this hour are refused.
-    closed_through: Hour,
-}
 
 /// What deciding on a request's events found out before anything was changed.
 struct Findings {
@@ -117,52 +29,8 @@ struct Findings {
 }
 
 impl Committer {
-    /// A committer that goes on where the state stands.
-    pub fn new(shared: Arc<Shared>, closed_through: Hour) -> Self {
-        let state = &shared.state;
-        let (next_lsn, log_time) = (state.applied().next(), state.log_time());
-        let next_customer = state.with_accounts(crate::engine::accounts::Accounts::next_index);
-        let magnitudes = state.totals().iter().map(|total| total.magnitude).collect();
-        Self {
-            guard: ClockGuard::default(),
-            open: Group::default(),
-            in_flight: 0,
-            settling: false,
-            creating: HashMap::default(),
-            shared,
-            next_lsn,
-            log_time,
-            next_customer,
-            magnitudes,
-            closed_through,
-        }
-    }
-
-    /// Decides one submission into the open group, or gives it back when it must wait: until the
-    /// open group was taken, or everything in flight is finished, or an index generation is free.
-    pub fn admit(&mut self, submission: Submission) -> Option<Submission> {
-        if self.settling {
-            return Some(submission);
-        }
-        match submission {
-            Submission::Ingest(prepared, reply) => self.admit_events(prepared, reply),
-            Submission::Change(..) | Submission::Cut(_) if !self.is_idle() => Some(submission),
-            Submission::Change(proposal, reply) => {
-                self.admit_change(&proposal, reply);
-                None
-            }
-            Submission::Cut(reply) => {
-                reply(self.cut());
-                None
-            }
-        }
-    }
-
-    fn is_idle(&self) -> bool {
-        self.in_flight == 0 && self.open.answers.is_empty()
-    }
-
-    fn admit_events(
+    /// Decides a request into the open group, or gives it back when there is no room for it.
+    pub(super) fn admit_events(
         &mut self,
         mut prepared: Box<Prepared>,
         reply: Reply<Ingested>,
@@ -326,22 +194,6 @@ impl Committer {
         Ingested { new, duplicates, conflicts, lsn: self.next_lsn.previous() }
     }
 
-    /// Notes when the open group got its first request.
-    fn open_group(&mut self) {
-        let clock = &self.shared.world.clock;
-        self.open.opened_at.get_or_insert_with(|| clock.since_boot());
-    }
-
-    /// Begins a record of the open group; log time is the record's.
-    fn start_record(&mut self, log_time: Timestamp) {
-        self.log_time = log_time;
-        if self.open.lsn_count == 0 {
-            self.open.first_lsn = self.next_lsn;
-        }
-        self.open.log_time = self.log_time;
-        self.open.entry_count += 1;
-    }
-
     /// The index of each customer of the request, and those that are new with their text.
     fn create_customers(
         &mut self,
@@ -421,106 +273,6 @@ impl Committer {
                 admitted.deltas.push(Delta { key, kind: contribution.kind, outcome });
             }
         }
-    }
-
-    fn admit_change(&mut self, proposal: &Proposal, reply: Reply<Changed>) {
-        let marks = Marks { log_time: self.log_time, closed_through: self.closed_through };
-        match decide(proposal, &self.shared, marks) {
-            Err(refused) => reply(Err(refused)),
-            Ok(Decision::Repeat(changed)) => reply(Ok(*changed)),
-            Ok(Decision::Apply { body, log_time, outcome }) => {
-                self.open_group();
-                self.append(*body, log_time);
-                self.settling = true;
-                if proposal.confirms_clock() {
-                    self.guard.confirm();
-                }
-                let lsn = self.next_lsn.previous();
-                let changed = Changed { outcome: *outcome, replayed: false, lsn };
-                self.open.answers.push(Answer::Changed(reply, changed));
-            }
-        }
-    }
-
-    /// Logs settings that the following records are counted under.
-    pub fn change_settings(&mut self, settings: Settings) {
-        let change = Change::Settings(settings);
-        let log_time = self.log_time.max(self.shared.world.clock.wall());
-        self.append(Body::Change(ChangeEntry { change, identity: None }), log_time);
-        self.settling = true;
-    }
-
-    /// Appends a record of one LSN.
-    fn append(&mut self, body: Body<'static>, log_time: Timestamp) {
-        self.start_record(log_time);
-        let entry = Entry { log_time: self.log_time, body };
-        encode_entry(&entry, &mut self.open.entries);
-        let record = match entry.body {
-            Body::Change(entry) => {
-                if let Change::Customer(customer) = &entry.change
-                    && customer.index == self.next_customer
-                {
-                    self.next_customer = CustomerIndex(customer.index.0 + 1);
-                }
-                Record::Change(Box::new(entry))
-            }
-            Body::ClockSet(identity) => Record::ClockSet(identity),
-            Body::Events(_) => Record::Events(Admitted::default()),
-        };
-        self.open.records.push((self.next_lsn, self.log_time, record));
-        self.open.lsn_count += 1;
-        self.next_lsn = self.next_lsn.next();
-    }
-
-    /// The open group, when it holds anything; it is in flight until [`Committer::finish`].
-    pub fn take(&mut self) -> Option<Group> {
-        if self.open.answers.is_empty() && self.open.records.is_empty() {
-            return None;
-        }
-        self.in_flight += 1;
-        Some(std::mem::take(&mut self.open))
-    }
-
-    /// Applies a group that is durable and answers its requests.
-    pub fn finish(&mut self, group: Group) {
-        self.in_flight -= 1;
-        self.settling = false;
-        for (lsn, log_time, record) in &group.records {
-            self.shared.apply(*lsn, *log_time, record);
-            if let Record::Events(admitted) = record {
-                for (id, _) in &admitted.created {
-                    self.creating.remove(id);
-                }
-            }
-        }
-        if let Some(opened_at) = group.opened_at {
-            let took = self.shared.world.clock.since_boot().saturating_sub(opened_at);
-            self.shared.counters.committed(group.lsn_count, took, group.sync_took);
-        }
-        for answer in group.answers {
-            match answer {
-                Answer::Ingested(reply, ingested) => reply(Ok(ingested)),
-                Answer::Changed(reply, changed) => reply(Ok(changed)),
-            }
-        }
-    }
-
-    /// Looks at the clocks: whether due work may go on.
-    pub fn observe_clock(&mut self) {
-        let clock = &self.shared.world.clock;
-        let doubt = self.guard.observe(clock.wall(), clock.since_boot(), self.log_time);
-        self.shared.set_clock_in_doubt(doubt && !self.shared.is_test_clock());
-    }
-
-    /// A cut at exactly the last applied LSN; nothing is in flight.
-    fn cut(&mut self) -> checkpoint::Cut {
-        self.observe_clock();
-        let state = &self.shared.state;
-        if !self.shared.clock_in_doubt() {
-            let due = Hour::of(state.log_time().minus(self.shared.options.grace));
-            self.closed_through = self.closed_through.max(due);
-        }
-        checkpoint::Cut::take(state, self.closed_through)
     }
 }
 
