@@ -222,6 +222,8 @@ fn options(config: &Config, key_text: String) -> Options {
         checkpoint_events: config.checkpoint.events,
         checkpoint_interval: config.checkpoint.interval,
         reserve_bytes: config.data.reserve_bytes,
+        history_keep: config.history.keep,
+        history_bytes_max: config.history.bytes_max,
         configured_keys: vec![key_text],
         ..Options::default()
     }

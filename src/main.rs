@@ -107,8 +107,14 @@ fn verify_directory(config: &Config, out: &mut dyn Write) -> anyhow::Result<Exit
     let report = verify::verify(&world)?;
     writeln!(
         out,
-        "log: {} segments, durable up to lsn {}\ncheckpoint: lsn {}\nid index: {} runs, {} ids",
-        report.segments, report.durable, report.checkpoint, report.runs, report.ids
+        "log: {} segments, durable up to lsn {}\nhistory: {} events\ncheckpoint: lsn {}\n\
+         id index: {} runs, {} ids",
+        report.segments,
+        report.durable,
+        report.history_events,
+        report.checkpoint,
+        report.runs,
+        report.ids
     )?;
     for finding in &report.findings {
         writeln!(out, "DAMAGED: {finding}")?;

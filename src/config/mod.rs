@@ -51,6 +51,8 @@ pub const KEYS: &[Key] = &[
     key("log.segment_bytes", DefaultValue::Integer(64 << 20)),
     key("checkpoint.events", DefaultValue::Integer(6_000_000)),
     key("checkpoint.interval", DefaultValue::Text("30s")),
+    key("history.keep", DefaultValue::Text("400d")),
+    key("history.bytes_max", DefaultValue::Integer(0)),
     key("billing.grace", DefaultValue::Text("")),
     key("output.format", DefaultValue::Text("auto")),
     key("output.level", DefaultValue::Text("info")),
@@ -84,6 +86,8 @@ pub struct Config {
     pub log: Log,
     /// The checkpoint.
     pub checkpoint: Checkpoint,
+    /// What the log becomes.
+    pub history: History,
     /// `billing.grace`: how long after a period's end it is closed; at least `ingest.max_age`.
     pub billing_grace: Duration,
     /// What the daemon says of itself while it runs.
@@ -169,6 +173,15 @@ pub enum Durability {
     Commit,
     /// After it was written; the log is synced this often, and a power cut may lose as much.
     Interval(Duration),
+}
+
+/// What the log becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct History {
+    /// How long events are kept after their arrival.
+    pub keep: Duration,
+    /// Bytes that history may take; none means any number.
+    pub bytes_max: Option<u64>,
 }
 
 /// When a checkpoint is made.

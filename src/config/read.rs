@@ -9,8 +9,9 @@ use tracing::Level;
 
 use crate::config::problem::shortened;
 use crate::config::{
-    Checkpoint, Config, ConfigError, ConfigErrors, Data, Dedupe, Durability, HumanDuration, Ingest,
-    Listen, Log, Output, OutputFormat, Problem, Setting, Settings, UnknownCustomers, Value,
+    Checkpoint, Config, ConfigError, ConfigErrors, Data, Dedupe, Durability, History,
+    HumanDuration, Ingest, Listen, Log, Output, OutputFormat, Problem, Setting, Settings,
+    UnknownCustomers, Value,
 };
 use crate::model::{BrandId, BusinessId};
 
@@ -41,6 +42,7 @@ pub(super) fn config(settings: &Settings) -> Result<Config, ConfigErrors> {
         dedupe: reader.dedupe(),
         log: reader.log(),
         checkpoint: reader.checkpoint(),
+        history: reader.history(),
         billing_grace: reader.billing_grace(ingest.max_age),
         output: reader.output(),
     };
@@ -143,6 +145,14 @@ impl<'a> Reader<'a> {
                 },
             ),
             segment_bytes: self.number("log.segment_bytes", 64 << 10, 1 << 30),
+        }
+    }
+
+    fn history(&mut self) -> History {
+        let bytes_max = self.number("history.bytes_max", 0, u64::MAX);
+        History {
+            keep: self.some_time("history.keep"),
+            bytes_max: (bytes_max > 0).then_some(bytes_max),
         }
     }
 

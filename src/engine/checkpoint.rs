@@ -6,6 +6,7 @@
 //! forget the moved hours. Until that commit the previous checkpoint counts.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -286,6 +287,8 @@ impl Checkpointer {
         batch.set_meta(META, &meta)?;
         batch.commit()?;
         shared.state.move_memory_from(copying.cut.memory_from);
+        let kept = checkpoints.previous.as_ref().map_or(Lsn::ZERO, |previous| previous.lsn);
+        shared.kept_checkpoint.store(kept.0, Ordering::Release);
         remove_others(&shared, &checkpoints);
         shared.counters.checkpointed(checkpoints.newest.lsn, shared.world.clock.wall());
         self.last_at = shared.world.clock.since_boot();

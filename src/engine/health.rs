@@ -66,6 +66,12 @@ pub struct Stats {
     pub filter_hits: u64,
     /// Those that the runs did not have.
     pub filter_false_positives: u64,
+    /// Files of history.
+    pub history_files: u64,
+    /// Bytes of those.
+    pub history_bytes: u64,
+    /// The last LSN in history; zero while it is empty.
+    pub history_lsn: Lsn,
     /// When the last checkpoint was made.
     pub checkpoint_at: Option<Timestamp>,
     /// The LSN of the last checkpoint.

@@ -1,11 +1,18 @@
-//! Single events, read back from the log.
+//! Single events, read back from the log and from history.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
 
 use crate::engine::record::{Body, PayloadError, decode_payload};
 use crate::engine::shared::Shared;
 use crate::metering::filter::matches;
 use crate::model::customer::{Metadata, MetadataValue};
 use crate::model::{CustomerId, Event, EventId, Lsn, Meter, MeterId, Scalar, Timestamp};
-use crate::storage::{index, log};
+use crate::storage::index::Hit;
+use crate::storage::{history, index, log};
+
+/// A request is decided at most this long after it arrived.
+const DECIDED_WITHIN: Duration = Duration::from_hours(1);
 
 /// An event as it stands in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +64,9 @@ pub enum InspectError {
     /// The log could not be read.
     #[error("read the log")]
     Log(#[from] log::ReadError),
+    /// History could not be read.
+    #[error("read history")]
+    History(#[from] history::Error),
     /// The id index could not be read.
     #[error("look up the event id")]
     Index(#[from] index::Error),
@@ -65,7 +75,7 @@ pub enum InspectError {
     Payload(#[from] PayloadError),
 }
 
-/// The event with this id, when one was admitted and its id is still remembered.
+/// The event with this id, when one was admitted and is still kept.
 ///
 /// # Errors
 /// [`InspectError`]
@@ -79,11 +89,24 @@ pub(in crate::engine) fn event(
         Some(hit) => Some(hit),
         None => shared.index.view().look_up(&[hash])?.into_iter().next().flatten(),
     };
-    // An id of a group that is still being written is known, but not yet visible.
-    let Some(lsn) = hit.map(|hit| hit.lsn).filter(|lsn| *lsn <= shared.state.applied()) else {
-        return Ok(None);
+    let Some(Hit { lsn, .. }) = hit else {
+        // Beyond the window the id may come again, but its event is kept longer.
+        return match forgotten_in_log(shared, id)? {
+            Some(found) => Ok(Some(found)),
+            None => Ok(shared.history.find(hash, id.as_str(), owned_of_history)?),
+        };
     };
-    let Some(frame) = shared.log.read_lsn(lsn)? else { return Ok(None) };
+    // An id of a group that is still being written is known, but not yet visible.
+    if lsn > shared.state.applied() {
+        return Ok(None);
+    }
+    if lsn <= shared.history.last_lsn() {
+        return Ok(shared.history.at(lsn, owned_of_history)?);
+    }
+    let Some(frame) = shared.log.read_lsn(lsn)? else {
+        // It went into history meanwhile.
+        return Ok(shared.history.at(lsn, owned_of_history)?);
+    };
     let mut found = None;
     visit_back(&frame, |stored| {
         if stored.lsn == lsn {
@@ -94,7 +117,58 @@ pub(in crate::engine) fn event(
     Ok(found)
 }
 
-/// Events that match, newest first by LSN.
+/// The newest event with this id in the part of the log that the index has forgotten. That is nothing
+/// unless so little comes that a segment takes longer to fill than an id is remembered.
+fn forgotten_in_log(shared: &Shared, id: &EventId) -> Result<Option<StoredEvent>, InspectError> {
+    let window = shared.options.dedupe_window;
+    if window.is_zero() {
+        return Ok(None);
+    }
+    let remembered_from = shared.state.log_time().minus(window).plus(DECIDED_WITHIN);
+    let from = shared.history.last_lsn().next();
+    let mut found = None;
+    let visited = shared.log.visit(from..=shared.state.applied(), |frame| {
+        if frame.log_time >= remembered_from {
+            return Err(Ended::Remembered);
+        }
+        let mut in_frame = None;
+        visit_back(&frame.to_owned(), |stored| {
+            if stored.event.id == id.as_str() {
+                in_frame = Some(stored.into_stored());
+            }
+            in_frame.is_none()
+        })
+        .map_err(Ended::Failed)?;
+        found = in_frame.or(found.take());
+        Ok(())
+    });
+    match visited {
+        Ok(()) | Err(Ended::Remembered) => Ok(found),
+        Err(Ended::Failed(error)) => Err(error),
+    }
+}
+
+/// How a visit of the log ends early.
+enum Ended {
+    /// What follows is in the index.
+    Remembered,
+    Failed(InspectError),
+}
+
+impl From<log::ReadError> for Ended {
+    fn from(error: log::ReadError) -> Self {
+        match error {
+            // It went into history meanwhile.
+            log::ReadError::Gone { .. } => Self::Remembered,
+            error @ (log::ReadError::Damaged(_) | log::ReadError::Io { .. }) => {
+                Self::Failed(error.into())
+            }
+        }
+    }
+}
+
+/// Events that match, newest first by LSN. What is in history is read there: of what an older
+/// process wanted to remove from the log, a crash may have left a part.
 ///
 /// # Errors
 /// [`InspectError`]
@@ -112,27 +186,68 @@ pub(in crate::engine) fn events(
     {
         return Err(InspectError::NameDiffersFromMeter);
     }
-    let mut skip = query.offset;
-    let mut found = Vec::new();
-    if query.limit == 0 {
-        return Ok(found);
+    let mut page = Page { skip: query.offset, limit: query.limit, found: Vec::new() };
+    if page.is_full() {
+        return Ok(page.found);
     }
-    for frame in shared.log.frames_back(shared.state.applied()) {
-        visit_back(&frame?, |stored| {
+    let in_history = shared.history.last_lsn();
+    let mut below = shared.state.applied().next();
+    for frame in shared.log.frames_back(in_history.next()..=shared.state.applied()) {
+        let frame = frame?;
+        below = frame.first_lsn;
+        visit_back(&frame, |stored| {
             if is_wanted(&stored.event, query, meter) {
-                if skip > 0 {
-                    skip -= 1;
-                } else {
-                    found.push(stored.into_stored());
-                }
+                page.put(|| stored.into_stored());
             }
-            found.len() < query.limit
+            !page.is_full()
         })?;
-        if found.len() >= query.limit {
-            break;
+        if page.is_full() {
+            return Ok(page.found);
         }
     }
-    Ok(found)
+    // Where the log ended, history goes on: a segment leaves the log only after it is there.
+    let wanted = history::Query {
+        customer_id: query.customer_id.as_ref().map(CustomerId::as_str),
+        event_name: meter
+            .map(|meter| &meter.event_name)
+            .or(query.event_name.as_ref())
+            .map(|it| &**it),
+        start: query.start,
+        end: query.end,
+    };
+    shared.history.scan_back(&wanted, below, |stored| {
+        if is_wanted(&stored.event, query, meter) {
+            page.put(|| owned_of_history(stored));
+        }
+        if page.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    Ok(page.found)
+}
+
+/// The part of a list that was asked for, as it fills.
+struct Page {
+    skip: usize,
+    limit: usize,
+    found: Vec<StoredEvent>,
+}
+
+impl Page {
+    fn is_full(&self) -> bool {
+        self.found.len() >= self.limit
+    }
+
+    fn put(&mut self, event: impl FnOnce() -> StoredEvent) {
+        if self.skip > 0 {
+            self.skip -= 1;
+        } else {
+            self.found.push(event());
+        }
+    }
+}
+
+fn owned_of_history(stored: &history::Stored<'_>) -> StoredEvent {
+    let history::Stored { lsn, received_at, event } = stored;
+    Seen { lsn: *lsn, received_at: *received_at, event: event.clone() }.into_stored()
 }
 
 fn is_wanted(event: &Event<'_>, query: &EventQuery, meter: Option<&Meter>) -> bool {

@@ -7,6 +7,7 @@ use crossbeam::channel::Receiver;
 use crate::engine::checkpoint::{self, Checkpointer, Progress};
 use crate::engine::commit::{Committer, Submission};
 use crate::engine::flush::Flush;
+use crate::engine::seal::Sealer;
 use crate::engine::shared::Shared;
 use crate::engine::write::Writer;
 use crate::storage::{index, log};
@@ -48,6 +49,8 @@ pub struct Machine {
     pub flush: Flush,
     /// Prepares the next segment of the log.
     pub upkeep: log::Upkeep,
+    /// Moves full segments into history.
+    pub sealer: Sealer,
 }
 
 impl Machine {
@@ -113,6 +116,14 @@ impl Machine {
         }
     }
 
+    /// Takes segments out of the log that nobody needs there any more.
+    ///
+    /// # Errors
+    /// [`log::UpkeepError`]; the log itself is not hurt.
+    pub fn retire(&mut self) -> Result<usize, log::UpkeepError> {
+        retire(&mut self.upkeep, &self.shared)
+    }
+
     /// Makes a checkpoint now, when there is anything new.
     ///
     /// # Errors
@@ -148,4 +159,12 @@ impl Machine {
         self.writer.mark_idle()?;
         Ok(())
     }
+}
+
+/// Takes segments out of the log that are in history, below the checkpoints, and in the id index.
+///
+/// # Errors
+/// [`log::UpkeepError`]; the log itself is not hurt.
+pub fn retire(upkeep: &mut log::Upkeep, shared: &Shared) -> Result<usize, log::UpkeepError> {
+    upkeep.retire_below(shared.history.last_lsn().next().min(shared.needed_from()))
 }

@@ -25,6 +25,7 @@ pub mod recover;
 pub mod replay;
 pub mod replies;
 pub mod rows;
+pub mod seal;
 pub mod shared;
 pub mod state;
 pub mod stripes;
@@ -279,7 +280,7 @@ impl Engine {
     pub fn stats(&self) -> Stats {
         let mut stats = Stats::default();
         self.shared.counters.read(&mut stats);
-        self.shared.read_index_stats(&mut stats);
+        self.shared.read_storage_stats(&mut stats);
         stats.queue_bytes = self.shared.queue_bytes.load(Ordering::Relaxed);
         stats.accumulators = self.shared.state.stripes().len() as u64;
         stats.last_lsn = self.shared.state.applied();

@@ -40,10 +40,24 @@ pub struct Options {
     pub checkpoint_interval: Duration,
     /// Below this much free space events are refused.
     pub reserve_bytes: u64,
+    /// How long events are kept in history after their arrival.
+    pub history_keep: Duration,
+    /// Bytes that history may take; none means any number.
+    pub history_bytes_max: Option<u64>,
     /// Submissions that may wait for the committer.
     pub queue_length: usize,
     /// Texts of keys that open everything, from outside the data directory.
     pub configured_keys: Vec<String>,
+}
+
+impl Options {
+    /// Whether a damaged id index can be read again from what is kept: every id that must be known
+    /// stands in an event that is kept at least as long.
+    pub fn ids_are_kept(&self) -> bool {
+        !self.dedupe_window.is_zero()
+            && self.dedupe_window <= self.history_keep
+            && self.history_bytes_max.is_none()
+    }
 }
 
 impl Default for Options {
@@ -61,6 +75,8 @@ impl Default for Options {
             checkpoint_events: 6_000_000,
             checkpoint_interval: Duration::from_secs(30),
             reserve_bytes: 512 * 1024 * 1024,
+            history_keep: Duration::from_hours(400 * 24),
+            history_bytes_max: None,
             queue_length: 4_096,
             configured_keys: Vec::new(),
         }

@@ -18,6 +18,7 @@ use crate::engine::machine::{Fatal, Machine};
 use crate::engine::options::Options;
 use crate::engine::replay::{Replay, ReplayError};
 use crate::engine::rows::{RowKind, reply_lsn};
+use crate::engine::seal::Sealer;
 use crate::engine::shared::Shared;
 use crate::engine::state::{CheckpointBase, State};
 use crate::engine::stripes::Key;
@@ -25,6 +26,7 @@ use crate::engine::write::Writer;
 use crate::engine::{catalogue::Catalogue, key};
 use crate::metering::accumulator::Accumulator;
 use crate::model::{Hour, Lsn};
+use crate::storage::history::{self, History};
 use crate::storage::rows::{self, RowStore, Table};
 use crate::storage::{codec, index, log, snapshot};
 use crate::world::World;
@@ -58,9 +60,23 @@ pub enum OpenError {
     /// The id index.
     #[error("open the id index")]
     Index(#[from] index::Error),
+    /// The id index is gone, and what is kept does not reach back to every id in it.
+    #[error("{} is missing, and its ids are older than the events that are kept", index::FILE)]
+    IndexGone,
     /// The log.
     #[error("recover the log")]
     Log(#[from] log::OpenError),
+    /// The files that the log became.
+    #[error("open history")]
+    History(#[from] history::Error),
+    /// The checkpoint is older than what left the log, or gone: the records between are missing.
+    #[error("the checkpoint stands at lsn {checkpoint}, but the log begins after lsn {history}")]
+    Behind {
+        /// The checkpoint's LSN; zero when there is none.
+        checkpoint: Lsn,
+        /// The last LSN that left the log.
+        history: Lsn,
+    },
     /// The log is whole, but what it says cannot be applied.
     #[error("replay the log")]
     Replay(#[from] ReplayError),
@@ -84,11 +100,26 @@ impl OpenError {
             },
             Self::Replay(error) => match error {
                 ReplayError::Payload(_) => true,
+                ReplayError::History(error) => is_damaged(error),
                 ReplayError::Log(_) | ReplayError::Index(_) => false,
             },
-            Self::Codec(_) | Self::RowCount { .. } | Self::Snapshots(_) => true,
+            Self::History(error) => is_damaged(error),
+            Self::Codec(_)
+            | Self::Behind { .. }
+            | Self::IndexGone
+            | Self::RowCount { .. }
+            | Self::Snapshots(_) => true,
             Self::Rows(_) | Self::Index(_) | Self::Start(_) => false,
         }
+    }
+}
+
+fn is_damaged(error: &history::Error) -> bool {
+    match error {
+        history::Error::Damaged(_)
+        | history::Error::Foreign { .. }
+        | history::Error::Missing { .. } => true,
+        history::Error::Io { .. } | history::Error::Newer { .. } => false,
     }
 }
 
@@ -129,27 +160,21 @@ pub fn open(
     let incarnation = incarnation::read_or_create(&world)?;
     let rows = RowStore::open(&*world.disk)?;
     let (state, last) = load_checkpoint(&world, &incarnation, &rows)?;
-    let index = index::Index::open(&*world.disk, index_options(&options))?;
-    if let index::Found::Damaged { cause } = &index.found {
-        let error = cause as &dyn std::error::Error;
-        tracing::error!(error, "the id index was damaged; its ids are read from the log again");
-    }
+    let index = open_index(&world, &options, last.is_some())?;
     let counters = Counters::default();
     if let Some(last) = &last {
         counters.checkpointed(last.newest.lsn, state.log_time());
     }
+    let history = open_history(&world, &incarnation)?;
+    let kept = last.as_ref().and_then(|last| last.previous.as_ref());
+    let kept_checkpoint = AtomicU64::new(kept.map_or(0, |previous| previous.lsn.0));
     let mut replay = Replay::new(state, &incarnation, &options, index);
     let log_options = log::Options {
         incarnation: log::Incarnation(incarnation.id),
         segment_bytes: options.segment_bytes,
         durability: options.durability,
     };
-    let bounds = log::Bounds { known_durable: replay.known_durable(), from: replay.from() };
-    let disk = Arc::clone(&world.disk);
-    let entropy = Arc::clone(&world.entropy);
-    let log = log::open(disk, entropy, log_options, bounds)?;
-    replay.log_ends_at(log.report.last_lsn);
-    log.reader.visit(bounds.from..=log.report.last_lsn, |frame| replay.frame(&frame))?;
+    let log = replay_log(&world, log_options, &history, &mut replay)?;
     let replayed = replay.finish();
     let configured_keys = options
         .configured_keys
@@ -171,6 +196,8 @@ pub fn open(
         hasher: replayed.hasher,
         rows,
         log: log.reader,
+        history,
+        kept_checkpoint,
         configured_keys,
         counters,
         queue,
@@ -189,17 +216,62 @@ pub fn open(
         checkpointer: Checkpointer::new(Arc::clone(&shared), last),
         flush: Flush::new(Arc::clone(&shared), replayed.flusher),
         upkeep: log.upkeep,
+        sealer: Sealer::new(Arc::clone(&shared)),
         shared,
     };
     machine.start()?;
     Ok(Recovered { machine, replayed: replayed.records, last_lsn })
 }
 
+fn open_index(
+    world: &World,
+    options: &Options,
+    has_checkpoint: bool,
+) -> Result<index::Opened, OpenError> {
+    let opened = index::Index::open(&*world.disk, index_options(options))?;
+    match &opened.found {
+        index::Found::Nothing if has_checkpoint && !options.ids_are_kept() => {
+            return Err(OpenError::IndexGone);
+        }
+        index::Found::Whole | index::Found::Nothing => {}
+        index::Found::Damaged { cause } => {
+            let error = cause as &dyn std::error::Error;
+            tracing::error!(error, "the id index was damaged; its ids are read from events again");
+        }
+    }
+    Ok(opened)
+}
+
+fn open_history(world: &World, incarnation: &Incarnation) -> Result<History, history::Error> {
+    let hasher = index::IdHasher::new(incarnation.id_secret);
+    History::open(Arc::clone(&world.disk), log::Incarnation(incarnation.id), hasher)
+}
+
+/// Opens the log and replays what stands above the checkpoint, and ids above the last run.
+fn replay_log(
+    world: &World,
+    options: log::Options,
+    history: &History,
+    replay: &mut Replay,
+) -> Result<log::Opened, OpenError> {
+    let (checkpoint, in_history) = (replay.checkpoint(), history.last_lsn());
+    if checkpoint < in_history {
+        return Err(OpenError::Behind { checkpoint, history: in_history });
+    }
+    let from = replay.from().max(in_history.next());
+    let bounds = log::Bounds { known_durable: replay.known_durable(), from };
+    let disk = Arc::clone(&world.disk);
+    let log = log::open(disk, Arc::clone(&world.entropy), options, bounds)?;
+    replay.log_ends_at(log.report.last_lsn);
+    replay.refill_from(history)?;
+    log.reader.visit(bounds.from..=log.report.last_lsn, |frame| replay.frame(&frame))?;
+    Ok(log)
+}
+
 fn index_options(options: &Options) -> index::Options {
     index::Options {
         window: options.dedupe_window,
-        // Every segment of the log is kept, so that every id can be read from it again.
-        disposable: true,
+        disposable: options.ids_are_kept(),
         ..index::Options::default()
     }
 }

@@ -10,7 +10,8 @@ use crate::engine::stripes::{Delta, Key};
 use crate::metering::accumulator::Sample;
 use crate::metering::content::fingerprint;
 use crate::metering::evaluate::evaluate;
-use crate::model::{CustomerId, CustomerIndex, Hour, Lsn, Timestamp};
+use crate::model::{CustomerId, CustomerIndex, Event, Hour, Lsn, Timestamp};
+use crate::storage::history::{self, History, Reader};
 use crate::storage::index::{
     self, Flusher, Generations, IdEntry, IdHasher, Index, Opened, Progress,
 };
@@ -25,6 +26,9 @@ pub enum ReplayError {
     /// The log cannot be read.
     #[error("read the log")]
     Log(#[from] log::ReadError),
+    /// History cannot be read.
+    #[error("read history")]
+    History(#[from] history::Error),
     /// The index failed while ids moved into it.
     #[error("flush event ids")]
     Index(#[from] index::Error),
@@ -94,6 +98,30 @@ impl Replay {
     /// The first LSN that the replay needs.
     pub fn from(&self) -> Lsn {
         self.checkpoint.min(self.ids.flushed).next()
+    }
+
+    /// Where the checkpoint stands.
+    pub fn checkpoint(&self) -> Lsn {
+        self.checkpoint
+    }
+
+    /// Refills ids that no run has from history: those of a lost or damaged index.
+    ///
+    /// # Errors
+    /// [`ReplayError`]
+    pub fn refill_from(&mut self, history: &History) -> Result<(), ReplayError> {
+        let Some(oldest) = history.first_lsn() else { return Ok(()) };
+        let (first, last) = (self.ids.flushed.next().max(oldest), history.last_lsn());
+        if first > last {
+            return Ok(());
+        }
+        let mut reader = Reader::new();
+        for part in history.scan_forward(first..=last)? {
+            part?.events(&mut reader, |stored| {
+                self.ids.insert(&stored.event, stored.lsn, stored.received_at)
+            })?;
+        }
+        Ok(())
     }
 
     /// Replays one frame; frames come in LSN order without a gap.
@@ -215,12 +243,16 @@ impl Ids {
             if lsn <= self.flushed {
                 continue;
             }
-            let event = events.event(encoded)?;
-            let hash = self.hasher.hash(encoded.id);
-            let entry = IdEntry { hash, lsn, fingerprint: fingerprint(&event) };
-            self.flush_until_room()?;
-            self.generations.insert(entry, events.received_at);
+            self.insert(&events.event(encoded)?, lsn, events.received_at)?;
         }
+        Ok(())
+    }
+
+    fn insert(&mut self, event: &Event<'_>, lsn: Lsn, at: Timestamp) -> Result<(), ReplayError> {
+        let hash = self.hasher.hash(&event.id);
+        let entry = IdEntry { hash, lsn, fingerprint: fingerprint(event) };
+        self.flush_until_room()?;
+        self.generations.insert(entry, at);
         Ok(())
     }
 

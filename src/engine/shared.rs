@@ -15,6 +15,7 @@ use crate::engine::options::Options;
 use crate::engine::prepare::Prepared;
 use crate::engine::state::{Record, State};
 use crate::model::{KeyDigest, Lsn, Timestamp};
+use crate::storage::history::History;
 use crate::storage::index::{Generations, IdHasher, Index};
 use crate::storage::log::LogReader;
 use crate::storage::rows::RowStore;
@@ -44,6 +45,10 @@ pub struct Shared {
     pub rows: RowStore,
     /// Reads the log back.
     pub log: LogReader,
+    /// What the log held before.
+    pub history: History,
+    /// The last LSN of the older of the two checkpoints that are kept; zero while there is one.
+    pub kept_checkpoint: AtomicU64,
     /// Digests of the keys that the configuration names.
     pub configured_keys: Vec<KeyDigest>,
     /// What happened since the start.
@@ -116,8 +121,8 @@ impl Shared {
         }
     }
 
-    /// Fills in what the index says of itself.
-    pub fn read_index_stats(&self, stats: &mut Stats) {
+    /// Fills in what index and history say of themselves.
+    pub fn read_storage_stats(&self, stats: &mut Stats) {
         let index = self.index.stats();
         stats.generations = self.generations.lock().alive() as u64;
         stats.runs = index.runs;
@@ -125,11 +130,22 @@ impl Shared {
         stats.filter_bits = index.filter_bits;
         stats.filter_hits = index.filter_hits;
         stats.filter_false_positives = index.filter_false_positives;
+        let files = self.history.files();
+        stats.history_files = files.len() as u64;
+        stats.history_bytes = files.iter().map(|file| file.bytes).sum();
+        stats.history_lsn = files.last().map_or(Lsn::ZERO, |file| file.last_lsn);
     }
 
     /// The last durable LSN.
     pub fn durable(&self) -> Lsn {
         Lsn(self.durable.load(Ordering::Acquire))
+    }
+
+    /// The first LSN that a start may need from the log: the older checkpoint and the runs of the id
+    /// index cover all below.
+    pub fn needed_from(&self) -> Lsn {
+        let checkpoint = Lsn(self.kept_checkpoint.load(Ordering::Acquire));
+        checkpoint.min(self.index.flushed_through()).next()
     }
 
     /// Looks how much space the disk has left.

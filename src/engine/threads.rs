@@ -1,4 +1,4 @@
-//! The thin threads under the steps: committer, log, checkpoints, index and upkeep of the log.
+//! The thin threads under the steps: committer, log, checkpoints, index, upkeep of the log, history.
 //!
 //! A thread that fails or panics poisons the engine: nothing is acknowledged after it, and whoever
 //! waits on [`Threads::failures`] ends the process. Threads that stop in order give their parts back,
@@ -9,13 +9,14 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, never, tick};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, never, tick};
 use crossbeam::select;
 
 use crate::engine::checkpoint::{Checkpointer, Progress};
 use crate::engine::commit::{Committer, Group, Submission};
 use crate::engine::flush::Flush;
-use crate::engine::machine::{Fatal, Machine};
+use crate::engine::machine::{Fatal, Machine, retire};
+use crate::engine::seal::Sealer;
 use crate::engine::shared::Shared;
 use crate::engine::write::Writer;
 use crate::storage::log;
@@ -43,6 +44,7 @@ pub struct Threads {
     checkpointer: JoinHandle<Option<Checkpointer>>,
     flush: JoinHandle<Option<Flush>>,
     upkeep: JoinHandle<Option<log::Upkeep>>,
+    sealer: JoinHandle<Option<Sealer>>,
 }
 
 impl Threads {
@@ -53,7 +55,8 @@ impl Threads {
         let (to_log, groups) = bounded(1);
         let (written, done) = bounded(1);
         let (wake, woken) = bounded(1);
-        let Machine { shared, queue, committer, writer, checkpointer, flush, upkeep } = machine;
+        let Machine { shared, queue, committer, writer, checkpointer, flush, upkeep, sealer } =
+            machine;
         let tether = |name| Tether { shared: Arc::clone(&shared), name, failures: failed.clone() };
         let inbox = Inbox {
             queue: queue.clone(),
@@ -62,8 +65,8 @@ impl Threads {
             done,
             woken,
         };
-        let stopped = [stopping.clone(), stopping.clone(), stopping];
-        let [checkpoints_stop, index_stop, upkeep_stop] = stopped;
+        let stopped = [stopping.clone(), stopping.clone(), stopping.clone(), stopping];
+        let [checkpoints_stop, index_stop, upkeep_stop, history_stop] = stopped;
         let observed = Arc::clone(&shared);
         Self {
             committer: spawn(tether("committer"), move || {
@@ -77,6 +80,7 @@ impl Threads {
             upkeep: spawn(tether("upkeep"), move || {
                 Ok(run_upkeep(upkeep, &upkeep_stop, &observed))
             }),
+            sealer: spawn(tether("history"), move || Ok(run_sealer(sealer, &history_stop))),
             shared,
             stop,
             failures,
@@ -100,13 +104,21 @@ impl Threads {
         let checkpointer = join(self.checkpointer);
         let flush = join(self.flush);
         let upkeep = join(self.upkeep);
-        match (committer, writer, checkpointer, flush, upkeep) {
-            (Some(committer), Some(writer), Some(checkpointer), Some(flush), Some(upkeep)) => {
-                let (shared, queue) = (self.shared, self.queue);
-                Ok(Machine { shared, queue, committer, writer, checkpointer, flush, upkeep })
-            }
-            _ => Err(self.failures.try_recv().unwrap_or(Fatal::Panic("unknown"))),
-        }
+        let sealer = join(self.sealer);
+        let (shared, queue) = (self.shared, self.queue);
+        let machine = || {
+            Some(Machine {
+                shared,
+                queue,
+                committer: committer?,
+                writer: writer?,
+                checkpointer: checkpointer?,
+                flush: flush?,
+                upkeep: upkeep?,
+                sealer: sealer?,
+            })
+        };
+        machine().ok_or_else(|| self.failures.try_recv().unwrap_or(Fatal::Panic("unknown")))
     }
 }
 
@@ -258,9 +270,31 @@ fn run_flush(mut flush: Flush, stopping: &Receiver<()>, wake: &Sender<()>) -> Re
     Ok(flush)
 }
 
+/// A failure of history hurts nobody who waits: the log keeps what history does not have.
+fn run_sealer(mut sealer: Sealer, stopping: &Receiver<()>) -> Sealer {
+    while pause(stopping) {
+        loop {
+            match sealer.step() {
+                // A long backlog must not keep the process from stopping.
+                Ok(true) if stopping.try_recv() == Err(TryRecvError::Empty) => {}
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "write history");
+                    break;
+                }
+            }
+        }
+    }
+    sealer
+}
+
 fn run_upkeep(mut upkeep: log::Upkeep, stopping: &Receiver<()>, shared: &Shared) -> log::Upkeep {
     while pause(stopping) {
         shared.observe_disk();
+        // Before the next segment is prepared: one that leaves may become it.
+        if let Err(error) = retire(&mut upkeep, shared) {
+            tracing::warn!(error = &error as &dyn std::error::Error, "retire a log segment");
+        }
         let ended = loop {
             match upkeep.step(UPKEEP_BYTES) {
                 Ok(log::Progress::Working) => {}

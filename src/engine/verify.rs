@@ -1,13 +1,13 @@
 //! Checks a data directory that no daemon has open, and changes nothing in it.
 //!
-//! It reads every frame of the log, every snapshot that the checkpoint names and every run of the id
+//! It reads every frame of the log, every event of history, every snapshot that the checkpoint names and every run of the id
 //! index. What it finds is a list of sentences for people.
 
 use crate::engine::checkpoint::{self, Checkpoints};
 use crate::engine::incarnation;
 use crate::model::Lsn;
 use crate::storage::rows::{RowStore, Table};
-use crate::storage::{codec, index, log, snapshot};
+use crate::storage::{codec, history, index, log, snapshot};
 use crate::world::World;
 
 /// What was checked, and what is wrong.
@@ -19,6 +19,8 @@ pub struct Report {
     pub durable: Lsn,
     /// The LSN of the last checkpoint; zero when there is none.
     pub checkpoint: Lsn,
+    /// Events in history.
+    pub history_events: u64,
     /// Runs of the id index.
     pub runs: u64,
     /// Ids in them.
@@ -36,6 +38,9 @@ pub enum Error {
     /// The log's files.
     #[error("read the log")]
     Log(#[from] log::OpenError),
+    /// The files of history.
+    #[error("read history")]
+    History(#[from] history::Error),
     /// The index's file.
     #[error("read the id index")]
     Index(#[from] index::Error),
@@ -53,6 +58,7 @@ pub fn verify(world: &World) -> Result<Report, Error> {
     let mut report = Report::default();
     verify_log(world, &mut report)?;
     verify_checkpoint(world, incarnation.id, &mut report);
+    verify_history(world, incarnation.id, &mut report)?;
     let index = index::verify(&*world.disk)?;
     report.runs = index.runs;
     report.ids = index.ids;
@@ -79,6 +85,13 @@ fn verify_log(world: &World, report: &mut Report) -> Result<(), Error> {
     report.segments = checked.segments.len();
     report.durable = checked.durable;
     report.findings.extend(checked.damage.iter().map(|damage| format!("log: {damage}")));
+    Ok(())
+}
+
+fn verify_history(world: &World, incarnation: [u8; 16], report: &mut Report) -> Result<(), Error> {
+    let checked = history::verify(&*world.disk, Some(log::Incarnation(incarnation)))?;
+    report.history_events = checked.files.iter().map(|file| file.events).sum();
+    report.findings.extend(checked.damage.iter().map(|damage| format!("history: {damage}")));
     Ok(())
 }
 

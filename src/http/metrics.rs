@@ -108,6 +108,9 @@ impl Collector for Snapshot {
             "Look-ups that the filter sent to the runs in vain.",
             stats.filter_false_positives,
         )?;
+        page.gauge("history_files", "Files of history.", stats.history_files)?;
+        page.bytes("history", "Bytes of history.", stats.history_bytes)?;
+        page.gauge("history_lsn", "The last LSN in history.", stats.history_lsn.0)?;
         page.checkpoint_age(self.checkpoint_age_seconds)?;
         page.gauge("checkpoint_lsn", "LSN of the last checkpoint.", stats.checkpoint_lsn.0)?;
         page.gauge("last_lsn", "The last durable LSN.", stats.last_lsn.0)
@@ -205,6 +208,9 @@ mod tests {
             filter_bits: 21,
             filter_hits: 22,
             filter_false_positives: 23,
+            history_files: 27,
+            history_bytes: 28,
+            history_lsn: Lsn(29),
             checkpoint_at: None,
             checkpoint_lsn: Lsn(24),
             last_lsn: Lsn(25),
@@ -231,6 +237,9 @@ mod tests {
             "quipu_filter_bits 21",
             "quipu_filter_hits_total 22",
             "quipu_filter_false_positives_total 23",
+            "quipu_history_files 27",
+            "quipu_history_bytes 28",
+            "quipu_history_lsn 29",
             "quipu_checkpoint_lsn 24",
             "quipu_last_lsn 25",
             "quipu_body_bytes 26",

@@ -249,9 +249,10 @@ impl From<InspectError> for ApiError {
                 InspectError::NameDiffersFromMeter.to_string(),
             )
             .in_field("event_name"),
-            error @ (InspectError::Log(_) | InspectError::Index(_) | InspectError::Payload(_)) => {
-                storage("read events", &error)
-            }
+            error @ (InspectError::Log(_)
+            | InspectError::History(_)
+            | InspectError::Index(_)
+            | InspectError::Payload(_)) => storage("read events", &error),
         }
     }
 }

@@ -157,6 +157,34 @@ fn events_survive_any_failure_of_a_checkpoint() {
     every_operation_fails("checkpoint", &base(&tiny()), checkpoint);
 }
 
+fn history(trial: &mut Trial) -> Result<(), Fatal> {
+    for _ in 0..4 {
+        // A failure here is not the log's; the job begins anew.
+        while trial.rig.machine.sealer.step().is_ok_and(|worked| worked) {}
+        drop(trial.rig.machine.retire());
+        trial.send_any();
+        trial.settle()?;
+        trial.advance(Duration::from_mins(2));
+    }
+    Ok(())
+}
+
+#[test]
+fn events_survive_any_failure_of_history() {
+    let options = Options { generation_ids: 16, ..tiny() };
+    let (place, model) = base(&options);
+    let mut trial = Trial::at(&place, model, 8);
+    for _ in 0..2 {
+        for _ in 0..30 {
+            trial.send_any();
+            trial.settle().unwrap();
+        }
+        trial.rig.flush_all();
+        trial.rig.machine.checkpoint().unwrap();
+    }
+    every_operation_fails("history", &(trial.rig.place.after(Crash::Killed), trial.model), history);
+}
+
 #[test]
 fn events_survive_any_failure_of_a_start() {
     every_operation_of_a_start_fails("start", &base(&tiny()));

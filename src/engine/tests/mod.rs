@@ -14,6 +14,7 @@ mod trial;
 mod cut;
 mod damage;
 mod durability;
+mod history;
 mod interval;
 mod kept_replies;
 mod preparing;

@@ -80,13 +80,18 @@ fn time(trial: &Trial) -> Duration {
 fn jobs(trial: &mut Trial) {
     let count = 1 + trial.story.dice.below(4);
     let machine = &mut trial.rig.machine;
-    match trial.story.dice.below(8) {
+    match trial.story.dice.below(11) {
         0 => machine.checkpoint().unwrap(),
         1 | 2 => (0..count).for_each(|_| {
             machine.flush.step().unwrap();
         }),
         3 => drop(machine.upkeep.step(6 << 10).unwrap()),
         4 => machine.writer.mark_idle().unwrap(),
+        // History may stop in the middle of a file.
+        5 | 6 => (0..count * 4).for_each(|_| assert!(machine.sealer.step().is_ok())),
+        7 => {
+            machine.retire().unwrap();
+        }
         // A checkpoint goes on over many such steps, with anything else between them.
         _ => {
             machine.checkpointer.begin();

@@ -94,12 +94,13 @@ impl LogReader {
         Ok(Some(frame_at(&segment, &mut cursor, offset, lsn)?.to_owned()))
     }
 
-    /// The frames from the one that holds `from` back to the oldest in the log. Ends early when a
-    /// segment it has yet to enter leaves the log. A `from` above [`Self::last_lsn`] begins there.
-    pub fn frames_back(&self, from: Lsn) -> FramesBack {
+    /// The frames that hold `lsns`, newest first. Ends early when the log begins later, or when a
+    /// segment it has yet to enter leaves the log. LSNs above [`Self::last_lsn`] are left out.
+    pub fn frames_back(&self, lsns: RangeInclusive<Lsn>) -> FramesBack {
         FramesBack {
             shared: Arc::clone(&self.shared),
-            upto: from.min(self.shared.readable()),
+            from: *lsns.start(),
+            upto: (*lsns.end()).min(self.shared.readable()),
             within: None,
         }
     }
@@ -148,6 +149,8 @@ impl LogReader {
 #[derive(Debug)]
 pub struct FramesBack {
     shared: Arc<Shared>,
+    /// The first LSN that is wanted.
+    from: Lsn,
     /// The last LSN not yet given out.
     upto: Lsn,
     within: Option<Within>,
@@ -165,7 +168,7 @@ struct Within {
 impl FramesBack {
     fn step(&mut self) -> Result<Option<OwnedFrame>, Error> {
         loop {
-            if self.upto == Lsn::ZERO {
+            if self.upto == Lsn::ZERO || self.upto < self.from {
                 return Ok(None);
             }
             let Some(within) = &mut self.within else {

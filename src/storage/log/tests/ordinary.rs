@@ -16,7 +16,7 @@ const MIXED: [(u32, usize); 9] =
     [(1, 10), (2, 900), (3, 3000), (1, 3500), (1, 7000), (5, 14_000), (4, 1), (1, 2), (2, 0)];
 
 fn back(opened: &Opened, from: Lsn) -> Vec<OwnedFrame> {
-    opened.reader.frames_back(from).map(Result::unwrap).collect()
+    opened.reader.frames_back(Lsn(1)..=from).map(Result::unwrap).collect()
 }
 
 fn reads_like(opened: &Opened, model: &Model) {
@@ -251,7 +251,7 @@ fn a_segment_that_is_being_read_is_removed_and_not_reused() {
     let (disk, mut opened, mut model) = log_of(&[(1, 10)]);
     while opened.upkeep.step(usize::MAX).unwrap() == Progress::Working {}
     fill(&mut opened.wal, &mut model, &[(1, 4000), (1, 2000), (1, 1000), (1, 4000)]);
-    let mut reading = opened.reader.frames_back(Lsn(3));
+    let mut reading = opened.reader.frames_back(Lsn(1)..=Lsn(3));
     assert_eq!(reading.next().unwrap().unwrap(), model.frames[2]);
     assert_eq!(opened.upkeep.retire_below(Lsn(5)).unwrap(), 2);
     assert_eq!(disk.all_names(), ["wal-0000000003"]);
