@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::bench::arguments::{Bench, BenchFloor};
 use crate::config::layers::ConfigFile;
 use crate::config::{Config, ConfigErrors, Flag, KEYS, Settings, Sources};
 use crate::model::Timestamp;
@@ -92,6 +93,12 @@ pub enum Command {
     ConfirmClock(ConfirmClock),
     /// Print the version.
     Version(Version),
+    /// Measure the daemon.
+    Bench(Bench),
+    /// Serve a floor of the benchmark.
+    BenchFloor(BenchFloor),
+    /// Be the benchmark's load generator.
+    BenchLoad,
 }
 
 /// Usage metering: events in over HTTP, counted exactly once, live usage out.
@@ -118,8 +125,16 @@ enum Verb {
     /// Tend a running daemon's clock
     #[command(subcommand)]
     Clock(ClockVerb),
+    /// Measure the daemon on this machine, in a directory of its own
+    Bench(Bench),
     /// Print the version
     Version(Version),
+    /// Serve a floor of the benchmark
+    #[command(hide = true)]
+    BenchFloor(BenchFloor),
+    /// Be the benchmark's load generator: a plan on standard input, its outcome on standard output
+    #[command(hide = true)]
+    BenchLoad,
 }
 
 #[derive(Debug, Subcommand)]
@@ -233,6 +248,9 @@ impl From<Arguments> for Command {
             Some(Verb::Verify(verify)) => Self::Verify(verify),
             Some(Verb::Clock(ClockVerb::Confirm(confirm))) => Self::ConfirmClock(confirm),
             Some(Verb::Version(version)) => Self::Version(version),
+            Some(Verb::Bench(bench)) => Self::Bench(bench),
+            Some(Verb::BenchFloor(floor)) => Self::BenchFloor(floor),
+            Some(Verb::BenchLoad) => Self::BenchLoad,
         }
     }
 }
@@ -253,7 +271,9 @@ impl Command {
             | Self::ConfirmClock(ConfirmClock { config, data_dir, .. }) => {
                 (config, &None, data_dir)
             }
-            Self::Version(_) => (&None, &None, &None),
+            Self::Version(_) | Self::Bench(_) | Self::BenchFloor(_) | Self::BenchLoad => {
+                (&None, &None, &None)
+            }
         };
         let flags =
             [("--listen", "listen.address", listen), ("--data-dir", "data.directory", data_dir)];

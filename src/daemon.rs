@@ -229,7 +229,8 @@ fn options(config: &Config, key_text: String) -> Options {
     }
 }
 
-fn edge_options(config: &Config, test_clock: bool) -> EdgeOptions {
+/// The limits of the edge that the configuration asks for.
+pub(crate) fn edge_options(config: &Config, test_clock: bool) -> EdgeOptions {
     EdgeOptions {
         business_id: config.business_id.clone(),
         hosts: config.listen.hosts.clone(),

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
+use quipu::bench;
 use quipu::cli::{self, Command, Exit};
 use quipu::config::{Config, OutputFormat};
 use quipu::confirm::{self, Confirmed};
@@ -52,6 +53,9 @@ fn run(command: &Command) -> anyhow::Result<Exit> {
             let key = client_key(asked.api_key_file.as_deref(), &config)?;
             confirm_clock(&asked.server, &key, &mut out)
         }
+        Command::Bench(asked) => bench::run(asked, &mut out).map(|()| Exit::Ok),
+        Command::BenchFloor(asked) => bench::run_floor(*asked, &mut out).map(|()| Exit::Ok),
+        Command::BenchLoad => bench::run_load(&mut out).map(|()| Exit::Ok),
         Command::Serve(serve) => {
             drop(out);
             let config = load(command)?;

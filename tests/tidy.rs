@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each folder of `src` and the folders that its files may import.
-const FOLDERS: [(&str, &[&str]); 8] = [
+const FOLDERS: [(&str, &[&str]); 9] = [
     ("model", &[]),
     ("metering", &["model"]),
     ("world", &["model"]),
@@ -15,7 +15,8 @@ const FOLDERS: [(&str, &[&str]); 8] = [
     ("engine", &["model", "metering", "world", "storage"]),
     ("http", &["model", "metering", "engine"]),
     ("config", &["model"]),
-    ("", &["model", "metering", "world", "storage", "engine", "http", "config"]),
+    ("bench", &["model", "metering", "world", "storage", "engine", "http", "config"]),
+    ("", &["model", "metering", "world", "storage", "engine", "http", "config", "bench"]),
 ];
 
 /// Lines of a file, tests included, above which it is to be split by idea.

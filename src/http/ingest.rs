@@ -28,7 +28,7 @@ use crate::metering::validate::validate;
 pub(crate) const PATH: &str = "/events/ingest";
 
 /// Events of one request: a fact of the wire format.
-const EVENTS_MAX: usize = 1_000;
+pub(crate) const EVENTS_MAX: usize = 1_000;
 
 /// What became of the events of an admitted request.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]

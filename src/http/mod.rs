@@ -14,6 +14,7 @@ mod dispatch;
 mod edge;
 mod events;
 mod filter;
+mod floor;
 mod health;
 mod host;
 mod identity;
@@ -32,5 +33,6 @@ mod text;
 mod usage;
 
 pub use edge::{Edge, EdgeOptions, KeyMaker, NewKeyText};
+pub use floor::{Floor, serve_floor};
 pub use route::{RouteEntry, RouteOptions, route_table};
 pub use server::serve;

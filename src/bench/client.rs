@@ -1,0 +1,135 @@
+//! A few plain requests to the daemon under test: meters, usage, metrics, readiness.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use anyhow::Context;
+use serde_json::{Value, json};
+
+use crate::bench::answer;
+use crate::bench::event::{COUNTED_MODEL, NAME, Tally, customer_id};
+use crate::model::{Hour, Timestamp};
+
+/// Hours from the first event's within which a benchmark ends.
+const HOURS: i32 = 4;
+
+/// The two meters of every benchmark, by their ids.
+#[derive(Clone, Debug)]
+pub(crate) struct Meters {
+    count: String,
+    tokens: String,
+}
+
+/// A client with a key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Client<'a> {
+    /// The daemon.
+    pub(crate) server: SocketAddr,
+    /// The key.
+    pub(crate) key: &'a str,
+}
+
+impl Client<'_> {
+    /// Creates a meter that counts every event, and one that sums the tokens of one model.
+    ///
+    /// # Errors
+    /// When the daemon refuses or cannot be reached.
+    pub(crate) fn create_meters(self) -> anyhow::Result<Meters> {
+        let count = json!({
+            "name": "Events", "event_name": NAME, "measurement_unit": "events",
+            "aggregation": {"type": "count"},
+        });
+        let condition = json!({"key": "model", "operator": "equals", "value": COUNTED_MODEL});
+        let tokens = json!({
+            "name": "Tokens", "event_name": NAME, "measurement_unit": "tokens",
+            "aggregation": {"type": "sum", "key": "tokens"},
+            "filter": {"conjunction": "and", "clauses": [condition]},
+        });
+        let create = |meter: &Value| {
+            let body = self.request("POST", "/meters", &meter.to_string())?;
+            text_of(&serde_json::from_str(&body)?, "id")
+        };
+        Ok(Meters { count: create(&count)?, tokens: create(&tokens)? })
+    }
+
+    /// What the meters say of a customer since the hour of `start`.
+    ///
+    /// # Errors
+    /// When the daemon refuses or cannot be reached.
+    pub(crate) fn tally(
+        self,
+        meters: &Meters,
+        customer: u64,
+        start: Timestamp,
+    ) -> anyhow::Result<Tally> {
+        let total = |meter| {
+            let customer = customer_id(customer);
+            let target = usage_target(meter, start) + "&customer_id=" + &customer;
+            let usage = self.request("GET", &target, "")?;
+            let total = text_of(&serde_json::from_str(&usage)?, "total")?;
+            total.parse().with_context(|| format!("a whole total, not {total}"))
+        };
+        Ok(Tally { count: total(&meters.count)?, tokens: total(&meters.tokens)? })
+    }
+
+    /// The value of a metric without labels.
+    ///
+    /// # Errors
+    /// When it is not there, or the daemon cannot be reached.
+    pub(crate) fn metric(self, name: &str) -> anyhow::Result<u64> {
+        let page = self.request("GET", "/metrics", "")?;
+        let mut lines = page.lines().filter_map(|line| line.split_once(' '));
+        let found = lines.find(|(known, _)| *known == name);
+        let (_, value) = found.with_context(|| format!("the metric {name} is missing"))?;
+        value.parse().with_context(|| format!("{name} is {value}"))
+    }
+
+    /// Whether the daemon says that it is ready.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub(crate) fn ready(self) -> anyhow::Result<()> {
+        self.request("GET", "/readyz", "").map(drop)
+    }
+
+    fn request(self, method: &str, target: &str, body: &str) -> anyhow::Result<String> {
+        let Client { server, key } = self;
+        let request = format!(
+            "{method} {target} HTTP/1.1\r\nhost: {server}\r\nauthorization: Bearer {key}\r\n\
+             connection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n\
+             {body}",
+            body.len()
+        );
+        let mut stream = TcpStream::connect(server)?;
+        stream.write_all(request.as_bytes())?;
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes)?;
+        let answer = answer::parse(&bytes)?.context("the answer breaks off")?;
+        let text = String::from_utf8_lossy(answer.body).into_owned();
+        anyhow::ensure!(
+            matches!(answer.status, 200 | 201),
+            "{method} {target}: {} {text}",
+            answer.status
+        );
+        Ok(text)
+    }
+}
+
+impl Meters {
+    /// Path and query of the count's usage, to which a customer is to be added.
+    pub(crate) fn count_target(&self, start: Timestamp) -> String {
+        usage_target(&self.count, start)
+    }
+}
+
+/// The hours are named, so that the end of a month during a benchmark changes nothing.
+fn usage_target(meter: &str, start: Timestamp) -> String {
+    let first = Hour::of(start);
+    let (start, end) = (first.start(), first.plus(HOURS).start());
+    format!("/usage?meter_id={meter}&start={start}&end={end}")
+}
+
+fn text_of(object: &Value, member: &str) -> anyhow::Result<String> {
+    let text = object.get(member).and_then(Value::as_str);
+    Ok(text.with_context(|| format!("an answer without {member}: {object}"))?.to_owned())
+}

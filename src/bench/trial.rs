@@ -1,0 +1,290 @@
+//! The daemon under test and what must be in it: everything on (key, validation, metrics, two
+//! meters), every setting at its default, and a count kept beside it that it is held to.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::bench::client::{Client, Meters};
+use crate::bench::event::{Origin, WATCHED_CUSTOMERS};
+use crate::bench::plan::{Acknowledged, Ingest, Outcome, Plan, Sent, Work};
+use crate::bench::process::{Generator, Memory, Server};
+use crate::engine::key;
+use crate::model::Timestamp;
+use crate::world::clock::{Clock, SystemClock};
+use crate::world::entropy::SystemEntropy;
+
+/// Customers of a benchmark.
+const CUSTOMER_COUNT: u32 = 100_000;
+/// The metric that counts new events since the daemon's start.
+const ACCEPTED: &str = "quipu_events_accepted_total";
+
+/// How often a daemon is looked at that is to become idle, and how many times at most.
+const SETTLE_STEP: Duration = Duration::from_millis(100);
+const SETTLE_STEPS_MAX: usize = 100;
+/// Processor time within a step that counts as idle.
+const IDLE_MS: u64 = 10;
+
+/// Requests to make, of whatever server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    /// Events of a request.
+    pub(crate) batch: usize,
+    /// Connections.
+    pub(crate) connections: usize,
+    /// At the start, not measured.
+    pub(crate) warm_up_ms: u64,
+    /// Measured.
+    pub(crate) measured_ms: u64,
+    /// Ends sooner, after so many events.
+    pub(crate) events_max: Option<u64>,
+    /// Requests a second; without it as many as are answered.
+    pub(crate) rate: Option<u64>,
+    /// Events of a thousand that are sent again.
+    pub(crate) duplicate_permille: u64,
+}
+
+/// What a server did with a plan.
+#[derive(Clone, Debug)]
+pub(crate) struct Measured {
+    /// The generator's view.
+    pub(crate) outcome: Outcome,
+    /// Processor time of the server, in milliseconds.
+    pub(crate) server_cpu_ms: u64,
+    /// Memory of the server afterwards.
+    pub(crate) memory: Memory,
+}
+
+/// Bytes of a data directory.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Disk {
+    /// Of the log's segments, the spare one left out.
+    pub(crate) log: u64,
+    /// Of everything.
+    pub(crate) all: u64,
+}
+
+/// A daemon on a directory of its own.
+#[derive(Debug)]
+pub(crate) struct Trial {
+    /// The process.
+    pub(crate) server: Server,
+    directory: PathBuf,
+    key: String,
+    meters: Meters,
+    origin: Origin,
+    next: u64,
+    acknowledged: Acknowledged,
+    sent: Sent,
+    /// New events of daemons on this directory that were killed.
+    accepted_before: u64,
+}
+
+impl Trial {
+    /// A new daemon in `directory`, which must be empty.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub(crate) fn start(directory: &Path) -> anyhow::Result<Self> {
+        fs::create_dir_all(directory).context("make the data directory")?;
+        // Its own working directory will be another one.
+        let directory = directory.canonicalize()?;
+        let (_, key) = key::draw(&SystemEntropy);
+        let server = Server::daemon(&directory, &key)?;
+        let meters = Client { server: server.address, key: &key }.create_meters()?;
+        let start_nanos = SystemClock.wall().as_nanos();
+        let watched = usize::try_from(WATCHED_CUSTOMERS).expect("a few");
+        Ok(Self {
+            server,
+            directory,
+            key,
+            meters,
+            origin: Origin { start_nanos, customer_count: CUSTOMER_COUNT },
+            next: 0,
+            acknowledged: Acknowledged::default(),
+            sent: Sent::none(watched),
+            accepted_before: 0,
+        })
+    }
+
+    /// A client of the daemon.
+    pub(crate) fn client(&self) -> Client<'_> {
+        Client { server: self.server.address, key: &self.key }
+    }
+
+    /// Spreads later events over so many customers, watched ones among them.
+    pub(crate) fn spread_over(&mut self, customer_count: u32) {
+        self.origin.customer_count = customer_count;
+    }
+
+    /// Customers of events that are there.
+    pub(crate) fn customer_count(&self) -> u32 {
+        self.origin.customer_count
+    }
+
+    /// Sends `shape` to the daemon, and holds the daemon to the count.
+    ///
+    /// # Errors
+    /// When it cannot be measured, or counts wrong.
+    pub(crate) fn ingest(&mut self, shape: Shape) -> anyhow::Result<Measured> {
+        let generator = Generator::start(&self.plan(shape))?;
+        self.finish(generator, self.server.cpu_ms()?)
+    }
+
+    /// Sends `shape` to the daemon, and meanwhile asks for usage `rate` times a second; gives both.
+    ///
+    /// # Errors
+    /// When it cannot be measured, or counts wrong.
+    pub(crate) fn ingest_and_read(
+        &mut self,
+        shape: Shape,
+        rate: u64,
+    ) -> anyhow::Result<(Measured, Outcome)> {
+        let cpu_ms = self.server.cpu_ms()?;
+        let ingest = Generator::start(&self.plan(shape))?;
+        let target = self.meters.count_target(self.first_instant());
+        let work = Work::ReadUsage { target, customer_count: self.customer_count() };
+        let read = Plan { work, rate: Some(rate), connections: 4, ..self.plan(shape) };
+        let read = Generator::start(&read)?.finish()?;
+        anyhow::ensure!(read.failed == 0, "{} reads of usage failed", read.failed);
+        Ok((self.finish(ingest, cpu_ms)?, read))
+    }
+
+    /// Sends `shape` to a floor: the same requests as to the daemon.
+    ///
+    /// # Errors
+    /// When it cannot be measured.
+    pub(crate) fn against(&self, floor: &Server, shape: Shape) -> anyhow::Result<Measured> {
+        let cpu_ms = floor.cpu_ms()?;
+        let plan = Plan { server: floor.address, ..self.plan(shape) };
+        let outcome = Generator::start(&plan)?.finish()?;
+        anyhow::ensure!(outcome.failed == 0, "{} requests to a floor failed", outcome.failed);
+        let server_cpu_ms = floor.cpu_ms()? - cpu_ms;
+        Ok(Measured { outcome, server_cpu_ms, memory: floor.memory()? })
+    }
+
+    /// Kills the daemon and starts it again; gives the milliseconds from start to readiness.
+    ///
+    /// # Errors
+    /// When it does not start, or has lost or invented events.
+    pub(crate) fn restart(&mut self) -> anyhow::Result<u64> {
+        self.server.kill()?;
+        self.accepted_before = self.acknowledged.new;
+        let started = SystemClock.since_boot();
+        self.server = Server::daemon(&self.directory, &self.key)?;
+        self.client().ready()?;
+        let took = SystemClock.since_boot().saturating_sub(started);
+        self.check()?;
+        Ok(u64::try_from(took.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Waits until the daemon has nothing left to do, so that the next measurement is its own.
+    ///
+    /// # Errors
+    /// When the daemon is gone.
+    pub(crate) fn settle(&self) -> anyhow::Result<()> {
+        let (_kept, never) = mpsc::channel::<()>();
+        let mut cpu_ms = self.server.cpu_ms()?;
+        for _ in 0..SETTLE_STEPS_MAX {
+            // Nobody sends: this is a wait.
+            never.recv_timeout(SETTLE_STEP).ok();
+            let now_ms = self.server.cpu_ms()?;
+            if now_ms - cpu_ms <= IDLE_MS {
+                break;
+            }
+            cpu_ms = now_ms;
+        }
+        Ok(())
+    }
+
+    /// What the data directory takes.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn disk(&self) -> anyhow::Result<Disk> {
+        disk(&self.directory)
+    }
+
+    /// New events so far.
+    pub(crate) fn events(&self) -> u64 {
+        self.acknowledged.new
+    }
+
+    fn first_instant(&self) -> Timestamp {
+        Timestamp::from_nanos(self.origin.start_nanos)
+    }
+
+    fn plan(&self, shape: Shape) -> Plan {
+        let Shape { batch, connections, warm_up_ms, measured_ms, events_max, rate, .. } = shape;
+        let batch_events = u64::try_from(batch).expect("at most 1000");
+        Plan {
+            server: self.server.address,
+            key: self.key.clone(),
+            work: Work::Ingest(Ingest {
+                batch,
+                first: self.next,
+                origin: self.origin,
+                duplicate_permille: shape.duplicate_permille,
+            }),
+            connections,
+            warm_up_ms,
+            measured_ms,
+            requests_max: events_max.map(|events| events.div_ceil(batch_events)),
+            rate,
+        }
+    }
+
+    fn finish(&mut self, generator: Generator, cpu_ms: u64) -> anyhow::Result<Measured> {
+        let outcome = generator.finish()?;
+        let server_cpu_ms = self.server.cpu_ms()? - cpu_ms;
+        self.next = outcome.next;
+        self.acknowledged.add(outcome.acknowledged);
+        self.sent.add(&outcome.sent);
+        anyhow::ensure!(outcome.failed == 0, "{} requests failed", outcome.failed);
+        self.check()?;
+        Ok(Measured { outcome, server_cpu_ms, memory: self.server.memory()? })
+    }
+
+    /// Compares what the daemon has acknowledged and counted with what was sent to it.
+    fn check(&self) -> anyhow::Result<()> {
+        let Acknowledged { new, duplicates, conflicts } = self.acknowledged;
+        anyhow::ensure!(
+            (new, duplicates, conflicts) == (self.sent.new, self.sent.duplicates, 0),
+            "sent {} new events and {} known ones, and {:?} were acknowledged",
+            self.sent.new,
+            self.sent.duplicates,
+            self.acknowledged
+        );
+        let accepted = self.accepted_before + self.client().metric(ACCEPTED)?;
+        anyhow::ensure!(accepted == new, "{new} events are new, and the daemon tells {accepted}");
+        for (customer, expected) in (0_u64..).zip(&self.sent.watched) {
+            let found = self.client().tally(&self.meters, customer, self.first_instant())?;
+            anyhow::ensure!(
+                found == *expected,
+                "customer {customer}: {expected:?} was sent, and the meters say {found:?}"
+            );
+        }
+        Ok(())
+    }
+}
+
+fn disk(directory: &Path) -> anyhow::Result<Disk> {
+    let mut disk = Disk::default();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // A file of the daemon may be gone by now.
+        let Ok(metadata) = entry.metadata() else { continue };
+        // What is allocated, in the unit that the operating system fixes for it.
+        let bytes = metadata.blocks() * 512;
+        disk.all += bytes;
+        if name.starts_with("wal-") && !name.ends_with("spare") {
+            disk.log += bytes;
+        }
+    }
+    Ok(disk)
+}
