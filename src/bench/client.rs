@@ -65,7 +65,11 @@ impl Client<'_> {
         let total = |meter| {
             let customer = customer_id(customer);
             let target = usage_target(meter, start) + "&customer_id=" + &customer;
-            let usage = self.request("GET", &target, "")?;
+            let (status, usage) = self.exchange("GET", &target, "")?;
+            // The customer has no event yet.
+            if status == 404 {
+                return Ok(0);
+            }
             let total = text_of(&serde_json::from_str(&usage)?, "total")?;
             total.parse().with_context(|| format!("a whole total, not {total}"))
         };
@@ -93,6 +97,12 @@ impl Client<'_> {
     }
 
     fn request(self, method: &str, target: &str, body: &str) -> anyhow::Result<String> {
+        let (status, text) = self.exchange(method, target, body)?;
+        anyhow::ensure!(matches!(status, 200 | 201), "{method} {target}: {status} {text}");
+        Ok(text)
+    }
+
+    fn exchange(self, method: &str, target: &str, body: &str) -> anyhow::Result<(u16, String)> {
         let Client { server, key } = self;
         let request = format!(
             "{method} {target} HTTP/1.1\r\nhost: {server}\r\nauthorization: Bearer {key}\r\n\
@@ -105,13 +115,7 @@ impl Client<'_> {
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes)?;
         let answer = answer::parse(&bytes)?.context("the answer breaks off")?;
-        let text = String::from_utf8_lossy(answer.body).into_owned();
-        anyhow::ensure!(
-            matches!(answer.status, 200 | 201),
-            "{method} {target}: {} {text}",
-            answer.status
-        );
-        Ok(text)
+        Ok((answer.status, String::from_utf8_lossy(answer.body).into_owned()))
     }
 }
 

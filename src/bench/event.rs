@@ -244,7 +244,7 @@ mod tests {
         let mut stamps = Stamps::new(origin);
         let mut request = format!("head{}", body(3)).into_bytes();
         let layout = Layout::new(4);
-        for numbers in [[0, 1, 2], [999, 1_000, 2_001], [9_999_999_999_999_999, 7, 123_456]] {
+        for numbers in [[0, 1, 2], [999, 1_000, 2_001], [9_999_999_999_999, 7, 123_456]] {
             for (place, number) in numbers.into_iter().enumerate() {
                 let event = (number, Content::of(number, origin));
                 layout.set(&mut request, place, event, &mut stamps);

@@ -41,8 +41,10 @@ pub(crate) enum Work {
     ReadUsage {
         /// Path and query, without the customer.
         target: String,
-        /// Customers that are asked for in turn.
-        customer_count: u32,
+        /// Of what the events are made.
+        origin: Origin,
+        /// How many events are there: only their customers are asked for.
+        known: u64,
     },
 }
 

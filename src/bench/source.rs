@@ -1,7 +1,8 @@
 //! The requests of a plan: built once a connection, patched in place before each use.
 
 use crate::bench::event::{
-    CUSTOMER_DIGITS, Content, Layout, Stamps, WATCHED_CUSTOMERS, body, customer_id, digits, mix,
+    CUSTOMER_DIGITS, Content, Layout, Origin, Stamps, WATCHED_CUSTOMERS, body, customer_id, digits,
+    mix,
 };
 use crate::bench::plan::{Ingest, Plan, Sent, Work};
 
@@ -29,7 +30,7 @@ pub(crate) struct Source {
 #[derive(Debug)]
 enum Kind {
     Ingest(Events),
-    ReadUsage { digits_at: usize, customer_count: u64 },
+    ReadUsage { digits_at: usize, origin: Origin, known: u64 },
 }
 
 #[derive(Debug)]
@@ -61,11 +62,10 @@ impl Source {
                 });
                 Self { blank: (head + &body).into_bytes(), kind, next: ingest.first }
             }
-            Work::ReadUsage { target, customer_count } => {
+            Work::ReadUsage { target, origin, known } => {
                 let path = format!("{target}&customer_id={}", customer_id(0));
                 let digits_at = "GET ".len() + path.len() - CUSTOMER_DIGITS;
-                let customer_count = u64::from(*customer_count).max(1);
-                let kind = Kind::ReadUsage { digits_at, customer_count };
+                let kind = Kind::ReadUsage { digits_at, origin: *origin, known: (*known).max(1) };
                 let blank = format!("GET {path} HTTP/1.1\r\n{head}\r\n").into_bytes();
                 Self { blank, kind, next: 0 }
             }
@@ -91,10 +91,11 @@ impl Source {
                 events.fill(request, acknowledged);
                 self.next += request.sent.new;
             }
-            Kind::ReadUsage { digits_at, customer_count } => {
+            Kind::ReadUsage { digits_at, origin, known } => {
                 let field = request.bytes.get_mut(*digits_at..*digits_at + CUSTOMER_DIGITS);
                 let field = field.expect("the path ends with the digits");
-                digits(field, mix(self.next) % *customer_count);
+                let event = mix(self.next) % *known;
+                digits(field, Content::of(event, *origin).customer);
                 self.next += 1;
             }
         }
@@ -147,7 +148,6 @@ fn drawn(index: u64, count: u64, end: u64, seed: u64) -> u64 {
 mod tests {
     use std::collections::BTreeSet;
 
-    use crate::bench::event::Origin;
     use crate::http::decode::decode;
     use crate::model::RawValue;
 
@@ -227,7 +227,9 @@ mod tests {
 
     #[test]
     fn a_read_asks_for_one_customer_after_the_other() {
-        let work = Work::ReadUsage { target: "/usage?meter_id=m".to_owned(), customer_count: 50 };
+        let origin = Origin { start_nanos: 0, customer_count: 1_000 };
+        let target = "/usage?meter_id=m".to_owned();
+        let work = Work::ReadUsage { target, origin, known: 50 };
         let mut source = Source::new(&Plan { work, ..plan(1, 0) });
         let mut request = source.request();
         let mut asked = BTreeSet::new();
@@ -238,6 +240,7 @@ mod tests {
             let customer = path.strip_prefix("/usage?meter_id=m&customer_id=cus_").unwrap();
             asked.insert(customer.parse::<u64>().unwrap());
         }
-        assert!(asked.len() > 10 && asked.iter().all(|customer| *customer < 50));
+        let known = (0..50).map(|number| Content::of(number, origin).customer);
+        assert!(asked.len() > 10 && asked.is_subset(&known.collect()));
     }
 }

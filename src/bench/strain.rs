@@ -8,6 +8,8 @@ use crate::bench::trial::{Measured, Shape, Trial};
 
 /// Reads of usage a second while batches come in.
 const READS_PER_SECOND: u64 = 200;
+/// Events before the first read: a few for each customer.
+const EVENTS_BEFORE_READS: u64 = 200_000;
 /// Connections of an overload: so many bodies are more than the daemon's queue takes.
 const OVERLOAD_CONNECTIONS: usize = 600;
 /// What is offered in an overload, in capacities.
@@ -31,6 +33,8 @@ pub(crate) fn usage(bed: &Bed<'_>, mode: &'static str) -> anyhow::Result<Section
     let mut figures = Figures::default();
     let shape = bed.shape(1_000);
     let mut trial = bed.trial(mode)?;
+    // Most customers are there before one of them is asked for.
+    send(bed, &mut trial, EVENTS_BEFORE_READS)?;
     for _ in 0..bed.arguments.rounds {
         let (measured, read) = trial.ingest_and_read(shape, READS_PER_SECOND)?;
         let outcome = &measured.outcome;

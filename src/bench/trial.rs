@@ -121,11 +121,6 @@ impl Trial {
         self.origin.customer_count = customer_count;
     }
 
-    /// Customers of events that are there.
-    pub(crate) fn customer_count(&self) -> u32 {
-        self.origin.customer_count
-    }
-
     /// Sends `shape` to the daemon, and holds the daemon to the count.
     ///
     /// # Errors
@@ -135,7 +130,8 @@ impl Trial {
         self.finish(generator, self.server.cpu_ms()?)
     }
 
-    /// Sends `shape` to the daemon, and meanwhile asks for usage `rate` times a second; gives both.
+    /// Sends `shape` to the daemon, and meanwhile asks `rate` times a second for the usage of
+    /// customers that were there before; gives both.
     ///
     /// # Errors
     /// When it cannot be measured, or counts wrong.
@@ -147,7 +143,7 @@ impl Trial {
         let cpu_ms = self.server.cpu_ms()?;
         let ingest = Generator::start(&self.plan(shape))?;
         let target = self.meters.count_target(self.first_instant());
-        let work = Work::ReadUsage { target, customer_count: self.customer_count() };
+        let work = Work::ReadUsage { target, origin: self.origin, known: self.next };
         let read = Plan { work, rate: Some(rate), connections: 4, ..self.plan(shape) };
         let read = Generator::start(&read)?.finish()?;
         anyhow::ensure!(read.failed == 0, "{} reads of usage failed", read.failed);
