@@ -23,7 +23,8 @@ pub struct Bench {
     /// Connections; 16, 32 and 64 by default for 1000, 100 and 1 event a request
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=900))]
     pub connections: Option<u16>,
-    /// Requests a second of latency and overload; half and five times what was measured by default
+    /// Requests a second of latency, overload and the reads of usage; by default half and five times
+    /// what was measured, and 100 reads
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub rate: Option<u64>,
     /// Events before the kill of restart (10,000,000) and of memory's first step (5,000,000)

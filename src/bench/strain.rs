@@ -6,8 +6,8 @@ use crate::bench::rates::memory;
 use crate::bench::statistics::{growth, less, rate, ratio, real, seconds_until, share};
 use crate::bench::trial::{Measured, Shape, Trial};
 
-/// Reads of usage a second while batches come in.
-const READS_PER_SECOND: u64 = 200;
+/// Reads of usage a second while batches come in: enough for a percentile, and no load themselves.
+const READS_PER_SECOND: u64 = 100;
 /// Events before the first read: a few for each customer.
 const EVENTS_BEFORE_READS: u64 = 200_000;
 /// Connections of an overload: so many bodies are more than the daemon's queue takes.
@@ -33,12 +33,14 @@ pub(crate) fn usage(bed: &Bed<'_>, mode: &'static str) -> anyhow::Result<Section
     let mut figures = Figures::default();
     let shape = bed.shape(1_000);
     let mut trial = bed.trial(mode)?;
+    let reads_per_second = bed.arguments.rate.unwrap_or(READS_PER_SECOND);
     // Most customers are there before one of them is asked for.
     send(bed, &mut trial, EVENTS_BEFORE_READS)?;
     for _ in 0..bed.arguments.rounds {
-        let (measured, read) = trial.ingest_and_read(shape, READS_PER_SECOND)?;
+        let (measured, read) = trial.ingest_and_read(shape, reads_per_second)?;
         let outcome = &measured.outcome;
         figures.add("daemon_events_per_second", rate(outcome.events, outcome.measured_us));
+        figures.add("offered_requests_per_second", real(reads_per_second));
         figures.add("usage_p50_ms", ratio(real(read.latency_us.p50), 1e3));
         figures.add("usage_p99_ms", ratio(real(read.latency_us.p99), 1e3));
         trial.settle()?;

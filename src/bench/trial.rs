@@ -20,6 +20,8 @@ use crate::world::entropy::SystemEntropy;
 
 /// Customers of a benchmark.
 const CUSTOMER_COUNT: u32 = 100_000;
+/// Connections of reads: so many that none waits for another.
+const READ_CONNECTIONS: usize = 64;
 /// The metric that counts new events since the daemon's start.
 const ACCEPTED: &str = "quipu_events_accepted_total";
 
@@ -144,7 +146,8 @@ impl Trial {
         let ingest = Generator::start(&self.plan(shape))?;
         let target = self.meters.count_target(self.first_instant());
         let work = Work::ReadUsage { target, origin: self.origin, known: self.next };
-        let read = Plan { work, rate: Some(rate), connections: 4, ..self.plan(shape) };
+        let read =
+            Plan { work, rate: Some(rate), connections: READ_CONNECTIONS, ..self.plan(shape) };
         let read = Generator::start(&read)?.finish()?;
         anyhow::ensure!(read.failed == 0, "{} reads of usage failed", read.failed);
         Ok((self.finish(ingest, cpu_ms)?, read))
