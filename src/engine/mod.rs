@@ -140,12 +140,12 @@ impl Engine {
     ) -> Result<Prepared, Refused> {
         let state = &self.shared.state;
         let context = Context {
+            state,
             hasher: &self.shared.hasher,
             view: &self.shared.index.view(),
             catalogue: &state.catalogue(),
         };
-        let index_of = |id: &str| state.with_accounts(|accounts| accounts.index(id));
-        prepare::prepare(events, received_at, &context, index_of)
+        prepare::prepare(events, received_at, &context)
             .inspect_err(|refused| self.shared.counters.refused(refused))
     }
 

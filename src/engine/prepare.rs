@@ -10,6 +10,7 @@ use hashbrown::HashSet;
 use crate::engine::catalogue::Catalogue;
 use crate::engine::command::{EventRefusal, Refused};
 use crate::engine::record::{Encoder, EventEntry, EventsEntry, PayloadError};
+use crate::engine::state::State;
 use crate::metering::content::fingerprint;
 use crate::metering::evaluate::{Contribution, evaluate};
 use crate::metering::{Lateness, Rejection, Rule};
@@ -50,29 +51,29 @@ pub(in crate::engine) struct PreparedEvent {
     pub earlier: Option<Hit>,
 }
 
+/// A customer that a request names.
 #[derive(Debug)]
-pub(in crate::engine) struct PreparedCustomer {
-    pub id: CustomerId,
-    /// Its place in the request's texts.
-    pub text: u32,
-    /// Its index, when it existed at the time.
-    pub index: Option<CustomerIndex>,
+pub(in crate::engine) enum PreparedCustomer {
+    /// It existed at the time.
+    Known(CustomerIndex),
+    /// It did not: its id, and the place of that in the request's texts.
+    Unknown { id: CustomerId, text: u32 },
 }
 
 /// What preparing looks things up in.
 #[derive(Debug)]
 pub(in crate::engine) struct Context<'c> {
+    pub state: &'c State,
     pub hasher: &'c IdHasher,
     pub view: &'c View,
     pub catalogue: &'c Catalogue,
 }
 
-/// Prepares the events of one request; `index_of` finds customers that exist.
+/// Prepares the events of one request.
 pub(in crate::engine) fn prepare(
     events: &[(Event<'_>, Lateness)],
     received_at: Timestamp,
     context: &Context<'_>,
-    index_of: impl Fn(&str) -> Option<CustomerIndex>,
 ) -> Result<Prepared, Refused> {
     let hashes: Vec<IdHash> =
         events.iter().map(|(event, _)| context.hasher.hash(&event.id)).collect();
@@ -99,10 +100,7 @@ pub(in crate::engine) fn prepare(
             earlier,
         });
     }
-    let mut customers = customers.list;
-    for customer in &mut customers {
-        customer.index = index_of(customer.id.as_str());
-    }
+    let customers = customers.look_up(context.state);
     let (texts, bytes) = encoder.finish();
     Ok(Prepared {
         received_at,
@@ -118,14 +116,26 @@ pub(in crate::engine) fn prepare(
 
 /// The customers of one request, found by the place of their text.
 #[derive(Default)]
-struct Customers {
-    list: Vec<PreparedCustomer>,
+struct Customers<'e> {
+    /// Their ids and texts.
+    list: Vec<(&'e str, u32)>,
     /// For each text its place in the list, for texts that are customers.
     places: Vec<Option<usize>>,
 }
 
-impl Customers {
-    fn place(&mut self, text: u32, id: &str) -> usize {
+impl<'e> Customers<'e> {
+    /// Finds those that exist.
+    fn look_up(self, state: &State) -> Vec<PreparedCustomer> {
+        let ids = self.list.iter().map(|(id, _)| *id);
+        let indexes = state.with_accounts(|accounts| accounts.indexes(ids));
+        let found = |((id, text), index): ((&str, u32), Option<CustomerIndex>)| match index {
+            Some(index) => PreparedCustomer::Known(index),
+            None => PreparedCustomer::Unknown { id: CustomerId::new(id), text },
+        };
+        self.list.into_iter().zip(indexes).map(found).collect()
+    }
+
+    fn place(&mut self, text: u32, id: &'e str) -> usize {
         let slot = text as usize;
         if self.places.len() <= slot {
             self.places.resize(slot + 1, None);
@@ -134,7 +144,7 @@ impl Customers {
             return *place;
         }
         let place = self.list.len();
-        self.list.push(PreparedCustomer { id: CustomerId::new(id), text, index: None });
+        self.list.push((id, text));
         if let Some(empty) = self.places.get_mut(slot) {
             *empty = Some(place);
         }

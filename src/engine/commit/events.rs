@@ -9,7 +9,7 @@ use super::{Answer, Committer, GROUP_BYTES, Reply, Submission};
 use crate::engine::Ingested;
 use crate::engine::command::{EventRefusal, Refused};
 use crate::engine::options::UnknownCustomers;
-use crate::engine::prepare::{Prepared, PreparedEvent};
+use crate::engine::prepare::{Prepared, PreparedCustomer, PreparedEvent};
 use crate::engine::record::{EncodedEvents, splice_events};
 use crate::engine::state::{Admitted, Record};
 use crate::engine::stripes::{Delta, Key};
@@ -88,10 +88,9 @@ impl Committer {
 
     fn earlier_copies(&self, prepared: &Prepared) -> Result<Vec<Option<Hit>>, Refused> {
         let generations = self.shared.generations.lock();
-        let hashes = || prepared.events.iter().map(|event| event.hash);
-        let in_runs: Vec<Option<Hit>> = if prepared.view_version < generations.complete_from() {
+        let hashes: Vec<IdHash> = prepared.events.iter().map(|event| event.hash).collect();
+        let mut earlier: Vec<Option<Hit>> = if prepared.view_version < generations.complete_from() {
             // Runs were flushed and their generations dropped since the worker looked.
-            let hashes: Vec<IdHash> = hashes().collect();
             self.shared.index.view().look_up(&hashes).map_err(|error| {
                 tracing::error!(error = &error as &dyn std::error::Error, "look up event ids");
                 Refused::Busy
@@ -99,10 +98,8 @@ impl Committer {
         } else {
             prepared.events.iter().map(|event| event.earlier).collect()
         };
-        Ok(hashes()
-            .zip(in_runs)
-            .map(|(hash, known)| known.or_else(|| generations.find(hash)))
-            .collect())
+        generations.find_all(&hashes, &mut earlier);
+        Ok(earlier)
     }
 
     fn refuse_late(&self, event: &PreparedEvent) -> Result<(), Rejection> {
@@ -124,8 +121,9 @@ impl Committer {
 
     fn refuse_unknown(&self, prepared: &Prepared, event: &PreparedEvent) -> Result<(), Rejection> {
         let customer = prepared.customers.get(event.customer);
-        let known = customer.is_some_and(|customer| {
-            customer.index.is_some() || self.customer_index(&customer.id).is_some()
+        let known = customer.is_some_and(|customer| match customer {
+            PreparedCustomer::Known(_) => true,
+            PreparedCustomer::Unknown { id, .. } => self.index_by_now(id).is_some(),
         });
         match self.shared.options.unknown_customers {
             UnknownCustomers::Create => Ok(()),
@@ -138,7 +136,8 @@ impl Committer {
         }
     }
 
-    fn customer_index(&self, id: &CustomerId) -> Option<CustomerIndex> {
+    /// The index of a customer that did not exist when the request was prepared.
+    fn index_by_now(&self, id: &CustomerId) -> Option<CustomerIndex> {
         let creating = self.creating.get(id).copied();
         creating.or_else(|| self.shared.state.with_accounts(|all| all.index(id.as_str())))
     }
@@ -203,18 +202,20 @@ impl Committer {
         let mut created = Vec::new();
         let mut indexes = Vec::with_capacity(prepared.customers.len());
         for (customer, has_new) in prepared.customers.iter().zip(has_new) {
-            let known = customer.index.or_else(|| self.customer_index(&customer.id));
-            let index = match known {
-                Some(index) => index,
-                // Every event of this customer is a duplicate: nothing names the index.
-                None if !has_new => CustomerIndex(u32::MAX),
-                None => {
-                    let index = self.next_customer;
-                    self.next_customer = CustomerIndex(index.0 + 1);
-                    self.creating.insert(customer.id.clone(), index);
-                    created.push((customer.text, customer.id.clone(), index));
-                    index
-                }
+            let index = match customer {
+                PreparedCustomer::Known(index) => *index,
+                PreparedCustomer::Unknown { id, text } => match self.index_by_now(id) {
+                    Some(index) => index,
+                    // Every event of this customer is a duplicate: nothing names the index.
+                    None if !has_new => CustomerIndex(u32::MAX),
+                    None => {
+                        let index = self.next_customer;
+                        self.next_customer = CustomerIndex(index.0 + 1);
+                        self.creating.insert(id.clone(), index);
+                        created.push((*text, id.clone(), index));
+                        index
+                    }
+                },
             };
             indexes.push(index);
         }
