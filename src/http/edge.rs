@@ -4,6 +4,7 @@
 //! plain values, and new keys are drawn by a function that it is given.
 
 use std::fmt;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -67,6 +68,7 @@ pub struct Edge {
     /// One permit a byte of `ingest_queue_bytes`.
     pub(crate) ingest_bytes: Arc<Semaphore>,
     reads: Arc<Semaphore>,
+    preparations: Arc<Semaphore>,
     draining: AtomicBool,
 }
 
@@ -79,6 +81,9 @@ impl Edge {
             key_maker,
             ingest_bytes: Arc::new(Semaphore::new(ingest_bytes)),
             reads: Arc::new(Semaphore::new(READS_MAX)),
+            preparations: Arc::new(Semaphore::new(
+                std::thread::available_parallelism().map_or(1, NonZero::get),
+            )),
             draining: AtomicBool::new(false),
             options,
         }
@@ -105,15 +110,33 @@ impl Edge {
         T: Send + 'static,
         W: FnOnce(&Engine) -> T + Send + 'static,
     {
-        let reads = Arc::clone(&self.reads);
-        let permit = reads.acquire_owned().await.expect("this semaphore is never closed");
+        self.run_beside(&self.reads, work).await
+    }
+
+    /// Runs the long work of an ingest request off the threads that serve sockets, as many at once as
+    /// there are processors: whoever asks for little must not wait behind it.
+    pub(crate) async fn prepare<T, W>(&self, work: W) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Engine) -> T + Send + 'static,
+    {
+        self.run_beside(&self.preparations, work).await
+    }
+
+    async fn run_beside<T, W>(&self, places: &Arc<Semaphore>, work: W) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Engine) -> T + Send + 'static,
+    {
+        let places = Arc::clone(places);
+        let place = places.acquire_owned().await.expect("this semaphore is never closed");
         let engine = self.engine.clone();
-        let reading = tokio::task::spawn_blocking(move || {
+        let running = tokio::task::spawn_blocking(move || {
             let result = work(&engine);
-            drop(permit);
+            drop(place);
             result
         });
-        match reading.await.map_err(tokio::task::JoinError::try_into_panic) {
+        match running.await.map_err(tokio::task::JoinError::try_into_panic) {
             Ok(result) => Ok(result),
             // To the handler's own guard, which answers and logs it like any other panic.
             Err(Ok(panic)) => std::panic::resume_unwind(panic),

@@ -1,7 +1,8 @@
 //! An event's way through the edge: from a request on the socket to an answer that is durable.
 //!
-//! This path stands before any router. Everything from the body to the committer's queue happens on
-//! the thread that serves the socket: it takes microseconds, and a hand-over would cost more.
+//! This path stands before any router. For a small body everything up to the committer's queue
+//! happens on the thread that serves the socket: it takes microseconds, and a hand-over would cost
+//! more. A large one takes milliseconds, and is prepared beside those threads.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use utoipa::openapi::OpenApi;
 use utoipa::{OpenApi as _, ToSchema};
 
 use crate::engine::command::EventRefusal;
-use crate::engine::{Ingested, Prepared, Refused};
+use crate::engine::{Engine, Ingested, Prepared, Refused};
 use crate::http::auth::{self, RouteScope};
 use crate::http::body;
 use crate::http::decode::decode;
@@ -23,6 +24,9 @@ use crate::http::edge::Edge;
 use crate::http::reply::{self, ApiError, Failure};
 use crate::http::scalar::JsonScalar;
 use crate::metering::validate::validate;
+
+/// The longest body that is prepared where it was read: some 60 events, in about 0.1 ms.
+const SMALL_BODY_BYTES_MAX: usize = 16 << 10;
 
 /// The path of ingest requests.
 pub(crate) const PATH: &str = "/events/ingest";
@@ -103,7 +107,11 @@ async fn admit(edge: &Edge, request: Request<Incoming>) -> Result<Ingested, Fail
     let options = &edge.options;
     let incoming = request.into_body();
     let body = body::read(incoming, options.ingest_body_bytes_max, options.body_timeout).await?;
-    let prepared = prepare(edge, &body)?;
+    let prepared = if body.len() <= SMALL_BODY_BYTES_MAX {
+        prepare(&edge.engine, &body)?
+    } else {
+        edge.prepare(move |engine| prepare(engine, &body)).await??
+    };
     let (answer, answered) = oneshot::channel();
     edge.engine.submit(prepared, move |result| {
         // Held until here, even when the client has hung up: the bytes wait in the queue.
@@ -136,22 +144,22 @@ fn byte_permit(edge: &Edge, announced: Option<u64>) -> Result<OwnedSemaphorePerm
 }
 
 /// Decodes, validates, hashes, looks up, evaluates and encodes the events of a body.
-fn prepare(edge: &Edge, body: &Bytes) -> Result<Prepared, Failure> {
+fn prepare(engine: &Engine, body: &Bytes) -> Result<Prepared, Failure> {
     let raw_events = decode(body, EVENTS_MAX)?;
     if raw_events.is_empty() {
         return Err(ApiError::invalid("events", "events is empty").into());
     }
-    let received_at = edge.engine.now();
-    let rules = edge.engine.rules();
+    let received_at = engine.now();
+    let rules = engine.rules();
     let mut events = Vec::with_capacity(raw_events.len());
     for (event_index, raw) in raw_events.into_iter().enumerate() {
         let validated = validate(raw, received_at, &rules);
         events.push(validated.map_err(|rejection| {
-            edge.engine.count_refused(&rejection);
+            engine.count_refused(&rejection);
             Refused::Event(EventRefusal { event_index, rejection })
         })?);
     }
-    Ok(edge.engine.prepare(&events, received_at)?)
+    Ok(engine.prepare(&events, received_at)?)
 }
 
 impl From<Ingested> for IngestedBody {
