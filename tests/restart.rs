@@ -72,6 +72,10 @@ fn a_restart_keeps_everything() {
     let customer = json!({ "customer_id": "c", "name": "C", "email": "c@example.com", "metadata": { "n": 1.50 } });
     assert_eq!(client.post("/customers", &customer).status, 200);
     let key = client.post("/keys", &json!({ "name": "reader", "scope": "read" })).json();
+    let archived = format!("/meters/{archived}");
+    wait_until("the meter has counted what came before it", || {
+        (client.get(&archived).json()["backfill"]["state"] == "done").then_some(())
+    });
     let before = everything(&mut client, &meter);
     ended_in_order(&daemon.terminate());
     for _ in 0..3 {

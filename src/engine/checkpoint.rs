@@ -12,6 +12,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use crate::engine::backfill::Backfills;
 use crate::engine::catalogue::Catalogue;
 use crate::engine::commit::Submission;
 use crate::engine::rows::Row;
@@ -22,7 +23,7 @@ use crate::engine::usage_rows;
 use crate::metering::accumulator::Accumulator;
 use crate::model::{Hour, Lsn, Meter, Settings, Timestamp};
 use crate::storage::codec;
-use crate::storage::rows::{self, Table};
+use crate::storage::rows::{self, Batch, Table};
 use crate::storage::snapshot::{self, SnapshotHash};
 
 /// The name under which the row store keeps [`Checkpoints`].
@@ -53,6 +54,10 @@ pub struct SnapshotBase {
     pub settings: Settings,
     /// What each meter has seen.
     pub totals: Vec<MeterTotals>,
+    /// Events that were ever admitted.
+    pub events: u64,
+    /// What became of the events before each meter.
+    pub backfills: Backfills,
 }
 
 /// What the row store says of the checkpoints it belongs to.
@@ -111,6 +116,8 @@ impl Cut {
             meters: catalogue.meters().to_vec(),
             settings: catalogue.settings(),
             totals: state.totals(),
+            events: state.event_count(),
+            backfills: state.with_backfills(Backfills::clone),
         };
         let mut rows = state.take_rows();
         let old = state.with_replies(|replies| replies.forget_old(base.log_time));
@@ -171,8 +178,13 @@ impl Checkpointer {
         Self { shared, stage: Stage::Idle, last, last_at }
     }
 
-    /// Whether the log above the last checkpoint is long or old enough for a new one.
+    /// Whether the log above the last checkpoint is long or old enough for a new one, or a backfill
+    /// waits for one.
     pub fn is_due(&self) -> bool {
+        let is_waited_for = |backfills: &Backfills| backfills.are_pending_above(self.lsn());
+        if self.shared.state.with_backfills(is_waited_for) {
+            return true;
+        }
         let behind = self.shared.state.applied().0 - self.lsn().0;
         let age = self.shared.world.clock.since_boot().saturating_sub(self.last_at);
         let options = &self.shared.options;
@@ -184,9 +196,11 @@ impl Checkpointer {
         self.last.as_ref().map_or(Lsn::ZERO, |last| last.newest.lsn)
     }
 
-    /// Asks the committer for a cut, unless a checkpoint is being made.
+    /// Asks the committer for a cut, unless a checkpoint is being made or nothing came after the last.
     pub fn begin(&mut self) {
-        if matches!(self.stage, Stage::Idle) {
+        // A second one at the same LSN would write over the snapshot of the first.
+        let is_new = self.shared.state.applied() > self.lsn();
+        if is_new && matches!(self.stage, Stage::Idle) {
             let slot = CutSlot::default();
             let filled = Arc::clone(&slot);
             self.shared.submit(Submission::Cut(Box::new(move |cut| *filled.lock() = Some(cut))));
@@ -199,6 +213,9 @@ impl Checkpointer {
     /// # Errors
     /// [`Error`]: the state on disk is the last checkpoint's; the process must end.
     pub fn step(&mut self) -> Result<Progress, Error> {
+        if self.write_closed_hours()? {
+            return Ok(Progress::Working);
+        }
         match std::mem::replace(&mut self.stage, Stage::Idle) {
             Stage::Idle => Ok(Progress::Idle),
             Stage::Asked(slot) => {
@@ -235,6 +252,23 @@ impl Checkpointer {
                 Ok(Progress::Working)
             }
         }
+    }
+
+    /// Writes the hours that a backfill has finished, when there are any, beside the checkpoint that
+    /// counts.
+    fn write_closed_hours(&mut self) -> Result<bool, Error> {
+        let shared = Arc::clone(&self.shared);
+        let mut handed = shared.closed_hours.lock();
+        let (Some(hours), Some(last)) = (handed.as_ref(), self.last.as_mut()) else {
+            return Ok(false);
+        };
+        let batch = shared.rows.begin()?;
+        usage_rows::put_closed(&batch, hours.kind, &hours.rows)?;
+        let checkpoints = Checkpoints { row_counts: row_counts(&batch)?, ..last.clone() };
+        commit(batch, &checkpoints)?;
+        *last = checkpoints;
+        *handed = None;
+        Ok(true)
     }
 
     fn start(&self, cut: Cut) -> Result<Copying, Error> {
@@ -276,25 +310,32 @@ impl Checkpointer {
             newest,
             previous: self.last.take().map(|last| last.newest),
             memory_from: copying.cut.memory_from,
-            row_counts: [
-                batch.count(Table::Objects)?,
-                batch.count(Table::Hours)?,
-                batch.count(Table::Days)?,
-            ],
+            row_counts: row_counts(&batch)?,
         };
-        let mut meta = Vec::new();
-        codec::encode(&checkpoints, &mut meta);
-        batch.set_meta(META, &meta)?;
-        batch.commit()?;
+        commit(batch, &checkpoints)?;
         shared.state.move_memory_from(copying.cut.memory_from);
         let kept = checkpoints.previous.as_ref().map_or(Lsn::ZERO, |previous| previous.lsn);
         shared.kept_checkpoint.store(kept.0, Ordering::Release);
         remove_others(&shared, &checkpoints);
         shared.counters.checkpointed(checkpoints.newest.lsn, shared.world.clock.wall());
+        shared.checkpoint.store(checkpoints.newest.lsn.0, Ordering::Release);
         self.last_at = shared.world.clock.since_boot();
         self.last = Some(checkpoints);
         Ok(())
     }
+}
+
+fn row_counts(batch: &Batch) -> Result<[u64; 3], rows::Error> {
+    let [objects, hours, days] = Table::ALL;
+    Ok([batch.count(objects)?, batch.count(hours)?, batch.count(days)?])
+}
+
+/// Makes a transaction durable, and with it what it says of the checkpoints.
+fn commit(batch: Batch, checkpoints: &Checkpoints) -> Result<(), rows::Error> {
+    let mut meta = Vec::new();
+    codec::encode(checkpoints, &mut meta);
+    batch.set_meta(META, &meta)?;
+    batch.commit()
 }
 
 /// Writes the base: a chunk that says how many follow, and those.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crossbeam::channel::Receiver;
 
+use crate::engine::backfill::BackfillJob;
 use crate::engine::checkpoint::{self, Checkpointer, Progress};
 use crate::engine::commit::{Committer, Submission};
 use crate::engine::flush::Flush;
@@ -47,6 +48,8 @@ pub struct Machine {
     pub checkpointer: Checkpointer,
     /// Moves ids to disk.
     pub flush: Flush,
+    /// Counts the events before a meter.
+    pub backfill: BackfillJob,
     /// Prepares the next segment of the log.
     pub upkeep: log::Upkeep,
     /// Moves full segments into history.

@@ -4,6 +4,7 @@
 //! it, or a test steps it; [`Engine`] is what requests see of it.
 
 pub mod accounts;
+pub mod backfill;
 pub mod catalogue;
 pub mod checkpoint;
 pub mod clock_guard;
@@ -27,6 +28,7 @@ pub mod replies;
 pub mod rows;
 pub mod seal;
 pub mod shared;
+pub mod source;
 pub mod state;
 pub mod stripes;
 pub mod threads;
@@ -46,9 +48,11 @@ use crate::engine::prepare::Context;
 use crate::engine::shared::Shared;
 use crate::metering::{Lateness, Rejection, Rules};
 use crate::model::{
-    ApiKey, Customer, CustomerId, Event, EventId, KeyId, Lsn, Meter, MeterId, Scope, Timestamp,
+    ApiKey, Customer, CustomerId, Event, EventId, KeyId, Lsn, Meter, MeterId, MeterIndex, Scope,
+    Timestamp,
 };
 
+pub use backfill::{BackfillState, BackfillStatus};
 pub use command::{Changed, Command, Outcome, Refused, RequestIdentity};
 pub use health::{Readiness, Stats};
 pub use inspect::{EventQuery, InspectError, StoredEvent};
@@ -210,6 +214,11 @@ impl Engine {
     /// One meter.
     pub fn meter(&self, id: &MeterId) -> Option<Meter> {
         self.shared.state.catalogue().meter(id).cloned()
+    }
+
+    /// How far a meter has counted the events before its creation.
+    pub fn backfill(&self, meter: MeterIndex) -> BackfillStatus {
+        backfill::status(&self.shared, meter)
     }
 
     /// Customers that match, newest first.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::engine::backfill;
 use crate::metering::Rules;
 use crate::model::Settings;
 use crate::storage::log::Durability;
@@ -44,6 +45,8 @@ pub struct Options {
     pub history_keep: Duration,
     /// Bytes that history may take; none means any number.
     pub history_bytes_max: Option<u64>,
+    /// How much a backfill holds and hands over at once.
+    pub backfill: backfill::Limits,
     /// Submissions that may wait for the committer.
     pub queue_length: usize,
     /// Texts of keys that open everything, from outside the data directory.
@@ -77,6 +80,7 @@ impl Default for Options {
             reserve_bytes: 512 * 1024 * 1024,
             history_keep: Duration::from_hours(400 * 24),
             history_bytes_max: None,
+            backfill: backfill::Limits::default(),
             queue_length: 4_096,
             configured_keys: Vec::new(),
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use crate::engine::backfill::Backfills;
 use crate::engine::catalogue::Catalogue;
 use crate::engine::shared::Shared;
 use crate::engine::usage_rows::{self, Grain};
@@ -55,6 +56,8 @@ pub struct UsageItem {
     pub buckets: Vec<Bucket>,
     /// Events of the meter's name and filter that were not counted.
     pub skipped: Skipped,
+    /// Whether the meter has yet to count events that came before it was made.
+    pub backfilling: bool,
 }
 
 /// The aggregation over one bucket.
@@ -105,6 +108,20 @@ pub enum UsageError {
 impl From<rows::Error> for UsageError {
     fn from(error: rows::Error) -> Self {
         Self::Storage(error.into())
+    }
+}
+
+/// A meter, and whether it had yet to count earlier events before its accumulators were looked at.
+#[derive(Clone, Copy)]
+struct Subject<'m> {
+    meter: &'m Meter,
+    backfilling: bool,
+}
+
+impl<'m> Subject<'m> {
+    fn of(shared: &Shared, meter: &'m Meter) -> Self {
+        let is_pending = |backfills: &Backfills| backfills.is_pending(meter.index);
+        Self { meter, backfilling: shared.state.with_backfills(is_pending) }
     }
 }
 
@@ -163,8 +180,9 @@ fn of_pair(
     meter: &Meter,
     customer: CustomerIndex,
 ) -> Result<Usage, UsageError> {
+    let subject = Subject::of(shared, meter);
     let (as_of_lsn, series) = pair_series(shared, query, meter.index, customer)?;
-    let item = item(shared, query, meter, customer, &series);
+    let item = item(shared, query, subject, (customer, &series));
     Ok(Usage {
         total: item.as_ref().map(|item| item.total),
         items: item.into_iter().collect(),
@@ -202,10 +220,11 @@ fn of_customer(
     let mut items = Vec::new();
     let mut as_of_lsn = None;
     for meter in catalogue.meters() {
+        let subject = Subject::of(shared, meter);
         let (lsn, series) = pair_series(shared, query, meter.index, customer)?;
         as_of_lsn = as_of_lsn.or(Some(lsn));
         if !meter.archived || !series.is_empty() {
-            items.extend(item(shared, query, meter, customer, &series));
+            items.extend(item(shared, query, subject, (customer, &series)));
         }
     }
     let as_of_lsn = as_of_lsn.unwrap_or_else(|| shared.state.applied());
@@ -215,6 +234,7 @@ fn of_customer(
 
 fn of_meter(shared: &Shared, query: &UsageQuery, meter: &Meter) -> Result<Usage, UsageError> {
     let as_of_lsn = shared.state.applied();
+    let subject = Subject::of(shared, meter);
     let hours = hours(query);
     let (view, on_disk, in_memory) = shared.state.with_memory(|memory_from, stripes| {
         let (on_disk, in_memory) = split(&hours, memory_from);
@@ -246,7 +266,9 @@ fn of_meter(shared: &Shared, query: &UsageQuery, meter: &Meter) -> Result<Usage,
     totals.sort_unstable_by(|left, right| right.0.cmp(&left.0).then(left.1.cmp(&right.1)));
     let page = totals.into_iter().skip(query.offset).take(query.limit);
     let items = page
-        .filter_map(|(_, customer)| item(shared, query, meter, customer, series.get(&customer)?))
+        .filter_map(|(_, customer)| {
+            item(shared, query, subject, (customer, series.get(&customer)?))
+        })
         .collect();
     Ok(Usage { items, total: None, as_of_lsn })
 }
@@ -262,9 +284,8 @@ fn merged(kind: Kind, series: &[(Hour, Accumulator)]) -> Accumulator {
 fn item(
     shared: &Shared,
     query: &UsageQuery,
-    meter: &Meter,
-    customer: CustomerIndex,
-    series: &[(Hour, Accumulator)],
+    Subject { meter, backfilling }: Subject<'_>,
+    (customer, series): (CustomerIndex, &[(Hour, Accumulator)]),
 ) -> Option<UsageItem> {
     let kind = Kind::from(&meter.aggregation);
     let customer_id = shared
@@ -292,6 +313,7 @@ fn item(
             not_a_number: whole.skipped(SkipReason::NotANumber),
             out_of_range: whole.skipped(SkipReason::OutOfRange),
         },
+        backfilling,
     })
 }
 

@@ -10,7 +10,11 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::command::{Outcome, RequestIdentity};
-use crate::model::{ApiKey, Customer, Event, Meter, Scalar, Settings, Timestamp};
+use crate::engine::state::MeterTotals;
+use crate::metering::accumulator::Accumulator;
+use crate::model::{
+    ApiKey, Customer, CustomerIndex, Event, Hour, Meter, MeterIndex, Scalar, Settings, Timestamp,
+};
 use crate::storage::codec;
 
 /// The version in front of every payload. A payload of another version is refused, never guessed.
@@ -36,6 +40,8 @@ pub enum Body<'a> {
     Change(ChangeEntry),
     /// Log time moves to the entry's own, for a test clock or after a clock that was wrong; one LSN.
     ClockSet(Option<Identity>),
+    /// A part of what a meter counts of the events before its creation; one LSN.
+    Backfilled(BackfilledEntry),
 }
 
 impl Body<'_> {
@@ -43,7 +49,7 @@ impl Body<'_> {
     pub fn lsn_count(&self) -> u64 {
         match self {
             Self::Events(entry) => entry.events.len() as u64,
-            Self::Change(_) | Self::ClockSet(_) => 1,
+            Self::Change(_) | Self::ClockSet(_) | Self::Backfilled(_) => 1,
         }
     }
 }
@@ -112,6 +118,35 @@ impl Change {
             Self::Key(key) => Some(Outcome::Key(key.clone())),
             Self::Settings(_) => None,
         }
+    }
+}
+
+/// A part of what a meter counts of the events before its creation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackfilledEntry {
+    /// The meter.
+    pub meter: MeterIndex,
+    /// What all those events come to, in the first record of a backfill and in no other.
+    pub totals: Option<MeterTotals>,
+    /// Hours that are in memory, ascending by customer and hour, above those of earlier records.
+    pub entries: Vec<(CustomerIndex, Hour, Accumulator)>,
+    /// How the backfill ends with this record, when it does.
+    pub end: Option<BackfillEnd>,
+}
+
+/// How a backfill ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BackfillEnd {
+    /// The meter has counted every event.
+    Complete,
+    /// It cannot be finished: the meter goes on with the events after its creation.
+    Failed,
+}
+
+impl BackfilledEntry {
+    /// The record that ends the backfill of `meter` without success.
+    pub fn failed(meter: MeterIndex) -> Self {
+        Self { meter, totals: None, entries: Vec::new(), end: Some(BackfillEnd::Failed) }
     }
 }
 
@@ -289,6 +324,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::metering::accumulator::SkipReason;
     use crate::model::Number;
 
     fn text() -> impl Strategy<Value = String> {
@@ -399,6 +435,33 @@ mod tests {
             0, 2, 1, // c: boolean
         ];
         assert_eq!(payload, expected);
+    }
+
+    #[test]
+    fn the_format_of_a_backfill_has_not_changed() {
+        let mut accumulator = Accumulator::default();
+        accumulator.skip(SkipReason::Missing);
+        let body = Body::Backfilled(BackfilledEntry {
+            meter: MeterIndex(4),
+            totals: Some(MeterTotals { counted: 7, skipped: [1, 2, 3], magnitude: 9 }),
+            entries: vec![(CustomerIndex(5), Hour(-6), accumulator)],
+            end: Some(BackfillEnd::Failed),
+        });
+        let entry = Entry { log_time: Timestamp::from_nanos(6), body };
+        let mut payload = Vec::new();
+        start_payload(1, &mut payload);
+        encode_entry(&entry, &mut payload);
+        let expected: &[u8] = &[
+            1, 1, // version, entries
+            12, 3, // log time (zigzag), kind
+            4, // meter
+            1, 7, 1, 2, 3, 9, // totals: some, counted, skipped, magnitude
+            1, 5, 11, // one entry: customer, hour (zigzag)
+            0, 0, 0, 0, 1, 0, 0, // count, value, at, lsn, skipped
+            1, 1, // end: some, failed
+        ];
+        assert_eq!(payload, expected);
+        assert_eq!(decode_payload(&payload).unwrap(), [entry]);
     }
 
     #[test]

@@ -6,11 +6,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use crossbeam::channel::bounded;
+use crossbeam::channel::{Receiver, bounded};
 use parking_lot::Mutex;
 
+use crate::engine::backfill::BackfillJob;
 use crate::engine::checkpoint::{self, Checkpoint, Checkpointer, Checkpoints, SnapshotBase};
-use crate::engine::commit::Committer;
+use crate::engine::commit::{Committer, Submission};
 use crate::engine::counters::Counters;
 use crate::engine::flush::Flush;
 use crate::engine::incarnation::{self, Incarnation};
@@ -176,16 +177,14 @@ pub fn open(
     };
     let log = replay_log(&world, log_options, &history, &mut replay)?;
     let replayed = replay.finish();
-    let configured_keys = options
-        .configured_keys
-        .iter()
-        .map(|text| key::digest(&incarnation.key_pepper, text))
-        .collect();
     if let Some(clock) = &test_clock {
         clock.set(world.clock.wall().max(replayed.state.log_time()));
     }
     let (queue, submissions) = bounded(options.queue_length);
-    let last_lsn = replayed.state.applied();
+    let (records, last_lsn) = (replayed.records, replayed.state.applied());
+    let configured_keys = options.configured_keys.iter();
+    let configured_keys =
+        configured_keys.map(|text| key::digest(&incarnation.key_pepper, text)).collect();
     let shared = Arc::new(Shared {
         world,
         test_clock,
@@ -198,6 +197,9 @@ pub fn open(
         log: log.reader,
         history,
         kept_checkpoint,
+        checkpoint: AtomicU64::new(last.as_ref().map_or(0, |last| last.newest.lsn.0)),
+        closed_hours: Mutex::default(),
+        backfill: Mutex::default(),
         configured_keys,
         counters,
         queue,
@@ -208,19 +210,29 @@ pub fn open(
         clock_doubt: AtomicBool::new(false),
         options,
     });
+    let logs = (log.wal, log.upkeep);
+    let mut machine = assemble(shared, submissions, (logs, replayed.flusher, last));
+    machine.start()?;
+    Ok(Recovered { machine, replayed: records, last_lsn })
+}
+
+fn assemble(
+    shared: Arc<Shared>,
+    queue: Receiver<Submission>,
+    ((wal, upkeep), flusher, last): ((log::Wal, log::Upkeep), index::Flusher, Option<Checkpoints>),
+) -> Machine {
     let closed_through = shared.state.with_memory(|memory_from, _| memory_from);
-    let mut machine = Machine {
-        queue: submissions,
+    Machine {
+        queue,
         committer: Committer::new(Arc::clone(&shared), closed_through),
-        writer: Writer::new(Arc::clone(&shared), log.wal),
+        writer: Writer::new(Arc::clone(&shared), wal),
         checkpointer: Checkpointer::new(Arc::clone(&shared), last),
-        flush: Flush::new(Arc::clone(&shared), replayed.flusher),
-        upkeep: log.upkeep,
+        flush: Flush::new(Arc::clone(&shared), flusher),
+        backfill: BackfillJob::new(Arc::clone(&shared)),
+        upkeep,
         sealer: Sealer::new(Arc::clone(&shared)),
         shared,
-    };
-    machine.start()?;
-    Ok(Recovered { machine, replayed: replayed.records, last_lsn })
+    }
 }
 
 fn open_index(
@@ -334,6 +346,8 @@ fn load_snapshot(
         memory_from,
         catalogue: Catalogue::new(base.meters, base.settings, 1),
         totals: base.totals,
+        events: base.events,
+        backfills: base.backfills,
     });
     let (mut accumulators, mut counted) = (0_u64, 0_u64);
     while let Some(chunk) = reader.chunk()? {

@@ -154,6 +154,7 @@ impl Replay {
             }
             Body::Change(change) => Record::Change(Box::new(change)),
             Body::ClockSet(identity) => Record::ClockSet(identity),
+            Body::Backfilled(entry) => Record::Backfilled(Box::new(entry)),
         };
         if is_new {
             self.state.apply(lsn, entry.log_time, &record);

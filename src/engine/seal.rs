@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::engine::backfill::Backfills;
 use crate::engine::record::{Body, Entry, PayloadError, decode_payload, encode_entry};
 use crate::engine::shared::Shared;
 use crate::model::Lsn;
@@ -175,8 +176,10 @@ impl Sealer {
     }
 
     fn remove_expired(&self) -> Result<(), Error> {
-        // Ages are told by log time, and only when the clock behind it is trusted.
-        if self.shared.clock_in_doubt() {
+        // Ages are told by log time, and only when the clock behind it is trusted. A new meter counts
+        // the events that were there when it was made.
+        let state = &self.shared.state;
+        if self.shared.clock_in_doubt() || state.with_backfills(Backfills::are_any_pending) {
             return Ok(());
         }
         let options = &self.shared.options;
@@ -235,7 +238,9 @@ fn pack(writer: &mut Writer, frame: &Frame<'_>, hasher: &IdHasher) -> Result<(),
                     writer.event(&Stored { lsn, received_at, event }, hash)?;
                 }
             }
-            Body::Change(_) | Body::ClockSet(_) => record(writer, lsn, &entry)?,
+            Body::Change(_) | Body::ClockSet(_) | Body::Backfilled(_) => {
+                record(writer, lsn, &entry)?;
+            }
         }
         lsn = next;
     }

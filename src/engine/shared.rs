@@ -7,6 +7,7 @@ use crossbeam::channel::Sender;
 use parking_lot::Mutex;
 
 use crate::engine::Ingested;
+use crate::engine::backfill::ClosedHours;
 use crate::engine::commit::{Reply, Submission};
 use crate::engine::counters::Counters;
 use crate::engine::health::Stats;
@@ -14,7 +15,7 @@ use crate::engine::incarnation::Incarnation;
 use crate::engine::options::Options;
 use crate::engine::prepare::Prepared;
 use crate::engine::state::{Record, State};
-use crate::model::{KeyDigest, Lsn, Timestamp};
+use crate::model::{KeyDigest, Lsn, MeterIndex, Timestamp};
 use crate::storage::history::History;
 use crate::storage::index::{Generations, IdHasher, Index};
 use crate::storage::log::LogReader;
@@ -49,6 +50,12 @@ pub struct Shared {
     pub history: History,
     /// The last LSN of the older of the two checkpoints that are kept; zero while there is one.
     pub kept_checkpoint: AtomicU64,
+    /// The LSN of the last checkpoint.
+    pub checkpoint: AtomicU64,
+    /// Hours that a backfill has finished; empty once the checkpoint's job has made them durable.
+    pub closed_hours: Mutex<Option<ClosedHours>>,
+    /// How far the running backfill got: its meter, and the events it has read.
+    pub backfill: Mutex<Option<(MeterIndex, u64)>>,
     /// Digests of the keys that the configuration names.
     pub configured_keys: Vec<KeyDigest>,
     /// What happened since the start.
@@ -78,7 +85,10 @@ impl Shared {
         self.state.apply(lsn, log_time, record);
         match (record, &self.test_clock) {
             (Record::ClockSet(_), Some(clock)) => clock.set(log_time),
-            (Record::ClockSet(_) | Record::Events(_) | Record::Change(_), _) => {}
+            (
+                Record::ClockSet(_) | Record::Events(_) | Record::Change(_) | Record::Backfilled(_),
+                _,
+            ) => {}
         }
     }
 
@@ -100,6 +110,11 @@ impl Shared {
             return;
         }
         drop(self.queue.send(submission));
+    }
+
+    /// Hands a submission to the committer unless the queue is full; whether it was taken.
+    pub fn try_submit(&self, submission: Submission) -> bool {
+        !self.poisoned.load(Ordering::Acquire) && self.queue.try_send(submission).is_ok()
     }
 
     /// Whether due work must wait.

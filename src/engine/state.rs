@@ -11,13 +11,14 @@ use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::accounts::Accounts;
+use crate::engine::backfill::{Backfill, Backfills};
 use crate::engine::catalogue::Catalogue;
-use crate::engine::record::{Change, ChangeEntry, Identity};
+use crate::engine::record::{BackfilledEntry, Change, ChangeEntry, Identity};
 use crate::engine::replies::{Replies, Reply};
 use crate::engine::rows::Row;
 use crate::engine::stripes::{Delta, Stripes};
-use crate::metering::accumulator::SkipReason;
-use crate::model::{ApiKey, Customer, CustomerId, CustomerIndex, Hour, Lsn, Timestamp};
+use crate::metering::accumulator::{Sample, SkipReason};
+use crate::model::{ApiKey, Customer, CustomerId, CustomerIndex, Hour, Lsn, MeterIndex, Timestamp};
 
 /// A record in the form that is applied.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub enum Record {
     Change(Box<ChangeEntry>),
     /// Log time moves to the record's own.
     ClockSet(Option<Identity>),
+    /// A part of what a meter counts of the events before its creation.
+    Backfilled(Box<BackfilledEntry>),
 }
 
 /// What the admitted events of one request do.
@@ -41,7 +44,7 @@ pub struct Admitted {
     pub deltas: Vec<Delta>,
 }
 
-/// What one meter has seen since its creation.
+/// What one meter has seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MeterTotals {
     /// Events counted.
@@ -61,6 +64,9 @@ pub struct State {
     keys: RwLock<Vec<ApiKey>>,
     replies: Mutex<Replies>,
     totals: Mutex<Vec<MeterTotals>>,
+    backfills: RwLock<Backfills>,
+    /// Events that were ever admitted.
+    events: AtomicU64,
     /// Rows that changed since the last cut, in order.
     rows: Mutex<Vec<Row>>,
     /// Hours before this one are on disk and no longer in memory.
@@ -81,12 +87,16 @@ impl State {
                 lsn.plus(admitted.event_count).previous()
             }
             Record::Change(entry) => {
-                self.apply_change(&entry.change);
+                self.apply_change(lsn, &entry.change);
                 self.keep_reply(lsn, log_time, entry.identity, Some(entry.change.clone()));
                 lsn
             }
             Record::ClockSet(identity) => {
                 self.keep_reply(lsn, log_time, *identity, None);
+                lsn
+            }
+            Record::Backfilled(entry) => {
+                self.apply_backfilled(entry);
                 lsn
             }
         };
@@ -100,27 +110,39 @@ impl State {
             self.rows.lock().push(Row::customer(&customer));
             self.accounts.write().put(customer);
         }
-        self.add_totals(&admitted.deltas);
-        self.stripes.apply(&admitted.deltas, *self.memory_from.read());
-    }
-
-    fn add_totals(&self, deltas: &[Delta]) {
         let mut totals = self.totals.lock();
-        for delta in deltas {
-            let place = delta.key.meter.position();
-            if totals.len() <= place {
-                totals.resize(place + 1, MeterTotals::default());
-            }
-            if let Some(total) = totals.get_mut(place) {
-                total.add(delta);
-            }
+        for delta in &admitted.deltas {
+            total_of(&mut totals, delta.key.meter).add(delta.outcome);
         }
+        drop(totals);
+        self.stripes.apply(&admitted.deltas, *self.memory_from.read());
+        self.events.fetch_add(admitted.event_count, Ordering::AcqRel);
     }
 
-    fn apply_change(&self, change: &Change) {
+    /// The hours are merged before the meter counts as complete, which readers look at first.
+    fn apply_backfilled(&self, entry: &BackfilledEntry) {
+        if let Some(kind) = self.catalogue().kind(entry.meter) {
+            if let Some(totals) = &entry.totals {
+                total_of(&mut self.totals.lock(), entry.meter).merge(totals);
+            }
+            let from = *self.memory_from.read();
+            self.stripes.merge((entry.meter, kind), &entry.entries, from);
+        }
+        self.backfills.write().apply(entry);
+    }
+
+    fn apply_change(&self, lsn: Lsn, change: &Change) {
         match change {
             Change::Meter(meter) => {
-                let next = self.catalogue().with_meter(meter.clone());
+                let catalogue = self.catalogue();
+                let events = self.events.load(Ordering::Acquire);
+                let is_created = catalogue.kind(meter.index).is_none();
+                if is_created && events > 0 {
+                    let settings = catalogue.settings();
+                    let backfill = Backfill::pending(meter.index, lsn, events, settings);
+                    self.backfills.write().begin(backfill);
+                }
+                let next = catalogue.with_meter(meter.clone());
                 *self.catalogue.write() = Arc::new(next);
             }
             Change::Settings(settings) => {
@@ -208,6 +230,16 @@ impl State {
         self.totals.lock().clone()
     }
 
+    /// Looks at the backfills; `look` only copies.
+    pub fn with_backfills<T>(&self, look: impl FnOnce(&Backfills) -> T) -> T {
+        look(&self.backfills.read())
+    }
+
+    /// Events that were ever admitted.
+    pub fn event_count(&self) -> u64 {
+        self.events.load(Ordering::Acquire)
+    }
+
     /// Reads accumulators while the line between memory and disk stands still; `read` gets the first
     /// hour in memory and only copies.
     pub fn with_memory<T>(&self, read: impl FnOnce(Hour, &Stripes) -> T) -> T {
@@ -237,6 +269,8 @@ impl State {
         Self {
             catalogue: RwLock::new(Arc::new(base.catalogue)),
             totals: Mutex::new(base.totals),
+            backfills: RwLock::new(base.backfills),
+            events: AtomicU64::new(base.events),
             memory_from: RwLock::new(base.memory_from),
             applied: AtomicU64::new(base.lsn.0),
             log_time: AtomicI64::new(base.log_time.as_nanos()),
@@ -273,14 +307,28 @@ pub struct CheckpointBase {
     pub catalogue: Catalogue,
     /// What each meter has seen.
     pub totals: Vec<MeterTotals>,
+    /// Events that were ever admitted.
+    pub events: u64,
+    /// What became of the events before each meter.
+    pub backfills: Backfills,
+}
+
+fn total_of(totals: &mut Vec<MeterTotals>, meter: MeterIndex) -> &mut MeterTotals {
+    let place = meter.position();
+    if totals.len() <= place {
+        totals.resize(place + 1, MeterTotals::default());
+    }
+    totals.get_mut(place).expect("the list was just made long enough")
 }
 
 impl MeterTotals {
-    fn add(&mut self, delta: &Delta) {
-        match delta.outcome {
+    /// Takes in one event.
+    pub fn add(&mut self, outcome: Result<Sample, SkipReason>) {
+        match outcome {
             Ok(sample) => {
                 self.counted += 1;
-                // Fits: the committer refuses events that would take it beyond an i128.
+                // Fits: the committer refuses events that would take it beyond an i128, and a backfill
+                // ends there.
                 self.magnitude = self.magnitude.saturating_add(sample.value.magnitude());
             }
             Err(reason) => {
@@ -294,5 +342,13 @@ impl MeterTotals {
                 }
             }
         }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.counted += other.counted;
+        for (count, other) in self.skipped.iter_mut().zip(other.skipped) {
+            *count += other;
+        }
+        self.magnitude = self.magnitude.saturating_add(other.magnitude);
     }
 }

@@ -103,6 +103,26 @@ impl Stripes {
         }
     }
 
+    /// Merges what a meter counts of earlier events into its accumulators; `entries` ascend by
+    /// customer. Hours before `from` are left out: they are on disk, complete. Only the thread that
+    /// applies may call this.
+    pub fn merge(
+        &self,
+        (meter, kind): (MeterIndex, Kind),
+        entries: &[(CustomerIndex, Hour, Accumulator)],
+        from: Hour,
+    ) {
+        let epoch = self.epoch.load(Ordering::Acquire);
+        for run in entries.chunk_by(|left, right| left.0 == right.0) {
+            let Some((customer, _, _)) = run.first() else { continue };
+            let mut stripe = self.stripe(self.place(meter, *customer)).lock();
+            for (customer, hour, accumulator) in run.iter().filter(|(_, hour, _)| *hour >= from) {
+                let key = Key { meter, customer: *customer, hour: *hour };
+                stripe.touch(key, epoch).merge(kind, accumulator);
+            }
+        }
+    }
+
     /// Puts a loaded accumulator in its place.
     pub fn load(&self, key: Key, accumulator: Accumulator) {
         let place = self.place(key.meter, key.customer);
@@ -202,12 +222,17 @@ impl Stripes {
 }
 
 impl Stripe {
-    fn add(&mut self, delta: &Delta, epoch: u64) {
+    /// The entry to be changed, its value at the cut saved aside.
+    fn touch(&mut self, key: Key, epoch: u64) -> &mut Accumulator {
         if self.copied < epoch {
             let old = &self.entries;
-            self.aside.entry(delta.key).or_insert_with(|| old.get(&delta.key).copied());
+            self.aside.entry(key).or_insert_with(|| old.get(&key).copied());
         }
-        let accumulator = self.entries.entry(delta.key).or_default();
+        self.entries.entry(key).or_default()
+    }
+
+    fn add(&mut self, delta: &Delta, epoch: u64) {
+        let accumulator = self.touch(delta.key, epoch);
         match delta.outcome {
             Ok(sample) => accumulator.add(delta.kind, sample),
             Err(reason) => accumulator.skip(reason),

@@ -1,4 +1,5 @@
-//! The thin threads under the steps: committer, log, checkpoints, index, upkeep of the log, history.
+//! The thin threads under the steps: committer, log, checkpoints, index, backfill, upkeep of the log,
+//! history.
 //!
 //! A thread that fails or panics poisons the engine: nothing is acknowledged after it, and whoever
 //! waits on [`Threads::failures`] ends the process. Threads that stop in order give their parts back,
@@ -12,6 +13,7 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, never, tick};
 use crossbeam::select;
 
+use crate::engine::backfill::{self, BackfillJob};
 use crate::engine::checkpoint::{Checkpointer, Progress};
 use crate::engine::commit::{Committer, Group, Submission};
 use crate::engine::flush::Flush;
@@ -27,6 +29,8 @@ const IDLE: Duration = Duration::from_millis(50);
 const LOOK: Duration = Duration::from_millis(100);
 /// Bytes that are zeroed and synced at once, so that a commit never waits long.
 const UPKEEP_BYTES: usize = 2 * 1024 * 1024;
+/// Records that a backfill reads at once: some 2 MiB.
+const BACKFILL_RECORDS: u64 = 16 * 1024;
 /// How often the committer looks at the clocks.
 const CLOCK: Duration = Duration::from_secs(1);
 
@@ -43,6 +47,7 @@ pub struct Threads {
     writer: JoinHandle<Option<Writer>>,
     checkpointer: JoinHandle<Option<Checkpointer>>,
     flush: JoinHandle<Option<Flush>>,
+    backfill: JoinHandle<Option<BackfillJob>>,
     upkeep: JoinHandle<Option<log::Upkeep>>,
     sealer: JoinHandle<Option<Sealer>>,
 }
@@ -55,8 +60,8 @@ impl Threads {
         let (to_log, groups) = bounded(1);
         let (written, done) = bounded(1);
         let (wake, woken) = bounded(1);
-        let Machine { shared, queue, committer, writer, checkpointer, flush, upkeep, sealer } =
-            machine;
+        let Machine { shared, queue, committer, writer, checkpointer, flush, .. } = machine;
+        let (backfill, upkeep, sealer) = (machine.backfill, machine.upkeep, machine.sealer);
         let tether = |name| Tether { shared: Arc::clone(&shared), name, failures: failed.clone() };
         let inbox = Inbox {
             queue: queue.clone(),
@@ -65,8 +70,9 @@ impl Threads {
             done,
             woken,
         };
-        let stopped = [stopping.clone(), stopping.clone(), stopping.clone(), stopping];
-        let [checkpoints_stop, index_stop, upkeep_stop, history_stop] = stopped;
+        let [checkpoints_stop, index_stop, backfill_stop, history_stop] =
+            std::array::from_fn(|_| stopping.clone());
+        let upkeep_stop = stopping;
         let observed = Arc::clone(&shared);
         Self {
             committer: spawn(tether("committer"), move || {
@@ -77,6 +83,7 @@ impl Threads {
                 run_checkpoints(checkpointer, &checkpoints_stop)
             }),
             flush: spawn(tether("index"), move || run_flush(flush, &index_stop, &wake)),
+            backfill: spawn(tether("backfill"), move || Ok(run_backfill(backfill, &backfill_stop))),
             upkeep: spawn(tether("upkeep"), move || {
                 Ok(run_upkeep(upkeep, &upkeep_stop, &observed))
             }),
@@ -103,6 +110,7 @@ impl Threads {
         let writer = join(self.writer);
         let checkpointer = join(self.checkpointer);
         let flush = join(self.flush);
+        let backfill = join(self.backfill);
         let upkeep = join(self.upkeep);
         let sealer = join(self.sealer);
         let (shared, queue) = (self.shared, self.queue);
@@ -114,6 +122,7 @@ impl Threads {
                 writer: writer?,
                 checkpointer: checkpointer?,
                 flush: flush?,
+                backfill: backfill?,
                 upkeep: upkeep?,
                 sealer: sealer?,
             })
@@ -286,6 +295,20 @@ fn run_sealer(mut sealer: Sealer, stopping: &Receiver<()>) -> Sealer {
         }
     }
     sealer
+}
+
+fn run_backfill(mut job: BackfillJob, stopping: &Receiver<()>) -> BackfillJob {
+    loop {
+        let goes_on = match job.step(BACKFILL_RECORDS) {
+            backfill::Step::Working => {
+                !matches!(stopping.try_recv(), Err(TryRecvError::Disconnected))
+            }
+            backfill::Step::Waiting | backfill::Step::Idle => pause(stopping),
+        };
+        if !goes_on {
+            return job;
+        }
+    }
 }
 
 fn run_upkeep(mut upkeep: log::Upkeep, stopping: &Receiver<()>, shared: &Shared) -> log::Upkeep {

@@ -71,6 +71,44 @@ pub fn write(
     Ok(())
 }
 
+/// Puts hours that were over before their meter was made, `rows` ascending by customer and hour
+/// and holding each customer's day whole, with the rows of those days. They replace what stands
+/// there, so that writing them twice does no harm.
+///
+/// # Errors
+/// [`Error`]
+pub fn put_closed(batch: &Batch, kind: Kind, rows: &[(Key, Accumulator)]) -> Result<(), Error> {
+    let hour_of = |key: &Key| row_key(key.meter, key.customer, key.hour.0);
+    put_all(batch, Table::Hours, rows.iter().map(|(key, hour)| (hour_of(key), *hour)))?;
+    let day_of = |key: &Key| row_key(key.meter, key.customer, key.hour.0.div_euclid(HOURS_PER_DAY));
+    let days = rows.chunk_by(|(left, _), (right, _)| day_of(left) == day_of(right));
+    let days = days.filter_map(|hours| {
+        let (key, _) = hours.first()?;
+        let mut whole = Accumulator::default();
+        for (_, hour) in hours {
+            whole.merge(kind, hour);
+        }
+        Some((day_of(key), whole))
+    });
+    put_all(batch, Table::Days, days)
+}
+
+fn put_all(
+    batch: &Batch,
+    table: Table,
+    rows: impl Iterator<Item = ([u8; KEY_BYTES], Accumulator)>,
+) -> Result<(), Error> {
+    let encoded: Vec<_> = rows
+        .map(|(key, accumulator)| {
+            let mut value = Vec::new();
+            codec::encode(&accumulator, &mut value);
+            (key, value)
+        })
+        .collect();
+    let rows = encoded.iter().map(|(key, value)| (key.as_slice(), Some(value.as_slice())));
+    Ok(batch.write(table, rows)?)
+}
+
 fn put(
     batch: &Batch,
     table: Table,

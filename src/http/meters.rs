@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use crate::engine::command::{MeterPatch, NewMeter};
-use crate::engine::{Changed, Command, Outcome};
+use crate::engine::{BackfillState, BackfillStatus, Changed, Command, Outcome};
 use crate::http::auth::{Admin, Read};
 use crate::http::edge::Edge;
 use crate::http::filter::{self, FilterBody};
@@ -41,10 +41,34 @@ struct MeterBody<'a> {
     measurement_unit: &'a str,
     aggregation: AggregationBody<'a>,
     filter: Option<FilterBody<'a>>,
+    backfill: BackfillBody,
     #[schema(value_type = String, format = DateTime)]
     created_at: Instant,
     #[schema(value_type = String, format = DateTime)]
     updated_at: Instant,
+}
+
+/// How far a meter has counted the events that came before it was made.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MeterBackfill)]
+struct BackfillBody {
+    state: BackfillWord,
+    /// Events that were read; after a restart some are read again.
+    done: u64,
+    /// Events to read.
+    total: u64,
+}
+
+/// `pending`: its turn has not come. `running`: events are read. `done`: all are counted, or there
+/// were none. `failed`: usage from before the meter is missing or incomplete.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[schema(as = BackfillState)]
+#[serde(rename_all = "snake_case")]
+enum BackfillWord {
+    Pending,
+    Running,
+    Done,
+    Failed,
 }
 
 /// What a meter makes of its events.
@@ -115,6 +139,9 @@ pub(crate) fn routes(routes: Routes) -> Routes {
 }
 
 /// Create a meter
+///
+/// It also counts every event that came before it, in the background: `backfill` says how far that
+/// got, and usage says `backfilling` until it is done.
 #[utoipa::path(post, path = "/meters", tag = "meters", request_body = MeterCreate<'static>,
     responses((status = 201, body = MeterBody<'static>)))]
 async fn create_meter(
@@ -140,8 +167,7 @@ async fn list_meters(
 ) -> Result<Response, ApiError> {
     let archived = parameters.boolean("archived")?.unwrap_or(false);
     let meters = edge.engine.meters(archived, paging.into());
-    let business_id = &edge.options.business_id;
-    let items = meters.iter().map(|meter| MeterBody::new(meter, business_id)).collect();
+    let items = meters.iter().map(|meter| MeterBody::of(&edge, meter)).collect();
     Ok(reply::json(StatusCode::OK, &Items { items }))
 }
 
@@ -153,8 +179,7 @@ async fn get_meter(
     Segment(id): Segment,
 ) -> Result<Response, ApiError> {
     let meter = edge.engine.meter(&MeterId::new(id)).ok_or_else(|| ApiError::not_found("meter"))?;
-    let shown = MeterBody::new(&meter, &edge.options.business_id);
-    Ok(reply::json(StatusCode::OK, &shown))
+    Ok(reply::json(StatusCode::OK, &MeterBody::of(&edge, &meter)))
 }
 
 /// Change a meter
@@ -203,7 +228,7 @@ fn show(edge: &Edge, status: StatusCode, changed: Changed) -> Result<Response, F
     let Outcome::Meter(meter) = changed.outcome else {
         return Err(ApiError::internal().into());
     };
-    Ok(reply::json(status, &MeterBody::new(&meter, &edge.options.business_id)))
+    Ok(reply::json(status, &MeterBody::of(edge, &meter)))
 }
 
 impl MeterCreate<'_> {
@@ -262,7 +287,11 @@ fn aggregation(raw: &RawValue) -> Result<Aggregation, ApiError> {
 }
 
 impl<'a> MeterBody<'a> {
-    fn new(meter: &'a Meter, business_id: &'a BusinessId) -> Self {
+    fn of(edge: &'a Edge, meter: &'a Meter) -> Self {
+        Self::new(meter, &edge.options.business_id, edge.engine.backfill(meter.index))
+    }
+
+    fn new(meter: &'a Meter, business_id: &'a BusinessId, backfill: BackfillStatus) -> Self {
         Self {
             id: meter.id.as_str(),
             business_id: business_id.as_str(),
@@ -272,9 +301,22 @@ impl<'a> MeterBody<'a> {
             measurement_unit: &meter.measurement_unit,
             aggregation: (&meter.aggregation).into(),
             filter: meter.filter.as_ref().map(FilterBody::from),
+            backfill: backfill.into(),
             created_at: Instant(meter.created_at),
             updated_at: Instant(meter.updated_at),
         }
+    }
+}
+
+impl From<BackfillStatus> for BackfillBody {
+    fn from(status: BackfillStatus) -> Self {
+        let state = match status.state {
+            BackfillState::Pending => BackfillWord::Pending,
+            BackfillState::Running => BackfillWord::Running,
+            BackfillState::Done => BackfillWord::Done,
+            BackfillState::Failed => BackfillWord::Failed,
+        };
+        Self { state, done: status.done, total: status.total }
     }
 }
 
@@ -377,10 +419,12 @@ mod tests {
             archived: false,
         };
         let business_id = BusinessId::new("bus_1");
-        let printed = serde_json::to_string(&MeterBody::new(&meter, &business_id)).unwrap();
+        let backfill = BackfillStatus { state: BackfillState::Running, done: 5, total: 9 };
+        let shown = MeterBody::new(&meter, &business_id, backfill);
+        let printed = serde_json::to_string(&shown).unwrap();
         assert_eq!(
             printed,
-            r#"{"id":"mtr_1","business_id":"bus_1","name":"Calls","description":null,"event_name":"api.call","measurement_unit":"calls","aggregation":{"type":"count","key":null},"filter":null,"created_at":"2026-11-22T10:00:00.5Z","updated_at":"2026-11-22T10:00:01Z"}"#
+            r#"{"id":"mtr_1","business_id":"bus_1","name":"Calls","description":null,"event_name":"api.call","measurement_unit":"calls","aggregation":{"type":"count","key":null},"filter":null,"backfill":{"state":"running","done":5,"total":9},"created_at":"2026-11-22T10:00:00.5Z","updated_at":"2026-11-22T10:00:01Z"}"#
         );
     }
 }

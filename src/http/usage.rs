@@ -42,6 +42,10 @@ struct ItemBody {
     /// Of each interval that has events, oldest first; empty when no interval was asked for.
     buckets: Vec<BucketBody>,
     skipped: SkippedBody,
+    /// True while the meter has yet to count events that came before it was made; else left out.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    backfilling: bool,
 }
 
 /// Usage in one interval.
@@ -145,6 +149,7 @@ impl From<UsageItem> for ItemBody {
             total: item.total.to_string(),
             buckets: item.buckets.iter().map(bucket).collect(),
             skipped: SkippedBody { missing, not_a_number, out_of_range },
+            backfilling: item.backfilling,
         }
     }
 }
@@ -193,21 +198,25 @@ mod tests {
     fn quantities_print_as_texts() {
         let quantity = |text| Number::new(text).unwrap().to_quantity().unwrap();
         let total: Quantity = quantity("12.500");
-        let usage = Usage {
+        let mut usage = Usage {
             items: vec![UsageItem {
                 meter_id: MeterId::new("m"),
                 customer_id: CustomerId::new("c"),
                 total,
                 buckets: vec![Bucket { start: Hour(0).start(), value: total }],
                 skipped: Skipped { missing: 1, not_a_number: 2, out_of_range: 3 },
+                backfilling: false,
             }],
             total: Some(total),
             as_of_lsn: Lsn(9),
         };
         assert_eq!(
-            serde_json::to_string(&UsageBody::from(usage)).unwrap(),
+            serde_json::to_string(&UsageBody::from(usage.clone())).unwrap(),
             r#"{"items":[{"meter_id":"m","customer_id":"c","total":"12.5","buckets":[{"start":"1970-01-01T00:00:00Z","value":"12.5"}],"skipped":{"missing":1,"not_a_number":2,"out_of_range":3}}],"total":"12.5","as_of_lsn":9}"#
         );
+        usage.items[0].backfilling = true;
+        let printed = serde_json::to_string(&UsageBody::from(usage)).unwrap();
+        assert!(printed.contains(r#""out_of_range":3},"backfilling":true}]"#), "{printed}");
         let empty = Usage { items: Vec::new(), total: None, as_of_lsn: Lsn(0) };
         assert_eq!(
             serde_json::to_string(&UsageBody::from(empty)).unwrap(),

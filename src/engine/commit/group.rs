@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::engine::command::{Changed, Refused};
 use crate::engine::decide::Proposal;
 use crate::engine::prepare::Prepared;
+use crate::engine::record::BackfilledEntry;
 use crate::engine::state::Record;
 use crate::engine::{Ingested, checkpoint};
 use crate::model::{Lsn, Timestamp};
@@ -21,6 +22,8 @@ pub enum Submission {
     Ingest(Box<Prepared>, Reply<Ingested>),
     /// A change.
     Change(Box<Proposal>, Reply<Changed>),
+    /// A part of a backfill; what became of it stands in the state.
+    Backfilled(Box<BackfilledEntry>),
     /// A checkpoint wants to start here.
     Cut(Box<dyn FnOnce(checkpoint::Cut) + Send>),
 }
@@ -30,6 +33,7 @@ impl std::fmt::Debug for Submission {
         f.write_str(match self {
             Self::Ingest(..) => "Ingest",
             Self::Change(..) => "Change",
+            Self::Backfilled(_) => "Backfilled",
             Self::Cut(_) => "Cut",
         })
     }

@@ -13,11 +13,12 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use crate::engine::backfill::Backfills;
 use crate::engine::checkpoint;
 use crate::engine::clock_guard::ClockGuard;
 use crate::engine::command::Changed;
 use crate::engine::decide::{Decision, Marks, Proposal, decide};
-use crate::engine::record::{Body, Change, ChangeEntry, Entry, encode_entry};
+use crate::engine::record::{BackfilledEntry, Body, Change, ChangeEntry, Entry, encode_entry};
 use crate::engine::shared::Shared;
 use crate::engine::state::{Admitted, Record};
 use crate::model::{CustomerId, CustomerIndex, Hour, Lsn, Settings, Timestamp};
@@ -75,6 +76,7 @@ impl Committer {
         }
         match submission {
             Submission::Ingest(prepared, reply) => self.admit_events(prepared, reply),
+            Submission::Backfilled(entry) => self.admit_backfilled(entry),
             Submission::Change(..) | Submission::Cut(_) if !self.is_idle() => Some(submission),
             Submission::Change(proposal, reply) => {
                 self.admit_change(&proposal, reply);
@@ -88,7 +90,7 @@ impl Committer {
     }
 
     fn is_idle(&self) -> bool {
-        self.in_flight == 0 && self.open.answers.is_empty()
+        self.in_flight == 0 && self.open.answers.is_empty() && self.open.records.is_empty()
     }
 
     /// Notes when the open group got its first request.
@@ -126,6 +128,31 @@ impl Committer {
         }
     }
 
+    /// Takes in a part of a backfill, or its failure when the meter's sums could leave 128 bits.
+    fn admit_backfilled(&mut self, mut entry: Box<BackfilledEntry>) -> Option<Submission> {
+        if !self.open.records.is_empty() && self.open.entries.len() > GROUP_BYTES / 2 {
+            return Some(Submission::Backfilled(entry));
+        }
+        if let Some(totals) = &entry.totals {
+            let place = entry.meter.position();
+            if self.magnitudes.len() <= place {
+                self.magnitudes.resize(place + 1, 0);
+            }
+            let so_far = self.magnitudes.get_mut(place).expect("it was just made long enough");
+            let sum = so_far.saturating_add(totals.magnitude);
+            if sum > i128::MAX.unsigned_abs() {
+                tracing::error!(meter = entry.meter.0, "a backfill would leave 128 bits: it fails");
+                entry = Box::new(BackfilledEntry::failed(entry.meter));
+            } else {
+                *so_far = sum;
+            }
+        }
+        self.open_group();
+        let log_time = self.log_time.max(self.shared.world.clock.wall());
+        self.append(Body::Backfilled(*entry), log_time);
+        None
+    }
+
     /// Logs settings that the following records are counted under.
     pub fn change_settings(&mut self, settings: Settings) {
         let change = Change::Settings(settings);
@@ -149,6 +176,7 @@ impl Committer {
                 Record::Change(Box::new(entry))
             }
             Body::ClockSet(identity) => Record::ClockSet(identity),
+            Body::Backfilled(entry) => Record::Backfilled(Box::new(entry)),
             Body::Events(_) => Record::Events(Admitted::default()),
         };
         self.open.records.push((self.next_lsn, self.log_time, record));
@@ -196,11 +224,12 @@ impl Committer {
         self.shared.set_clock_in_doubt(doubt && !self.shared.is_test_clock());
     }
 
-    /// A cut at exactly the last applied LSN; nothing is in flight.
+    /// A cut at exactly the last applied LSN; nothing is in flight. The line stands still while a
+    /// meter waits for its earlier events: its hours are on the side they were found on.
     fn cut(&mut self) -> checkpoint::Cut {
         self.observe_clock();
         let state = &self.shared.state;
-        if !self.shared.clock_in_doubt() {
+        if !self.shared.clock_in_doubt() && !state.with_backfills(Backfills::are_any_pending) {
             let due = Hour::of(state.log_time().minus(self.shared.options.grace));
             self.closed_through = self.closed_through.max(due);
         }

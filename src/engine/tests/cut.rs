@@ -119,7 +119,7 @@ fn read_customers(rig: &Rig) -> Vec<Customer> {
 
 fn send_anything(trial: &mut Trial) {
     if trial.story.dice.one_in(4) {
-        let command = trial.story.command(&trial.model);
+        let command = trial.story.named_command(&trial.model);
         trial.propose(command);
     }
     trial.send_any();

@@ -24,7 +24,7 @@ fn with_checkpoints(count: usize) -> (Place, Model) {
         }
         for _ in 0..8 {
             trial.send_any();
-            let command = trial.story.command(&trial.model);
+            let command = trial.story.named_command(&trial.model);
             trial.propose(command);
             trial.settle().unwrap();
             trial.advance(Duration::from_mins(30));

@@ -7,10 +7,14 @@ use std::time::Duration;
 
 use super::model::Model;
 use super::rig::{Crash, Place, tiny};
+use super::story::meter_of;
 use super::trial::{Trial, check};
+use crate::engine::backfill::Step;
 use crate::engine::checkpoint::Progress;
+use crate::engine::command::Command;
 use crate::engine::machine::Fatal;
 use crate::engine::options::Options;
+use crate::model::Aggregation;
 use crate::world::sim::{FaultKind, Repeat};
 
 #[derive(Clone, Copy, Debug)]
@@ -183,6 +187,45 @@ fn events_survive_any_failure_of_history() {
         trial.rig.machine.checkpoint().unwrap();
     }
     every_operation_fails("history", &(trial.rig.place.after(Crash::Killed), trial.model), history);
+}
+
+/// A place with events of some days, and two meters that have yet to count them.
+fn base_with_new_meters() -> (Place, Model) {
+    let mut trial = Trial::new(&tiny(), 9);
+    for _ in 0..10 {
+        trial.send_any();
+        trial.settle().unwrap();
+        trial.advance(Duration::from_hours(7));
+    }
+    trial.rig.machine.checkpoint().unwrap();
+    let key = "tokens".to_owned();
+    for aggregation in [Aggregation::Sum { key: key.clone() }, Aggregation::Last { key }] {
+        trial.propose(Command::CreateMeter(meter_of("call", aggregation)));
+        trial.settle().unwrap();
+    }
+    trial.rig.machine.checkpoint().unwrap();
+    (trial.rig.place.after(Crash::Killed), trial.model)
+}
+
+fn backfill(trial: &mut Trial) -> Result<(), Fatal> {
+    // A disk that is never read again keeps it waiting.
+    for _ in 0..500 {
+        match trial.backfill(1)? {
+            Step::Idle => break,
+            Step::Working => {}
+            Step::Waiting => trial.advance(Duration::from_secs(1)),
+        }
+        if trial.story.dice.one_in(10) {
+            trial.send_any();
+            trial.settle()?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_new_meter_counts_every_event_after_any_failure_of_its_backfill() {
+    every_operation_fails("backfill", &base_with_new_meters(), backfill);
 }
 
 #[test]

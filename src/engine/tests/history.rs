@@ -5,10 +5,13 @@ use std::time::Duration;
 use super::compare::{all_events, assert_event, assert_same};
 use super::model::Model;
 use super::rig::{Crash, Place, chain, tiny};
+use super::story::meter_of;
 use super::trial::{Trial, check};
+use crate::engine::backfill::Step;
+use crate::engine::command::Command;
 use crate::engine::options::Options;
 use crate::engine::recover::OpenError;
-use crate::model::Lsn;
+use crate::model::{Aggregation, Lsn};
 use crate::storage::{index, rows};
 use crate::world::Disk;
 
@@ -27,7 +30,7 @@ fn sealed(options: &Options, seed: u64) -> Trial {
     for _ in 0..6 {
         for _ in 0..12 {
             trial.send_any();
-            let command = trial.story.command(&trial.model);
+            let command = trial.story.named_command(&trial.model);
             trial.propose(command);
             trial.settle().unwrap();
             trial.advance(Duration::from_hours(1));
@@ -66,6 +69,26 @@ fn an_event_is_found_long_after_its_id_was_forgotten() {
     let options = Options { dedupe_window: Duration::from_hours(7), ..options() };
     let trial = sealed(&options, 5);
     assert_events(&trial);
+}
+
+#[test]
+fn a_new_meter_counts_events_of_history_and_log() {
+    for seed in 20..23 {
+        let mut trial = sealed(&options(), seed);
+        trial.send_any();
+        for aggregation in [Aggregation::Count, Aggregation::Last { key: "tokens".to_owned() }] {
+            trial.propose(Command::CreateMeter(meter_of("call", aggregation)));
+        }
+        trial.settle().unwrap();
+        trial.rig.machine.checkpoint().unwrap();
+        let mut steps = 0;
+        while trial.backfill(40).unwrap() != Step::Idle {
+            steps += 1;
+            assert!(steps < 10_000, "a backfill ends");
+        }
+        assert_same(&trial.rig, &trial.model);
+        check(&trial.rig.place.after(Crash::Killed), &trial.model, &[]);
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod rig;
 mod story;
 mod trial;
 
+mod backfill;
 mod cut;
 mod damage;
 mod durability;

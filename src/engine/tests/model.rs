@@ -164,19 +164,35 @@ impl Model {
     fn keep(&mut self, sent: &Sent, received_at: Timestamp) {
         self.lsn += 1;
         let at = sent.at.unwrap_or(received_at);
-        let customer = self.customer(&sent.customer).expect("created above");
-        for (place, meter) in self.meters.iter().enumerate() {
-            if meter.archived || meter.event_name != sent.name || !passes(meter, sent) {
-                continue;
-            }
-            let units = match meter.aggregation.key() {
-                None => Ok(ONE),
-                Some(key) => units(sent.metadata.iter().find(|(k, _)| k == key), self),
-            };
-            self.counted.push(Counted { meter: place, customer, at, lsn: self.lsn, units });
-        }
+        let kept = Kept { lsn: self.lsn, received_at, at, sent: sent.clone() };
+        let live = self.meters.iter().filter(|meter| !meter.archived);
+        let counted: Vec<_> = live.filter_map(|meter| self.count(meter, &kept)).collect();
+        self.counted.extend(counted);
         self.by_id.insert(sent.id.clone(), self.events.len());
-        self.events.push(Kept { lsn: self.lsn, received_at, at, sent: sent.clone() });
+        self.events.push(kept);
+    }
+
+    /// What an event means to a meter, when it passes.
+    fn count(&self, meter: &Meter, kept: &Kept) -> Option<Counted> {
+        let sent = &kept.sent;
+        if meter.event_name != sent.name || !passes(meter, sent) {
+            return None;
+        }
+        let units = match meter.aggregation.key() {
+            None => Ok(ONE),
+            Some(key) => units(sent.metadata.iter().find(|(k, _)| k == key), self),
+        };
+        let customer = self.customer(&sent.customer).expect("its event created it");
+        let (meter, at, lsn) = (meter.index.position(), kept.at, kept.lsn);
+        Some(Counted { meter, customer, at, lsn, units })
+    }
+
+    /// So many records of backfills were logged at `now`.
+    pub(super) fn backfilled(&mut self, records: u64, now: Timestamp) {
+        if records > 0 {
+            self.lsn += records;
+            self.log_time = self.log_time.max(now);
+        }
     }
 
     /// The settings that a start logs when they differ from the last ones.
@@ -200,7 +216,16 @@ impl Model {
         let object = self.object(command, at, generated)?;
         (self.lsn, self.log_time) = (self.lsn + 1, at);
         match &object {
-            Object::Meter(meter) => put(&mut self.meters, meter.index.position(), meter),
+            Object::Meter(meter) => {
+                if meter.index.position() == self.meters.len() {
+                    // A new meter counts every event that ever was.
+                    let before = self.events.iter();
+                    let before: Vec<_> =
+                        before.filter_map(|kept| self.count(meter, kept)).collect();
+                    self.counted.extend(before);
+                }
+                put(&mut self.meters, meter.index.position(), meter);
+            }
             Object::Customer(customer) => {
                 put(&mut self.customers, customer.index.position(), customer);
             }

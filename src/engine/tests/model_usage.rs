@@ -95,6 +95,7 @@ impl Model {
             total: aggregate(kind, &rows),
             buckets,
             skipped: skipped(&rows),
+            backfilling: false,
         }
     }
 

@@ -38,7 +38,7 @@ fn an_event_is_counted_under_the_catalogue_that_holds_when_it_is_decided() {
     decide(&mut trial, &first, &before);
     trial.take_answers();
     decide(&mut trial, &second, &after);
-    assert_eq!(trial.model.counted.len(), 1, "the model saw the same order");
+    assert_eq!(trial.model.counted.len(), 2, "one before the meter, one behind it");
     assert_same(&trial.rig, &trial.model);
 
     let late = trial.rig.prepare(&archived).unwrap();
@@ -48,7 +48,7 @@ fn an_event_is_counted_under_the_catalogue_that_holds_when_it_is_decided() {
     let late = trial.rig.submit(late);
     trial.rig.settle().unwrap();
     decide(&mut trial, &late, &archived);
-    assert_eq!(trial.model.counted.len(), 1);
+    assert_eq!(trial.model.counted.len(), 2);
     assert_same(&trial.rig, &trial.model);
     for crash in [Crash::Killed, Crash::DropsAll] {
         check(&trial.rig.place.after(crash), &trial.model, &[]);

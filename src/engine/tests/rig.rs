@@ -9,14 +9,16 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::engine::backfill::{Limits, Step};
 use crate::engine::command::{Changed, Command, Refused, RequestIdentity};
 use crate::engine::machine::{Fatal, Machine};
 use crate::engine::options::Options;
+use crate::engine::record::{Body, decode_payload};
 use crate::engine::recover::{self, OpenError, Recovered};
 use crate::engine::{Engine, Ingested, Prepared};
 use crate::metering::validate;
 use crate::model::event::RawMetadata;
-use crate::model::{Number, RawEvent, RawValue, Timestamp};
+use crate::model::{Lsn, Number, RawEvent, RawValue, Timestamp};
 use crate::world::World;
 use crate::world::sim::{SimClock, SimDisk, SimEntropy};
 
@@ -111,6 +113,7 @@ pub(super) fn tiny() -> Options {
         generation_ids: 64,
         reserve_bytes: 0,
         queue_length: 64,
+        backfill: Limits { entries_in_memory: 12, rows_at_once: 5, entries_of_record: 3 },
         ..Options::default()
     }
 }
@@ -284,6 +287,39 @@ impl Rig {
 
     pub(super) fn flush_all(&mut self) {
         while self.machine.flush.step().unwrap() {}
+    }
+
+    /// Lets every backfill come to its end.
+    pub(super) fn finish_backfills(&mut self) {
+        for _ in 0..100_000 {
+            match self.machine.backfill.step(40) {
+                Step::Idle => return,
+                Step::Working => {}
+                Step::Waiting if self.machine.checkpointer.is_due() => {
+                    self.machine.checkpoint().unwrap();
+                }
+                Step::Waiting => drop(self.machine.checkpointer.step().unwrap()),
+            }
+            self.settle().unwrap();
+        }
+        panic!("a backfill does not end");
+    }
+
+    /// How many records of backfills the log holds above `lsn`.
+    pub(super) fn backfill_records_above(&self, lsn: u64) -> u64 {
+        let (log, mut count) = (&self.machine.shared.log, 0);
+        log.visit::<crate::storage::log::ReadError>(Lsn(lsn + 1)..=log.last_lsn(), |frame| {
+            let entries = decode_payload(frame.payload).unwrap();
+            let mut first = frame.first_lsn;
+            for entry in entries {
+                let is_one = matches!(entry.body, Body::Backfilled(_));
+                count += u64::from(is_one && first.0 > lsn);
+                first = first.plus(entry.body.lsn_count());
+            }
+            Ok(())
+        })
+        .unwrap();
+        count
     }
 
     /// Stops in order; what stays is the place.

@@ -51,6 +51,8 @@ fn run(seed: u64, options: &Options, steps: usize, length_max: Duration) {
 
 fn assert_all(trial: &mut Trial) {
     assert_same(&trial.rig, &trial.model);
+    trial.finish_backfills();
+    assert_same(&trial.rig, &trial.model);
     assert_answers(&trial.rig, &trial.model, &trial.story.dice, 20);
     assert_known(&mut trial.rig, &trial.model);
 }
@@ -80,7 +82,7 @@ fn time(trial: &Trial) -> Duration {
 fn jobs(trial: &mut Trial) {
     let count = 1 + trial.story.dice.below(4);
     let machine = &mut trial.rig.machine;
-    match trial.story.dice.below(11) {
+    match trial.story.dice.below(14) {
         0 => machine.checkpoint().unwrap(),
         1 | 2 => (0..count).for_each(|_| {
             machine.flush.step().unwrap();
@@ -92,6 +94,7 @@ fn jobs(trial: &mut Trial) {
         7 => {
             machine.retire().unwrap();
         }
+        8..=10 => drop(trial.backfill(count * 5).unwrap()),
         // A checkpoint goes on over many such steps, with anything else between them.
         _ => {
             machine.checkpointer.begin();

@@ -7,6 +7,7 @@ use super::model::{Model, Object};
 use super::rig::{Crash, Place, Rig, Sent, Slot};
 use super::story::{Story, meter_of};
 use crate::engine::Ingested;
+use crate::engine::backfill::Step;
 use crate::engine::command::{Changed, Command, NewCustomer, Refused};
 use crate::engine::machine::Fatal;
 use crate::engine::options::Options;
@@ -115,6 +116,32 @@ impl Trial {
         settled
     }
 
+    /// Does some steps of the backfill, each with a step of the checkpoint's job; nothing else is
+    /// submitted meanwhile.
+    pub(super) fn backfill(&mut self, steps: u64) -> Result<Step, Fatal> {
+        assert!(self.waiting.is_empty(), "records of backfills are ordered by themselves");
+        let mut last = Step::Idle;
+        for _ in 0..steps {
+            last = self.rig.machine.backfill.step(self.story.dice.below(60));
+            self.settle()?;
+            self.note_backfill();
+            self.rig.machine.checkpointer.step()?;
+        }
+        Ok(last)
+    }
+
+    /// Lets every backfill come to its end.
+    pub(super) fn finish_backfills(&mut self) {
+        self.rig.finish_backfills();
+        self.note_backfill();
+    }
+
+    fn note_backfill(&mut self) {
+        // Nothing else was submitted meanwhile.
+        let records = self.rig.engine.stats().last_lsn.0 - self.model.lsn;
+        self.model.backfilled(records, self.now());
+    }
+
     /// Moves the model on by what was answered: answers come in the order of submission.
     pub(super) fn take_answers(&mut self) {
         let now = self.now();
@@ -183,7 +210,7 @@ impl Trial {
 /// order of submission, a part that ends between two of them; each once, and nothing else.
 pub(super) fn check(place: &Place, model: &Model, waiting: &[Waiting]) {
     let mut rig = place.fork().open();
-    let model = model_at(model, waiting, &rig);
+    let mut model = model_at(model, waiting, &rig);
     assert_same(&rig, &model);
     for kept in model.events.iter().step_by(7) {
         assert_event(&rig, &model, &kept.sent.id);
@@ -196,6 +223,10 @@ pub(super) fn check(place: &Place, model: &Model, waiting: &[Waiting]) {
         }
     }
     assert_known(&mut rig, &model);
+    rig.finish_backfills();
+    let records = rig.backfill_records_above(model.lsn);
+    model.backfilled(records, rig.engine.now());
+    assert_same(&rig, &model);
     let answer = rig.ingest(&[Sent::new("after the crash", "cus-0")]).unwrap();
     assert_eq!((answer.new, answer.lsn.0), (1, model.lsn + 1));
 }
@@ -215,6 +246,9 @@ fn model_at(model: &Model, waiting: &[Waiting], rig: &Rig) -> Model {
             }
             Waiting::Change { command, .. } => drop(model.change(command, now, "")),
         }
+    }
+    if waiting.is_empty() {
+        model.backfilled(rig.backfill_records_above(model.lsn), now);
     }
     assert_eq!(model.lsn, lsn, "the log ends with an answer or between two requests");
     model

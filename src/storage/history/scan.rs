@@ -245,6 +245,16 @@ pub struct Part {
 }
 
 impl Part {
+    /// The last LSN of the scan's range that it holds.
+    pub fn last_lsn(&self) -> Lsn {
+        self.entry.last_lsn().min(self.lsns.end.previous())
+    }
+
+    /// Whether any of its events may have a timestamp in `window`.
+    pub fn overlaps(&self, window: &Range<Timestamp>) -> bool {
+        self.entry.times.is_some_and(|(first, last)| first < window.end && last >= window.start)
+    }
+
     /// Shows its events of the scan's range to `visit`, oldest first.
     ///
     /// # Errors
