@@ -136,10 +136,10 @@ fn join<T>(handle: JoinHandle<Option<T>>) -> Option<T> {
 }
 
 /// What every thread has: a name, and a way to fail.
-struct Tether {
-    shared: Arc<Shared>,
-    name: &'static str,
-    failures: Sender<Fatal>,
+pub(in crate::engine) struct Tether {
+    pub(in crate::engine) shared: Arc<Shared>,
+    pub(in crate::engine) name: &'static str,
+    pub(in crate::engine) failures: Sender<Fatal>,
 }
 
 impl Tether {
@@ -158,7 +158,7 @@ impl Drop for Tether {
     }
 }
 
-fn spawn<T: Send + 'static>(
+pub(in crate::engine) fn spawn<T: Send + 'static>(
     tether: Tether,
     run: impl FnOnce() -> Result<T, Fatal> + Send + 'static,
 ) -> JoinHandle<Option<T>> {

@@ -2,6 +2,7 @@
 //! order the machine gives to their requests, and a failed disk ends it without a false answer.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crossbeam::channel::{Receiver, bounded};
 use crossbeam::select;
@@ -11,7 +12,7 @@ use super::rig::{Crash, Place, Rig, Sent, prepare, tiny};
 use super::story::meter_of;
 use crate::engine::command::{Command, Outcome};
 use crate::engine::machine::Fatal;
-use crate::engine::threads::Threads;
+use crate::engine::threads::{Tether, Threads, spawn};
 use crate::engine::{Engine, Ingested};
 use crate::model::{Aggregation, MeterId};
 use crate::world::sim::{FaultKind, Repeat};
@@ -133,4 +134,19 @@ fn after_a_failed_operation_nothing_is_acknowledged_and_nothing_that_was_is_lost
             }
         }
     }
+}
+
+#[test]
+fn a_panic_of_a_thread_is_announced_and_nothing_is_taken_after_it() {
+    let mut rig = Rig::new(tiny());
+    let (failed, failures) = bounded(1);
+    let shared = Arc::clone(&rig.machine.shared);
+    let tether = Tether { shared, name: "committer", failures: failed };
+    let thread = spawn(tether, || -> Result<(), Fatal> { panic!("on purpose") });
+    assert!(thread.join().is_err());
+    assert!(matches!(failures.try_recv(), Ok(Fatal::Panic("committer"))));
+    assert!(!rig.engine.readiness().is_ready());
+    let slot = rig.send(&[Sent::new("late", "cus-0")]);
+    rig.settle().unwrap();
+    assert!(slot.take().is_none(), "it is dropped unanswered");
 }
