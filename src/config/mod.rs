@@ -49,7 +49,7 @@ pub const KEYS: &[Key] = &[
     key("log.durability", DefaultValue::Text("commit")),
     key("log.interval", DefaultValue::Text("100ms")),
     key("log.segment_bytes", DefaultValue::Integer(64 << 20)),
-    key("checkpoint.events", DefaultValue::Integer(6_000_000)),
+    key("checkpoint.events", DefaultValue::Integer(2_000_000)),
     key("checkpoint.interval", DefaultValue::Text("30s")),
     key("history.keep", DefaultValue::Text("400d")),
     key("history.bytes_max", DefaultValue::Integer(0)),

@@ -75,7 +75,7 @@ impl Default for Options {
             segment_bytes: 64 * 1024 * 1024,
             dedupe_window: Duration::from_hours(35 * 24),
             generation_ids: 1_500_000,
-            checkpoint_events: 6_000_000,
+            checkpoint_events: 2_000_000,
             checkpoint_interval: Duration::from_secs(30),
             reserve_bytes: 512 * 1024 * 1024,
             history_keep: Duration::from_hours(400 * 24),

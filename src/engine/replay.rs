@@ -13,7 +13,7 @@ use crate::metering::evaluate::evaluate;
 use crate::model::{CustomerId, CustomerIndex, Event, Hour, Lsn, Timestamp};
 use crate::storage::history::{self, History, Reader};
 use crate::storage::index::{
-    self, Flusher, Generations, IdEntry, IdHasher, Index, Opened, Progress,
+    self, Flusher, Generations, IdEntry, IdHash, IdHasher, Index, Opened, Progress,
 };
 use crate::storage::log::{self, Frame};
 
@@ -118,7 +118,8 @@ impl Replay {
         let mut reader = Reader::new();
         for part in history.scan_forward(first..=last)? {
             part?.events(&mut reader, |stored| {
-                self.ids.insert(&stored.event, stored.lsn, stored.received_at)
+                let hash = self.ids.hasher.hash(&stored.event.id);
+                self.ids.insert(hash, &stored.event, (stored.lsn, stored.received_at))
             })?;
         }
         Ok(())
@@ -166,7 +167,7 @@ impl Replay {
     /// What admitted events do, from what the log says of them.
     fn admitted(&self, lsn: Lsn, events: &EventsEntry<'_>) -> Result<Admitted, PayloadError> {
         let catalogue = self.state.catalogue();
-        let mut customers = Customers::new(&self.state, events)?;
+        let customers = Customers::new(&self.state, events)?;
         let mut deltas = Vec::with_capacity(events.events.len());
         for (encoded, lsn) in events.events.iter().zip((lsn.0..).map(Lsn)) {
             let event = events.event(encoded)?;
@@ -221,36 +222,60 @@ impl<'r> Customers<'r> {
             }
             created.push((CustomerId::new(id), index));
         }
-        Ok(Self { state, events, indexes, created })
+        let mut customers = Self { state, events, indexes, created };
+        customers.look_up()?;
+        Ok(customers)
     }
 
-    fn index(&mut self, place: u32) -> Result<CustomerIndex, PayloadError> {
-        let id = self.events.text(place)?;
-        if let Some(Some(index)) = self.indexes.get(place as usize) {
-            return Ok(*index);
+    /// Finds the customers of the events at once: one after the other each would wait for memory.
+    fn look_up(&mut self) -> Result<(), PayloadError> {
+        let mut is_asked = vec![false; self.indexes.len()];
+        let mut asked = Vec::new();
+        for event in &self.events.events {
+            let place = event.customer as usize;
+            let is_known = self.indexes.get(place).is_none_or(Option::is_some);
+            if let Some(is_asked) = is_asked.get_mut(place)
+                && !is_known
+                && !std::mem::replace(is_asked, true)
+            {
+                asked.push((place, self.events.text(event.customer)?));
+            }
         }
-        let index = self.state.with_accounts(|accounts| accounts.index(id));
-        let index = index.ok_or(PayloadError::NoSuchCustomer)?;
-        if let Some(known) = self.indexes.get_mut(place as usize) {
-            *known = Some(index);
+        let ids = asked.iter().map(|(_, id)| *id);
+        let found = self.state.with_accounts(|accounts| accounts.indexes(ids));
+        for ((place, _), index) in asked.iter().zip(found) {
+            if let Some(known) = self.indexes.get_mut(*place) {
+                *known = index;
+            }
         }
-        Ok(index)
+        Ok(())
+    }
+
+    fn index(&self, place: u32) -> Result<CustomerIndex, PayloadError> {
+        let known = self.indexes.get(place as usize).ok_or(PayloadError::NoSuchText(place))?;
+        known.ok_or(PayloadError::NoSuchCustomer)
     }
 }
 
 impl Ids {
     fn refill(&mut self, first: Lsn, events: &EventsEntry<'_>) -> Result<(), ReplayError> {
-        for (encoded, lsn) in events.events.iter().zip((first.0..).map(Lsn)) {
-            if lsn <= self.flushed {
-                continue;
+        let hashes: Vec<IdHash> =
+            events.events.iter().map(|event| self.hasher.hash(event.id)).collect();
+        self.generations.touch(&hashes);
+        for ((encoded, hash), lsn) in events.events.iter().zip(hashes).zip((first.0..).map(Lsn)) {
+            if lsn > self.flushed {
+                self.insert(hash, &events.event(encoded)?, (lsn, events.received_at))?;
             }
-            self.insert(&events.event(encoded)?, lsn, events.received_at)?;
         }
         Ok(())
     }
 
-    fn insert(&mut self, event: &Event<'_>, lsn: Lsn, at: Timestamp) -> Result<(), ReplayError> {
-        let hash = self.hasher.hash(&event.id);
+    fn insert(
+        &mut self,
+        hash: IdHash,
+        event: &Event<'_>,
+        (lsn, at): (Lsn, Timestamp),
+    ) -> Result<(), ReplayError> {
         let entry = IdEntry { hash, lsn, fingerprint: fingerprint(event) };
         self.flush_until_room()?;
         self.generations.insert(entry, at);

@@ -76,6 +76,11 @@ impl Generations {
         }
     }
 
+    /// Brings the places where these ids would be inserted nearer to the processor.
+    pub fn touch(&self, hashes: &[IdHash]) {
+        self.current.touch(hashes);
+    }
+
     /// Ids that can be inserted before the committer must wait for a flush.
     pub fn room(&self) -> usize {
         let waiting = self.sealed.iter().filter(|sealed| sealed.covered_by.is_none()).count();
