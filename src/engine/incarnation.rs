@@ -17,7 +17,7 @@ use crate::world::entropy::draw;
 pub const FILE: &str = "identity";
 
 /// The newest format of a data directory that this program reads and writes.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// What the file holds, behind a CRC32C.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,9 +50,9 @@ pub enum Error {
     /// There are other files, but this one is gone.
     #[error("file {FILE} is missing from a data directory that is not empty")]
     Missing,
-    /// A newer program wrote the directory; it was not touched.
+    /// Another version of the program wrote the directory; it was not touched.
     #[error("the data directory has format {0}, which this version of quipu does not know")]
-    Newer(u32),
+    OtherFormat(u32),
 }
 
 /// Reads the identity of the data directory.
@@ -71,8 +71,8 @@ pub fn read(world: &World) -> Result<Option<Incarnation>, Error> {
     }
     let (format_version, _): (u32, usize) =
         codec::decode_front(content).map_err(|_| Error::Damaged)?;
-    if format_version > FORMAT_VERSION {
-        return Err(Error::Newer(format_version));
+    if format_version != FORMAT_VERSION {
+        return Err(Error::OtherFormat(format_version));
     }
     codec::decode(content).map(Some).map_err(|_| Error::Damaged)
 }
@@ -86,10 +86,12 @@ pub fn read_or_create(world: &World) -> Result<Incarnation, Error> {
         return Ok(incarnation);
     }
     let names = world.disk.names().map_err(Error::Io)?;
-    if names
-        .iter()
-        .any(|name| name.starts_with("wal-") || name == rows::FILE || name == index::FILE)
-    {
+    let is_data = |name: &String| {
+        let prefixes = ["wal-", "snapshot-", "history-"];
+        prefixes.iter().any(|prefix| name.starts_with(prefix))
+            || [rows::FILE, index::FILE].contains(&name.as_str())
+    };
+    if names.iter().any(is_data) {
         return Err(Error::Missing);
     }
     let incarnation = Incarnation {

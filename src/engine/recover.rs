@@ -93,7 +93,7 @@ impl OpenError {
         match self {
             Self::Identity(error) => match error {
                 incarnation::Error::Damaged | incarnation::Error::Missing => true,
-                incarnation::Error::Io(_) | incarnation::Error::Newer(_) => false,
+                incarnation::Error::Io(_) | incarnation::Error::OtherFormat(_) => false,
             },
             Self::Log(error) => match error {
                 log::OpenError::Damaged(_) | log::OpenError::OtherIncarnation { .. } => true,

@@ -6,11 +6,11 @@ use std::time::Duration;
 use super::model::Model;
 use super::rig::{Crash, Place, chain, tiny};
 use super::trial::{Trial, check};
-use crate::engine::incarnation;
+use crate::engine::incarnation::{self, Incarnation};
 use crate::engine::options::Options;
 use crate::engine::recover::OpenError;
-use crate::storage::index;
 use crate::storage::rows::{self, RowStore, Table};
+use crate::storage::{codec, index};
 use crate::world::Disk;
 use crate::world::disk::replace;
 
@@ -192,6 +192,25 @@ fn a_start_without_a_good_identity_is_refused_and_makes_no_other() {
         let refused = refusal(&place);
         assert!(matches!(refused, OpenError::Identity(incarnation::Error::Missing)));
         assert_eq!(place.disk.names().unwrap(), before);
+    }
+}
+
+#[test]
+fn a_directory_of_another_format_is_refused_and_left_as_it_is() {
+    let (place, _) = with_checkpoints(1);
+    let image = place.disk.image(incarnation::FILE);
+    let mut identity: Incarnation = codec::decode(&image[4..]).unwrap();
+    for format_version in [incarnation::FORMAT_VERSION - 1, incarnation::FORMAT_VERSION + 1] {
+        identity.format_version = format_version;
+        let mut content = Vec::new();
+        codec::encode(&identity, &mut content);
+        let bytes = [crc32c::crc32c(&content).to_le_bytes().as_slice(), &content].concat();
+        replace(&place.disk, incarnation::FILE, &bytes).unwrap();
+        let before = place.disk.operations();
+        let refused = refusal(&place);
+        let is_other = |error: &OpenError| matches!(error, OpenError::Identity(incarnation::Error::OtherFormat(found)) if *found == format_version);
+        assert!(is_other(&refused) && !refused.is_damage(), "{refused:?}");
+        assert!(place.disk.operations() - before < 5, "nothing but the identity is looked at");
     }
 }
 
