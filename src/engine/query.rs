@@ -198,17 +198,19 @@ fn pair_series(
     customer: CustomerIndex,
 ) -> Result<(Lsn, Series), UsageError> {
     let hours = hours(query);
+    let applied = shared.state.applied();
     // The view is taken while the line stands still, so that no hour is in both or in neither.
-    let (lsn, (view, on_disk, in_memory)) = shared.state.at_one_lsn(|memory_from, stripes| {
+    let (view, on_disk, (changed, in_memory)) = shared.state.with_memory(|memory_from, stripes| {
         let (on_disk, in_memory) = split(&hours, memory_from);
-        (shared.rows.read(), on_disk, stripes.of_pair(meter, customer, in_memory))
+        let view = (on_disk.start < on_disk.end).then(|| shared.rows.read());
+        (view, on_disk, stripes.of_pair(meter, customer, in_memory))
     });
-    let mut series = Vec::new();
-    if on_disk.start < on_disk.end {
-        series = usage_rows::read(&view?, (meter, customer), on_disk, grain(query))?;
-    }
+    let mut series = match view {
+        Some(view) => usage_rows::read(&view?, (meter, customer), on_disk, grain(query))?,
+        None => Vec::new(),
+    };
     series.extend(in_memory);
-    Ok((lsn, series))
+    Ok((applied.max(changed), series))
 }
 
 fn of_customer(

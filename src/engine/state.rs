@@ -73,18 +73,16 @@ pub struct State {
     memory_from: RwLock<Hour>,
     applied: AtomicU64,
     log_time: AtomicI64,
-    /// Held while a record is applied, so that a short read can see exactly one LSN.
-    applying: RwLock<()>,
 }
 
 impl State {
     /// Applies the record whose first LSN is `lsn`.
     pub fn apply(&self, lsn: Lsn, log_time: Timestamp, record: &Record) {
-        let _applying = self.applying.write();
         let last = match record {
             Record::Events(admitted) => {
-                self.apply_events(log_time, admitted);
-                lsn.plus(admitted.event_count).previous()
+                let last = lsn.plus(admitted.event_count).previous();
+                self.apply_events(last, log_time, admitted);
+                last
             }
             Record::Change(entry) => {
                 self.apply_change(lsn, &entry.change);
@@ -96,7 +94,7 @@ impl State {
                 lsn
             }
             Record::Backfilled(entry) => {
-                self.apply_backfilled(entry);
+                self.apply_backfilled(lsn, entry);
                 lsn
             }
         };
@@ -104,7 +102,7 @@ impl State {
         self.applied.store(last.0, Ordering::Release);
     }
 
-    fn apply_events(&self, log_time: Timestamp, admitted: &Admitted) {
+    fn apply_events(&self, last: Lsn, log_time: Timestamp, admitted: &Admitted) {
         for (id, index) in &admitted.created {
             let customer = Customer::from_ingest(id.clone(), *index, log_time);
             self.rows.lock().push(Row::customer(&customer));
@@ -115,18 +113,18 @@ impl State {
             total_of(&mut totals, delta.key.meter).add(delta.outcome);
         }
         drop(totals);
-        self.stripes.apply(&admitted.deltas, *self.memory_from.read());
+        self.stripes.apply(last, &admitted.deltas, *self.memory_from.read());
         self.events.fetch_add(admitted.event_count, Ordering::AcqRel);
     }
 
     /// The hours are merged before the meter counts as complete, which readers look at first.
-    fn apply_backfilled(&self, entry: &BackfilledEntry) {
+    fn apply_backfilled(&self, lsn: Lsn, entry: &BackfilledEntry) {
         if let Some(kind) = self.catalogue().kind(entry.meter) {
             if let Some(totals) = &entry.totals {
                 total_of(&mut self.totals.lock(), entry.meter).merge(totals);
             }
             let from = *self.memory_from.read();
-            self.stripes.merge((entry.meter, kind), &entry.entries, from);
+            self.stripes.merge(lsn, (entry.meter, kind), &entry.entries, from);
         }
         self.backfills.write().apply(entry);
     }
@@ -245,12 +243,6 @@ impl State {
     pub fn with_memory<T>(&self, read: impl FnOnce(Hour, &Stripes) -> T) -> T {
         let from = self.memory_from.read();
         read(*from, &self.stripes)
-    }
-
-    /// As [`State::with_memory`], at exactly one LSN; applying waits meanwhile.
-    pub fn at_one_lsn<T>(&self, read: impl FnOnce(Hour, &Stripes) -> T) -> (Lsn, T) {
-        let _still = self.applying.read();
-        (self.applied(), self.with_memory(read))
     }
 
     /// Moves the line: hours before `hour` are on disk from now on.

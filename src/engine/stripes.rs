@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::metering::accumulator::{Accumulator, Kind, Sample, SkipReason};
-use crate::model::{CustomerIndex, Hour, MeterIndex};
+use crate::model::{CustomerIndex, Hour, Lsn, MeterIndex};
 
 /// Enough that one stripe of 10 million entries is copied in 2 ms, few enough to be cheap to visit.
 const STRIPES: usize = 1024;
@@ -46,6 +46,9 @@ struct Stripe {
     aside: HashMap<Key, Option<Accumulator>>,
     /// The last epoch this stripe was copied for.
     copied: u64,
+    /// The last LSN of the last record that changed it. A record changes a stripe under one lock, so
+    /// that what is read under the lock is the state of one LSN.
+    changed: Lsn,
 }
 
 /// All accumulators that are in memory.
@@ -77,9 +80,9 @@ impl Stripes {
         self.all.get(place).expect("places are below the number of stripes")
     }
 
-    /// Adds what a request's events add, locking each stripe once. Deltas of hours before `from` are
-    /// left out: those hours are on disk, complete. Only one thread may apply.
-    pub fn apply(&self, deltas: &[Delta], from: Hour) {
+    /// Adds what the events of the record that ends at `lsn` add, locking each stripe once. Deltas of
+    /// hours before `from` are left out: those hours are on disk, complete. Only one thread may apply.
+    pub fn apply(&self, lsn: Lsn, deltas: &[Delta], from: Hour) {
         let epoch = self.epoch.load(Ordering::Acquire);
         let mut order: Vec<(u32, u32)> = deltas
             .iter()
@@ -95,6 +98,7 @@ impl Stripes {
         for run in order.chunk_by(|left, right| left.0 == right.0) {
             let Some((place, _)) = run.first() else { continue };
             let mut stripe = self.stripe(*place as usize).lock();
+            stripe.changed = lsn;
             for (_, i) in run {
                 if let Some(delta) = deltas.get(*i as usize) {
                     stripe.add(delta, epoch);
@@ -103,11 +107,12 @@ impl Stripes {
         }
     }
 
-    /// Merges what a meter counts of earlier events into its accumulators; `entries` ascend by
-    /// customer. Hours before `from` are left out: they are on disk, complete. Only the thread that
-    /// applies may call this.
+    /// Merges what a meter counts of earlier events, by the record at `lsn`, into its accumulators;
+    /// `entries` ascend by customer. Hours before `from` are left out: they are on disk, complete.
+    /// Only the thread that applies may call this.
     pub fn merge(
         &self,
+        lsn: Lsn,
         (meter, kind): (MeterIndex, Kind),
         entries: &[(CustomerIndex, Hour, Accumulator)],
         from: Hour,
@@ -116,6 +121,7 @@ impl Stripes {
         for run in entries.chunk_by(|left, right| left.0 == right.0) {
             let Some((customer, _, _)) = run.first() else { continue };
             let mut stripe = self.stripe(self.place(meter, *customer)).lock();
+            stripe.changed = lsn;
             for (customer, hour, accumulator) in run.iter().filter(|(_, hour, _)| *hour >= from) {
                 let key = Key { meter, customer: *customer, hour: *hour };
                 stripe.touch(key, epoch).merge(kind, accumulator);
@@ -129,19 +135,22 @@ impl Stripes {
         self.stripe(place).lock().entries.insert(key, accumulator);
     }
 
-    /// Copies of the accumulators of one meter and customer in hours `from..to`, oldest first.
+    /// Copies of the accumulators of one meter and customer in hours `from..to`, oldest first, and
+    /// an LSN at which they were so: no record between it and the caller's last applied one, when
+    /// that is later, changed them.
     pub fn of_pair(
         &self,
         meter: MeterIndex,
         customer: CustomerIndex,
         hours: std::ops::Range<Hour>,
-    ) -> Vec<(Hour, Accumulator)> {
+    ) -> (Lsn, Vec<(Hour, Accumulator)>) {
         let stripe = self.stripe(self.place(meter, customer)).lock();
+        let changed = stripe.changed;
         let asked = usize::try_from(hours.end.0.saturating_sub(hours.start.0)).unwrap_or(0);
         if asked <= stripe.entries.len() {
             let found = |hour| stripe.entries.get(&Key { meter, customer, hour });
             let hours = (hours.start.0..hours.end.0).map(Hour);
-            return hours.filter_map(|hour| Some((hour, *found(hour)?))).collect();
+            return (changed, hours.filter_map(|hour| Some((hour, *found(hour)?))).collect());
         }
         // Centuries were asked for: looking at what there is takes less time.
         let is_wanted =
@@ -149,7 +158,7 @@ impl Stripes {
         let entries = stripe.entries.iter().filter(|(key, _)| is_wanted(key));
         let mut found: Vec<_> = entries.map(|(key, found)| (key.hour, *found)).collect();
         found.sort_unstable_by_key(|(hour, _)| *hour);
-        found
+        (changed, found)
     }
 
     /// Copies of the accumulators of one meter in hours `from..to`, in no order.
@@ -289,12 +298,12 @@ mod tests {
         ) {
             let stripes = Stripes::default();
             let (mut cut, mut end) = (BTreeMap::new(), BTreeMap::new());
-            stripes.apply(&before, FROM);
+            stripes.apply(Lsn(1), &before, FROM);
             add(&mut cut, &before);
             stripes.begin_cut();
             let mut copied = Vec::new();
             (0..copied_first).for_each(|place| copied.extend(stripes.copy(place)));
-            stripes.apply(&after, FROM);
+            stripes.apply(Lsn(1), &after, FROM);
             (copied_first..STRIPES).for_each(|place| copied.extend(stripes.copy(place)));
             prop_assert_eq!(sums(copied), cut);
             add(&mut end, &before);
@@ -312,11 +321,11 @@ mod tests {
             count in 0..2_000_000_i32,
         ) {
             let stripes = Stripes::default();
-            stripes.apply(&deltas, FROM);
+            stripes.apply(Lsn(1), &deltas, FROM);
             let mut model = BTreeMap::new();
             add(&mut model, &deltas);
             let hours = Hour(from)..Hour(from + count);
-            let found = stripes.of_pair(MeterIndex(1), CustomerIndex(2), hours.clone());
+            let (_, found) = stripes.of_pair(MeterIndex(1), CustomerIndex(2), hours.clone());
             let expected: Vec<_> = model
                 .iter()
                 .filter(|(key, _)| key.meter.0 == 1 && key.customer.0 == 2)
@@ -330,9 +339,38 @@ mod tests {
     }
 
     #[test]
+    fn a_pair_read_while_records_are_applied_is_the_pair_of_one_lsn() {
+        const RECORDS: u64 = 20_000;
+        let (stripes, applied) = (Stripes::default(), AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for lsn in 1..=RECORDS {
+                    // Every third record adds to the pair, twice, and every one to others.
+                    let mut deltas = vec![delta(key(0, 0, 1), 1), delta(key(0, 9, 1), 1)];
+                    if lsn % 3 == 0 {
+                        deltas.extend([delta(key(1, 2, 1), 5), delta(key(1, 2, 4), 7)]);
+                    }
+                    stripes.apply(Lsn(lsn), &deltas, FROM);
+                    applied.store(lsn, Ordering::Release);
+                }
+            });
+            let mut last = 0;
+            while last < RECORDS {
+                last = applied.load(Ordering::Acquire);
+                let hours = Hour(0)..Hour(9);
+                let (changed, found) = stripes.of_pair(MeterIndex(1), CustomerIndex(2), hours);
+                let added = changed.0.max(last) / 3;
+                let units =
+                    |at: usize| found.get(at).map_or(0, |(_, it)| it.value(Kind::Sum).as_units());
+                assert_eq!([units(0), units(1)], [5, 7].map(|each| each * i128::from(added)));
+            }
+        });
+    }
+
+    #[test]
     fn hours_that_left_memory_take_nothing_and_are_forgotten() {
         let stripes = Stripes::default();
-        stripes.apply(&[delta(key(0, 0, 1), 5), delta(key(0, 0, 2), 6)], Hour(2));
+        stripes.apply(Lsn(1), &[delta(key(0, 0, 1), 5), delta(key(0, 0, 2), 6)], Hour(2));
         assert_eq!(stripes.len(), 1);
         (0..stripes.count()).for_each(|place| stripes.forget_before(place, Hour(3)));
         assert!(stripes.is_empty());
