@@ -22,6 +22,7 @@ use crate::engine::record::{BackfilledEntry, Body, Change, ChangeEntry, Entry, e
 use crate::engine::shared::Shared;
 use crate::engine::state::{Admitted, Record};
 use crate::model::{CustomerId, CustomerIndex, Hour, Lsn, Settings, Timestamp};
+use crate::world::processor::give_way;
 
 use group::Answer;
 pub use group::{GROUP_BYTES, Group, Reply, Submission};
@@ -198,6 +199,7 @@ impl Committer {
         self.in_flight -= 1;
         self.settling = false;
         for (lsn, log_time, record) in &group.records {
+            give_way();
             self.shared.apply(*lsn, *log_time, record);
             if let Record::Events(admitted) = record {
                 for (id, _) in &admitted.created {
