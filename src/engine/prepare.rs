@@ -11,7 +11,7 @@ use crate::engine::catalogue::Catalogue;
 use crate::engine::command::{EventRefusal, Refused};
 use crate::engine::record::{Encoder, EventEntry, EventsEntry, PayloadError};
 use crate::engine::state::State;
-use crate::metering::content::fingerprint;
+use crate::metering::content::Fingerprinter;
 use crate::metering::evaluate::{Contribution, evaluate};
 use crate::metering::{Lateness, Rejection, Rule};
 use crate::model::{CustomerId, CustomerIndex, Event, Timestamp};
@@ -84,6 +84,7 @@ pub(in crate::engine) fn prepare(
         Refused::Busy
     })?;
     let mut encoder = Encoder::with_capacity(events.len());
+    let mut fingerprinter = Fingerprinter::default();
     let mut customers = Customers::default();
     let mut contributions = Vec::with_capacity(events.len());
     let mut prepared = Vec::with_capacity(events.len());
@@ -93,7 +94,7 @@ pub(in crate::engine) fn prepare(
         let (text, bytes_end) = encoder.event(event);
         prepared.push(PreparedEvent {
             hash,
-            fingerprint: fingerprint(event),
+            fingerprint: fingerprinter.fingerprint(event),
             timestamp: event.timestamp,
             lateness: *lateness,
             customer: customers.place(text, &event.customer_id),

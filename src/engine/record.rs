@@ -233,13 +233,20 @@ pub struct Encoder<'e> {
     texts: Vec<&'e str>,
     places: hashbrown::HashMap<&'e str, u32>,
     bytes: Vec<u8>,
+    /// The metadata of one event; kept for its room.
+    members: Vec<(u32, Scalar<'e>)>,
 }
 
 impl<'e> Encoder<'e> {
     /// An encoder for about this many events.
     pub fn with_capacity(events: usize) -> Self {
-        // 128 bytes hold a usual event; the list grows for larger ones.
-        Self { bytes: Vec::with_capacity(events * 128), ..Self::default() }
+        // 128 bytes hold a usual event, and often each has a customer of its own; both may grow.
+        Self {
+            texts: Vec::with_capacity(events),
+            places: hashbrown::HashMap::with_capacity(events),
+            bytes: Vec::with_capacity(events * 128),
+            members: Vec::new(),
+        }
     }
 
     fn place(&mut self, text: &'e str) -> u32 {
@@ -255,7 +262,9 @@ impl<'e> Encoder<'e> {
         let customer = self.place(&event.customer_id);
         let name = self.place(&event.name);
         let metadata = event.metadata.as_ref().map(|members| {
-            members.iter().map(|(key, value)| (self.place(key), borrowed(value))).collect()
+            let mut placed = std::mem::take(&mut self.members);
+            placed.extend(members.iter().map(|(key, value)| (self.place(key), borrowed(value))));
+            placed
         });
         let entry = EventEntry {
             id: &event.id,
@@ -266,6 +275,10 @@ impl<'e> Encoder<'e> {
             metadata,
         };
         codec::encode(&entry, &mut self.bytes);
+        if let Some(mut members) = entry.metadata {
+            members.clear();
+            self.members = members;
+        }
         (customer, self.bytes.len())
     }
 

@@ -8,7 +8,7 @@ use crate::engine::record::{Body, Entry, EventsEntry, PayloadError, decode_paylo
 use crate::engine::state::{Admitted, Record, State};
 use crate::engine::stripes::{Delta, Key};
 use crate::metering::accumulator::Sample;
-use crate::metering::content::fingerprint;
+use crate::metering::content::Fingerprinter;
 use crate::metering::evaluate::evaluate;
 use crate::model::{CustomerId, CustomerIndex, Event, Hour, Lsn, Timestamp};
 use crate::storage::history::{self, History, Reader};
@@ -68,6 +68,7 @@ struct Ids {
     flusher: Flusher,
     generations: Generations,
     hasher: IdHasher,
+    fingerprinter: Fingerprinter,
     /// Ids up to here stand in runs.
     flushed: Lsn,
     /// The last LSN of the log: all of it is durable.
@@ -86,6 +87,7 @@ impl Replay {
             flusher: opened.flusher,
             generations: Generations::new(options.generation_ids),
             hasher: IdHasher::new(incarnation.id_secret),
+            fingerprinter: Fingerprinter::default(),
         };
         Self { state, checkpoint, ids, records: 0 }
     }
@@ -276,7 +278,7 @@ impl Ids {
         event: &Event<'_>,
         (lsn, at): (Lsn, Timestamp),
     ) -> Result<(), ReplayError> {
-        let entry = IdEntry { hash, lsn, fingerprint: fingerprint(event) };
+        let entry = IdEntry { hash, lsn, fingerprint: self.fingerprinter.fingerprint(event) };
         self.flush_until_room()?;
         self.generations.insert(entry, at);
         Ok(())

@@ -3,7 +3,7 @@
 //!
 //! The content is the customer, the name, the timestamp when the client gave one, and the metadata
 //! without regard to the order of its pairs and to the spelling of its numbers. The digest is the
-//! low half of SipHash-1-3, under a key of zeros, over the bytes that `write_content` lays out. It
+//! low half of SipHash-1-3, under a key of zeros, over the bytes that [`Fingerprinter`] lays out. It
 //! stands on disk, so neither may change. It is not a defence: whoever wants two events of one
 //! digest can find them, and would only hide a conflict from themselves.
 
@@ -13,45 +13,60 @@ use siphasher::sip::SipHasher13;
 
 use crate::model::{Event, Scalar};
 
-/// The most bytes that usual events need.
-const USUAL_BYTES: usize = 512;
 /// Stands behind a number, whose canonical digits are 0 to 9.
 const NUMBER_END: u8 = 0xff;
 
-/// The digest of what `event` says.
-pub fn fingerprint(event: &Event<'_>) -> u32 {
-    let mut content = Vec::with_capacity(USUAL_BYTES);
-    write_content(event, &mut content);
-    let mut hasher = SipHasher13::new();
-    hasher.write(&content);
-    let [a, b, c, d, ..] = hasher.finish().to_le_bytes();
-    u32::from_le_bytes([a, b, c, d])
+/// Tells digests; it keeps its room from one event to the next.
+#[derive(Debug, Default)]
+pub struct Fingerprinter {
+    content: Vec<u8>,
+    /// The places of metadata pairs, by their keys.
+    order: Vec<usize>,
 }
 
-/// Lays the content out so that different contents differ: every part has a length or an end.
-fn write_content(event: &Event<'_>, content: &mut Vec<u8>) {
-    write_text(&event.customer_id, content);
-    write_text(&event.name, content);
-    content.push(u8::from(event.timestamp_given));
-    if event.timestamp_given {
-        content.extend_from_slice(&event.timestamp.as_nanos().to_le_bytes());
+impl Fingerprinter {
+    /// The digest of what `event` says.
+    pub fn fingerprint(&mut self, event: &Event<'_>) -> u32 {
+        self.content.clear();
+        self.lay_out(event);
+        let mut hasher = SipHasher13::new();
+        hasher.write(&self.content);
+        let [a, b, c, d, ..] = hasher.finish().to_le_bytes();
+        u32::from_le_bytes([a, b, c, d])
     }
-    content.push(u8::from(event.metadata.is_some()));
-    let mut pairs: Vec<_> = event.metadata.iter().flatten().collect();
-    pairs.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
-    for (key, value) in pairs {
-        write_text(key, content);
-        match value {
-            Scalar::Boolean(value) => content.push(u8::from(*value)),
-            Scalar::Number(number) => {
-                content.push(2);
-                number.canonical(|part| content.extend_from_slice(part));
-                content.push(NUMBER_END);
-            }
-            Scalar::String(text) => {
-                content.push(3);
-                write_text(text, content);
-            }
+
+    /// Lays the content out so that different contents differ: every part has a length or an end.
+    fn lay_out(&mut self, event: &Event<'_>) {
+        let content = &mut self.content;
+        write_text(&event.customer_id, content);
+        write_text(&event.name, content);
+        content.push(u8::from(event.timestamp_given));
+        if event.timestamp_given {
+            content.extend_from_slice(&event.timestamp.as_nanos().to_le_bytes());
+        }
+        content.push(u8::from(event.metadata.is_some()));
+        let members = event.metadata.as_deref().unwrap_or_default();
+        self.order.clear();
+        self.order.extend(0..members.len());
+        self.order.sort_unstable_by_key(|place| members.get(*place).map(|(key, _)| key));
+        for (key, value) in self.order.iter().filter_map(|place| members.get(*place)) {
+            write_text(key, content);
+            write_value(value, content);
+        }
+    }
+}
+
+fn write_value(value: &Scalar<'_>, content: &mut Vec<u8>) {
+    match value {
+        Scalar::Boolean(value) => content.push(u8::from(*value)),
+        Scalar::Number(number) => {
+            content.push(2);
+            number.canonical(|part| content.extend_from_slice(part));
+            content.push(NUMBER_END);
+        }
+        Scalar::String(text) => {
+            content.push(3);
+            write_text(text, content);
         }
     }
 }
@@ -93,7 +108,7 @@ mod tests {
                 let scalars = pairs.iter().map(|(key, value)| (Cow::from(key), value.scalar()));
                 scalars.collect()
             });
-            fingerprint(&Event {
+            Fingerprinter::default().fingerprint(&Event {
                 id: "e".into(),
                 customer_id: (&self.customer_id).into(),
                 name: (&self.name).into(),
@@ -215,6 +230,8 @@ mod tests {
             timestamp_given: false,
             metadata: None,
         };
-        assert_eq!(fingerprint(&event("a", 1)), fingerprint(&event("b", 2)));
+        let mut fingerprinter = Fingerprinter::default();
+        let first = fingerprinter.fingerprint(&event("a", 1));
+        assert_eq!(fingerprinter.fingerprint(&event("b", 2)), first);
     }
 }

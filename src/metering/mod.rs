@@ -8,7 +8,7 @@ mod text;
 pub mod validate;
 
 pub use accumulator::{Accumulator, Kind, Sample, SkipReason};
-pub use content::fingerprint;
+pub use content::Fingerprinter;
 pub use evaluate::{Contribution, MeterSet, evaluate};
 pub use filter::FilterError;
 pub use validate::{Lateness, Rejection, Rule, Rules, validate};

@@ -217,6 +217,9 @@ impl Quantity {
     /// Nothing.
     pub const ZERO: Self = Self(0);
 
+    /// No magnitude of what one event carries is larger, in units of 10^-12.
+    pub const EVENT_MAGNITUDE_MAX: u128 = LIMIT;
+
     /// The quantity of this many 10^-12 units.
     pub const fn from_units(units: i128) -> Self {
         Self(units)

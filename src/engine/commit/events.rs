@@ -16,7 +16,7 @@ use crate::engine::stripes::{Delta, Key};
 use crate::metering::accumulator::Sample;
 use crate::metering::evaluate::Contribution;
 use crate::metering::{Rejection, Rule};
-use crate::model::{CustomerId, CustomerIndex, Hour};
+use crate::model::{CustomerId, CustomerIndex, Hour, Quantity};
 use crate::storage::index::{Hit, IdEntry, IdHash};
 
 /// What deciding on a request's events found out before anything was changed.
@@ -145,6 +145,12 @@ impl Committer {
     fn refuse_overflow(&self, prepared: &Prepared, earlier: &[Option<Hit>]) -> Result<(), Refused> {
         // Exact sums would need every accumulator; the sum of magnitudes bounds them all, and
         // 2^127 units are 10^11 events of the largest value.
+        let most_added =
+            Quantity::EVENT_MAGNITUDE_MAX.saturating_mul(prepared.contributions.len() as u128);
+        let so_far = self.magnitudes.iter().max().copied().unwrap_or(0);
+        if so_far.saturating_add(most_added) <= i128::MAX.unsigned_abs() {
+            return Ok(());
+        }
         let mut added: HashMap<u32, u128> = HashMap::new();
         for (event_index, earlier) in earlier.iter().enumerate() {
             if earlier.is_some() {
