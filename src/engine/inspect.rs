@@ -3,8 +3,9 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use crate::engine::record::{Body, PayloadError, decode_payload};
+use crate::engine::record::PayloadError;
 use crate::engine::shared::Shared;
+use crate::engine::skim::{Found, FoundEvent, Sought};
 use crate::metering::filter::matches;
 use crate::model::customer::{Metadata, MetadataValue};
 use crate::model::{CustomerId, Event, EventId, Lsn, Meter, MeterId, Scalar, Timestamp};
@@ -107,14 +108,22 @@ pub(in crate::engine) fn event(
         // It went into history meanwhile.
         return Ok(shared.history.at(lsn, owned_of_history)?);
     };
-    let mut found = None;
-    visit_back(&frame, |stored| {
-        if stored.lsn == lsn {
-            found = Some(stored.into_stored());
-        }
-        found.is_none()
+    let sought = Sought { lsns: lsn..=lsn, ..Sought::default() };
+    newest(&frame.payload, frame.first_lsn, &sought)
+}
+
+/// The newest event of a payload that is looked for.
+fn newest(
+    payload: &[u8],
+    first_lsn: Lsn,
+    sought: &Sought<'_>,
+) -> Result<Option<StoredEvent>, InspectError> {
+    let mut newest = None;
+    Found::in_payload(payload, first_lsn, sought)?.visit_back(|found| {
+        newest = Some(owned_of_log(&found));
+        false
     })?;
-    Ok(found)
+    Ok(newest)
 }
 
 /// The newest event with this id in the part of the log that the index has forgotten. That is nothing
@@ -126,19 +135,13 @@ fn forgotten_in_log(shared: &Shared, id: &EventId) -> Result<Option<StoredEvent>
     }
     let remembered_from = shared.state.log_time().minus(window).plus(DECIDED_WITHIN);
     let from = shared.history.last_lsn().next();
+    let sought = Sought { id: Some(id.as_str()), ..Sought::default() };
     let mut found = None;
     let visited = shared.log.visit(from..=shared.state.applied(), |frame| {
         if frame.log_time >= remembered_from {
             return Err(Ended::Remembered);
         }
-        let mut in_frame = None;
-        visit_back(&frame.to_owned(), |stored| {
-            if stored.event.id == id.as_str() {
-                in_frame = Some(stored.into_stored());
-            }
-            in_frame.is_none()
-        })
-        .map_err(Ended::Failed)?;
+        let in_frame = newest(frame.payload, frame.first_lsn, &sought).map_err(Ended::Failed)?;
         found = in_frame.or(found.take());
         Ok(())
     });
@@ -186,132 +189,131 @@ pub(in crate::engine) fn events(
     {
         return Err(InspectError::NameDiffersFromMeter);
     }
-    let mut page = Page { skip: query.offset, limit: query.limit, found: Vec::new() };
-    if page.is_full() {
-        return Ok(page.found);
-    }
-    let in_history = shared.history.last_lsn();
-    let mut below = shared.state.applied().next();
-    for frame in shared.log.frames_back(in_history.next()..=shared.state.applied()) {
-        let frame = frame?;
-        below = frame.first_lsn;
-        visit_back(&frame, |stored| {
-            if is_wanted(&stored.event, query, meter) {
-                page.put(|| stored.into_stored());
-            }
-            !page.is_full()
-        })?;
-        if page.is_full() {
-            return Ok(page.found);
-        }
-    }
-    // Where the log ended, history goes on: a segment leaves the log only after it is there.
+    let event_name = meter.map(|meter| &meter.event_name).or(query.event_name.as_ref());
     let wanted = history::Query {
         customer_id: query.customer_id.as_ref().map(CustomerId::as_str),
-        event_name: meter
-            .map(|meter| &meter.event_name)
-            .or(query.event_name.as_ref())
-            .map(|it| &**it),
+        event_name: event_name.map(|name| &**name),
         start: query.start,
         end: query.end,
     };
+    let mut page = Page { meter, skip: query.offset, limit: query.limit, found: Vec::new() };
+    if page.is_full() {
+        return Ok(page.found);
+    }
+    let below = page.fill_from_log(shared, &wanted)?;
+    if page.is_full() {
+        return Ok(page.found);
+    }
+    // Where the log ended, history goes on: a segment leaves the log only after it is there.
     shared.history.scan_back(&wanted, below, |stored| {
-        if is_wanted(&stored.event, query, meter) {
-            page.put(|| owned_of_history(stored));
-        }
+        page.put(&stored.event, || owned_of_history(stored));
         if page.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     Ok(page.found)
 }
 
 /// The part of a list that was asked for, as it fills.
-struct Page {
+struct Page<'m> {
+    /// Whose filter must match; everything else was looked at before.
+    meter: Option<&'m Meter>,
     skip: usize,
     limit: usize,
     found: Vec<StoredEvent>,
 }
 
-impl Page {
+impl Page<'_> {
     fn is_full(&self) -> bool {
         self.found.len() >= self.limit
     }
 
-    fn put(&mut self, event: impl FnOnce() -> StoredEvent) {
+    fn put(&mut self, event: &Event<'_>, stored: impl FnOnce() -> StoredEvent) {
+        let filter = self.meter.and_then(|meter| meter.filter.as_ref());
+        if filter.is_some_and(|filter| !matches(filter, event)) {
+            return;
+        }
         if self.skip > 0 {
             self.skip -= 1;
         } else {
-            self.found.push(event());
+            self.found.push(stored());
         }
+    }
+
+    /// Takes what is wanted from the log, newest first, and returns the LSN below which nothing was
+    /// looked at. Only frames that can have some of it are read.
+    fn fill_from_log(
+        &mut self,
+        shared: &Shared,
+        wanted: &history::Query<'_>,
+    ) -> Result<Lsn, InspectError> {
+        let history::Query { customer_id, event_name, start, end } = *wanted;
+        let mut sought = Sought { customer_id, event_name, start, end, ..Sought::default() };
+        let from = shared.history.last_lsn().next();
+        let mut below = shared.state.applied().next();
+        while from < below && !self.is_full() {
+            let lsns = shared.outline.newest_below(below, &shared.outline.wanted(&sought));
+            let first = from.max(*lsns.start());
+            sought.lsns = first..=*lsns.end();
+            let reached = shared.log.visit_back(sought.lsns.clone(), |frame| {
+                self.take_from(&frame, &sought)?;
+                let is_full = self.is_full();
+                Ok::<_, InspectError>(if is_full {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                })
+            })?;
+            if first < reached {
+                // The rest went into history meanwhile.
+                return Ok(reached);
+            }
+            below = first;
+        }
+        Ok(below)
+    }
+
+    fn take_from(
+        &mut self,
+        frame: &log::Frame<'_>,
+        sought: &Sought<'_>,
+    ) -> Result<(), InspectError> {
+        let found = Found::in_payload(frame.payload, frame.first_lsn, sought)?;
+        found.visit_back(|found| {
+            self.put(&found.event, || owned_of_log(&found));
+            !self.is_full()
+        })?;
+        Ok(())
     }
 }
 
 fn owned_of_history(stored: &history::Stored<'_>) -> StoredEvent {
-    let history::Stored { lsn, received_at, event } = stored;
-    Seen { lsn: *lsn, received_at: *received_at, event: event.clone() }.into_stored()
+    owned(stored.lsn, stored.received_at, &stored.event)
 }
 
-fn is_wanted(event: &Event<'_>, query: &EventQuery, meter: Option<&Meter>) -> bool {
-    query.customer_id.as_ref().is_none_or(|id| event.customer_id == id.as_str())
-        && query.event_name.as_ref().is_none_or(|name| event.name == name.as_str())
-        && query.start.is_none_or(|start| event.timestamp >= start)
-        && query.end.is_none_or(|end| event.timestamp < end)
-        && meter.is_none_or(|meter| {
-            event.name == meter.event_name.as_str()
-                && meter.filter.as_ref().is_none_or(|filter| matches(filter, event))
-        })
+fn owned_of_log(found: &FoundEvent<'_>) -> StoredEvent {
+    owned(found.lsn, found.received_at, &found.event)
 }
 
-/// An event that still borrows from its frame.
-struct Seen<'a> {
-    lsn: Lsn,
-    received_at: Timestamp,
-    event: Event<'a>,
-}
-
-impl Seen<'_> {
-    fn into_stored(self) -> StoredEvent {
-        let Self { lsn, received_at, event } = self;
-        StoredEvent {
-            lsn,
-            received_at,
-            id: EventId::new(&*event.id),
-            customer_id: CustomerId::new(&*event.customer_id),
-            name: event.name.into_owned(),
-            timestamp: event.timestamp,
-            metadata: event.metadata.map(|members| {
-                members.into_iter().map(|(key, value)| (key.into_owned(), owned(value))).collect()
-            }),
-        }
+fn owned(lsn: Lsn, received_at: Timestamp, event: &Event<'_>) -> StoredEvent {
+    StoredEvent {
+        lsn,
+        received_at,
+        id: EventId::new(&*event.id),
+        customer_id: CustomerId::new(&*event.customer_id),
+        name: event.name.clone().into_owned(),
+        timestamp: event.timestamp,
+        metadata: event.metadata.as_ref().map(|members| {
+            members
+                .iter()
+                .map(|(key, value)| (key.clone().into_owned(), owned_value(value)))
+                .collect()
+        }),
     }
 }
 
-fn owned(value: Scalar<'_>) -> MetadataValue {
+fn owned_value(value: &Scalar<'_>) -> MetadataValue {
     match value {
-        Scalar::String(text) => MetadataValue::String(text.into_owned()),
+        Scalar::String(text) => MetadataValue::String(text.clone().into_owned()),
         Scalar::Number(number) => MetadataValue::Number(number.as_str().to_owned()),
-        Scalar::Boolean(value) => MetadataValue::Boolean(value),
+        Scalar::Boolean(value) => MetadataValue::Boolean(*value),
     }
-}
-
-/// Shows the events of a frame to `visit`, newest first, until it says `false`.
-fn visit_back(
-    frame: &log::OwnedFrame,
-    mut visit: impl FnMut(Seen<'_>) -> bool,
-) -> Result<(), InspectError> {
-    let entries = decode_payload(&frame.payload)?;
-    let mut end = frame.first_lsn.plus(frame.count.into());
-    for entry in entries.iter().rev() {
-        let Body::Events(events) = &entry.body else {
-            end = Lsn(end.0 - entry.body.lsn_count());
-            continue;
-        };
-        for encoded in events.events.iter().rev() {
-            end = end.previous();
-            let event = events.event(encoded)?;
-            if !visit(Seen { lsn: end, received_at: events.received_at, event }) {
-                return Ok(());
-            }
-        }
-    }
-    Ok(())
 }

@@ -15,10 +15,13 @@ use crate::metering::accumulator::Accumulator;
 use crate::model::{
     ApiKey, Customer, CustomerIndex, Event, Hour, Meter, MeterIndex, Scalar, Settings, Timestamp,
 };
-use crate::storage::codec;
+use crate::storage::codec::{self, Fields};
 
 /// The version in front of every payload. A payload of another version is refused, never guessed.
 const VERSION: u16 = 1;
+
+/// The number of [`Body::Events`] in the encoding.
+pub const VARIANT_EVENTS: u32 = 0;
 
 /// One record and when it was decided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -198,11 +201,19 @@ pub fn encode_entry(entry: &Entry<'_>, out: &mut Vec<u8>) {
 /// # Errors
 /// [`PayloadError`]; nothing of a payload that cannot be read is used.
 pub fn decode_payload(payload: &[u8]) -> Result<Vec<Entry<'_>>, PayloadError> {
-    let (version, used): (u16, usize) = codec::decode_front(payload)?;
-    if version != VERSION {
-        return Err(PayloadError::Version(version));
+    Ok(codec::decode(payload_entries(payload)?.left())?)
+}
+
+/// The encoded list of a payload's entries.
+///
+/// # Errors
+/// [`PayloadError`]
+pub fn payload_entries(payload: &[u8]) -> Result<Fields<'_>, PayloadError> {
+    let mut fields = Fields::new(payload);
+    match fields.value()? {
+        VERSION => Ok(fields),
+        version => Err(PayloadError::Version(version)),
     }
-    Ok(codec::decode(payload.get(used..).unwrap_or_default())?)
 }
 
 /// The already encoded parts of an [`EventsEntry`].
@@ -221,8 +232,7 @@ pub struct EncodedEvents<'a> {
 /// Appends an events entry to a payload, up to its events: those follow as encoded by
 /// [`Encoder::event`], `event_count` of them.
 pub fn splice_events(log_time: Timestamp, parts: &EncodedEvents<'_>, out: &mut Vec<u8>) {
-    const EVENTS_VARIANT: u32 = 0;
-    codec::encode(&(log_time, EVENTS_VARIANT, parts.received_at, parts.created), out);
+    codec::encode(&(log_time, VARIANT_EVENTS, parts.received_at, parts.created), out);
     out.extend_from_slice(parts.texts);
     codec::encode_count(parts.event_count, out);
 }

@@ -17,6 +17,7 @@ use crate::engine::flush::Flush;
 use crate::engine::incarnation::{self, Incarnation};
 use crate::engine::machine::{Fatal, Machine};
 use crate::engine::options::Options;
+use crate::engine::outline::Outline;
 use crate::engine::replay::{Replay, ReplayError};
 use crate::engine::rows::{RowKind, reply_lsn};
 use crate::engine::seal::Sealer;
@@ -192,6 +193,7 @@ pub fn open(
         state: replayed.state,
         index: replayed.index,
         generations: Mutex::new(replayed.generations),
+        outline: Outline::new(replayed.hasher, options.stretch_events),
         hasher: replayed.hasher,
         rows,
         log: log.reader,

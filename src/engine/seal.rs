@@ -1,5 +1,5 @@
 //! Moves segments of the log that are full and below the checkpoint into history, a file at a time,
-//! and takes files out of history that were kept long enough.
+//! and takes files out of history that were kept long enough. After a start it first outlines the log.
 //!
 //! It is deferred while the engine is busy: packing an event costs more than taking it in. What waits
 //! is in the log and stays readable there. A file that fails is begun anew later; the log keeps what
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::backfill::Backfills;
+use crate::engine::outline::CatchUp;
 use crate::engine::record::{Body, Entry, PayloadError, decode_payload, encode_entry};
 use crate::engine::shared::Shared;
 use crate::model::Lsn;
@@ -58,6 +59,8 @@ pub enum Error {
 pub struct Sealer {
     shared: Arc<Shared>,
     writing: Option<Writing>,
+    /// Before anything else: what is packed next is listed as quickly as what comes in.
+    catch_up: Option<CatchUp>,
     load: Load,
     retry_at: Duration,
     retention_at: Duration,
@@ -92,9 +95,10 @@ impl Load {
 }
 
 impl Sealer {
-    /// A job that goes on where history ends.
+    /// A job that goes on where history ends. Made before anything is written.
     pub fn new(shared: Arc<Shared>) -> Self {
         Self {
+            catch_up: Some(CatchUp::new(&shared)),
             shared,
             writing: None,
             load: Load::default(),
@@ -120,6 +124,10 @@ impl Sealer {
     }
 
     fn advance(&mut self, now: Duration) -> Result<bool, Error> {
+        if let Some(catch_up) = self.catch_up.take() {
+            self.catch_up = catch_up.step::<Error>(&self.shared)?;
+            return Ok(true);
+        }
         if now >= self.retention_at {
             self.retention_at = now + RETENTION_EVERY;
             self.remove_expired()?;
@@ -138,7 +146,7 @@ impl Sealer {
         }
         match writing.writer.finish_step()? {
             Progress::Working => self.writing = Some(writing),
-            Progress::Done => {}
+            Progress::Done => self.shared.outline.forget_through(writing.last_lsn),
         }
         Ok(true)
     }

@@ -13,6 +13,7 @@ use crate::engine::counters::Counters;
 use crate::engine::health::Stats;
 use crate::engine::incarnation::Incarnation;
 use crate::engine::options::Options;
+use crate::engine::outline::Outline;
 use crate::engine::prepare::Prepared;
 use crate::engine::state::{Record, State};
 use crate::model::{KeyDigest, Lsn, MeterIndex, Timestamp};
@@ -46,6 +47,8 @@ pub struct Shared {
     pub rows: RowStore,
     /// Reads the log back.
     pub log: LogReader,
+    /// Where in the log to look for events.
+    pub outline: Outline,
     /// What the log held before.
     pub history: History,
     /// The last LSN of the older of the two checkpoints that are kept; zero while there is one.

@@ -40,6 +40,10 @@ impl Writer {
             log_time: group.log_time,
             payload: &self.payload,
         })?;
+        // Before anybody can ask for the group. Without it more is read, nothing else.
+        if let Err(error) = self.shared.outline.add(&self.payload, group.first_lsn) {
+            tracing::error!(error = &error as &dyn std::error::Error, "outline the log");
+        }
         let written = self.shared.world.clock.since_boot();
         match self.shared.options.durability {
             Durability::Commit => drop(self.wal.sync()?),

@@ -100,6 +100,99 @@ pub fn decode_front<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<(T, us
     decoded.map_err(|cause| Error::Malformed { bytes: front.len(), cause })
 }
 
+/// Encoded values one after the other, stepped over field by field: for finding what is worth
+/// decoding. Texts are not checked to be UTF-8.
+#[derive(Clone, Debug)]
+pub struct Fields<'a> {
+    left: &'a [u8],
+}
+
+/// Integers below this stand in one byte; this and the next two are followed by 2, 4 and 8 bytes.
+const WIDE_FROM: u8 = 251;
+
+impl<'a> Fields<'a> {
+    /// The fields of `bytes`, from the first one on.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { left: bytes }
+    }
+
+    /// What was not stepped over yet.
+    pub fn left(&self) -> &'a [u8] {
+        self.left
+    }
+
+    /// A `u16`, `u32`, `u64`, `usize`, the length of a list or the variant of an enum; `None` when none
+    /// stands there.
+    #[inline]
+    pub fn unsigned(&mut self) -> Option<u64> {
+        let first = self.byte()?;
+        if first < WIDE_FROM { Some(first.into()) } else { self.wide(first) }
+    }
+
+    /// An integer with a sign; `None` when none stands there.
+    #[inline]
+    pub fn signed(&mut self) -> Option<i64> {
+        let folded = self.unsigned()?;
+        Some((folded >> 1).cast_signed() ^ -(folded & 1).cast_signed())
+    }
+
+    /// A `bool`, a `u8` or whether an `Option` is there; `None` at the end of the bytes.
+    #[inline]
+    pub fn byte(&mut self) -> Option<u8> {
+        let (byte, left) = self.left.split_first()?;
+        self.left = left;
+        Some(*byte)
+    }
+
+    /// The bytes of a text; `None` when none stands there.
+    #[inline]
+    pub fn text(&mut self) -> Option<&'a [u8]> {
+        let length = self.unsigned()?;
+        self.take(usize::try_from(length).ok()?)
+    }
+
+    /// A whole value.
+    ///
+    /// # Errors
+    /// As for [`decode_front`].
+    pub fn value<T: Deserialize<'a>>(&mut self) -> Result<T, Error> {
+        let (value, used) = decode_front(self.left)?;
+        self.take(used).ok_or_else(|| self.malformed())?;
+        Ok(value)
+    }
+
+    /// The error for what is not there.
+    #[cold]
+    pub fn malformed(&self) -> Error {
+        let cause = DecodeError::UnexpectedEnd { additional: 1 };
+        Error::Malformed { bytes: self.left.len(), cause }
+    }
+
+    #[inline]
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, left) = self.left.split_at_checked(count)?;
+        self.left = left;
+        Some(taken)
+    }
+
+    #[inline]
+    fn fixed<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (bytes, left) = self.left.split_first_chunk()?;
+        self.left = left;
+        Some(*bytes)
+    }
+
+    #[inline]
+    fn wide(&mut self, first: u8) -> Option<u64> {
+        match first - WIDE_FROM {
+            0 => self.fixed().map(|bytes| u16::from_le_bytes(bytes).into()),
+            1 => self.fixed().map(|bytes| u32::from_le_bytes(bytes).into()),
+            2 => self.fixed().map(u64::from_le_bytes),
+            _ => None,
+        }
+    }
+}
+
 struct Append<'a>(&'a mut Vec<u8>);
 
 impl Writer for Append<'_> {
@@ -220,10 +313,32 @@ mod tests {
         }
 
         #[test]
+        fn fields_are_what_was_encoded(
+            unsigned: u64, narrow: u16, signed: i64, flag: bool, text: String, list: Vec<u32>,
+        ) {
+            let bytes = bytes_of(&(unsigned, signed, flag, &text, &list, narrow));
+            let mut fields = Fields::new(&bytes);
+            prop_assert_eq!(fields.unsigned().unwrap(), unsigned);
+            prop_assert_eq!(fields.signed().unwrap(), signed);
+            prop_assert_eq!(fields.byte().unwrap(), u8::from(flag));
+            prop_assert_eq!(fields.text().unwrap(), text.as_bytes());
+            prop_assert_eq!(fields.clone().value::<Vec<u32>>().unwrap(), list.clone());
+            prop_assert_eq!(fields.unsigned().unwrap(), list.len() as u64);
+            for item in list {
+                prop_assert_eq!(fields.unsigned().unwrap(), u64::from(item));
+            }
+            prop_assert_eq!(fields.unsigned().unwrap(), u64::from(narrow));
+            prop_assert!(fields.left().is_empty());
+            prop_assert!(fields.byte().is_none() && fields.text().is_none());
+        }
+
+        #[test]
         fn hostile_bytes_are_an_error_or_a_value(bytes: Vec<u8>) {
             let _ = decode::<Shape<'_>>(&bytes);
             let _ = decode::<Vec<(String, Vec<u64>)>>(&bytes);
             let _ = decode_front::<std::collections::BTreeMap<String, Vec<String>>>(&bytes);
+            let mut fields = Fields::new(&bytes);
+            while fields.text().is_some() && fields.signed().is_some() {}
         }
     }
 }

@@ -18,6 +18,7 @@ mod durability;
 mod history;
 mod interval;
 mod kept_replies;
+mod listing;
 mod preparing;
 mod refusals;
 mod sequences;

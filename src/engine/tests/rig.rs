@@ -111,6 +111,7 @@ pub(super) fn tiny() -> Options {
     Options {
         segment_bytes: 16 << 10,
         generation_ids: 64,
+        stretch_events: 8,
         reserve_bytes: 0,
         queue_length: 64,
         backfill: Limits { entries_in_memory: 12, rows_at_once: 5, entries_of_record: 3 },

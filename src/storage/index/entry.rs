@@ -46,7 +46,12 @@ impl IdHasher {
 
     /// The 128-bit SipHash-1-3 of the id's bytes.
     pub fn hash(&self, id: &str) -> IdHash {
-        IdHash(self.hasher.hash(id.as_bytes()).as_u128())
+        self.hash_bytes(id.as_bytes())
+    }
+
+    /// [`Self::hash`] of an id whose bytes were not checked to be UTF-8.
+    pub(crate) fn hash_bytes(&self, id: &[u8]) -> IdHash {
+        IdHash(self.hasher.hash(id).as_u128())
     }
 }
 

@@ -42,6 +42,11 @@ impl<'f> Cursor<'f> {
         Self { file, salt, read_ahead_bytes, buffer: Vec::new(), start: 0 }
     }
 
+    /// Reads so much with one call from here on.
+    pub(super) fn read_ahead(&mut self, bytes: usize) {
+        self.read_ahead_bytes = bytes;
+    }
+
     /// What stands at `offset`.
     pub(super) fn frame_at(&mut self, offset: u64) -> io::Result<Found<'_>> {
         let Some(header) = self.header_at(offset)? else { return Ok(Found::Nothing) };
@@ -102,8 +107,13 @@ impl<'f> Cursor<'f> {
     /// `bytes` bytes at `offset`; fewer only at the end of the file.
     fn load(&mut self, offset: u64, bytes: usize) -> io::Result<&[u8]> {
         if self.cached(offset, bytes).is_none() {
-            // Not resized: fresh zeros cost nothing beyond what the file fills of them.
-            self.buffer = vec![0; bytes.max(self.read_ahead_bytes)];
+            let wanted = bytes.max(self.read_ahead_bytes);
+            if self.buffer.capacity() < wanted {
+                // Not resized: fresh zeros cost nothing beyond what the file fills of them.
+                self.buffer = vec![0; wanted];
+            } else {
+                self.buffer.resize(wanted, 0);
+            }
             let filled = self.file.read_at(offset, &mut self.buffer)?;
             self.buffer.truncate(filled);
             self.start = offset;

@@ -36,7 +36,7 @@ use crate::world::{Disk, Entropy};
 
 pub use frame::{Frame, OwnedFrame, PAYLOAD_BYTES_MAX};
 pub use open::{Bounds, Dropped, OpenError, Opened, Report, open};
-pub use reader::{Error as ReadError, FramesBack, LogReader, SegmentInfo};
+pub use reader::{Error as ReadError, LogReader, SegmentInfo};
 pub use segment::Incarnation;
 pub use upkeep::{Error as UpkeepError, Progress, Upkeep};
 pub use verify::{SegmentReport, Verification, verify};

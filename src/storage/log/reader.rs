@@ -4,15 +4,14 @@
 //! a position for each 256 KiB of a segment, and reads frames from the files, checksums checked. A
 //! segment that leaves the log while it is read stays readable to whoever is in it.
 
-use std::collections::VecDeque;
 use std::io;
-use std::ops::RangeInclusive;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
 
 use crate::model::Lsn;
 use crate::storage::log::cursor::{Cursor, Found, READ_AHEAD_LONG_BYTES, READ_AHEAD_SHORT_BYTES};
 use crate::storage::log::frame::{Frame, OwnedFrame};
-use crate::storage::log::segment::{Index, Segment};
+use crate::storage::log::segment::{self, Segment};
 use crate::storage::log::{Damage, Shared};
 
 /// Why records could not be read.
@@ -94,17 +93,6 @@ impl LogReader {
         Ok(Some(frame_at(&segment, &mut cursor, offset, lsn)?.to_owned()))
     }
 
-    /// The frames that hold `lsns`, newest first. Ends early when the log begins later, or when a
-    /// segment it has yet to enter leaves the log. LSNs above [`Self::last_lsn`] are left out.
-    pub fn frames_back(&self, lsns: RangeInclusive<Lsn>) -> FramesBack {
-        FramesBack {
-            shared: Arc::clone(&self.shared),
-            from: *lsns.start(),
-            upto: (*lsns.end()).min(self.shared.readable()),
-            within: None,
-        }
-    }
-
     /// Hands the frames that hold `lsns` to `visit`, oldest first, one in memory at a time. The first
     /// may begin before the range and the last end behind it; LSNs above [`Self::last_lsn`] are left
     /// out.
@@ -143,89 +131,66 @@ impl LogReader {
         }
         Ok(())
     }
-}
 
-/// Frames, newest first; see [`LogReader::frames_back`]. Ends after an error.
-#[derive(Debug)]
-pub struct FramesBack {
-    shared: Arc<Shared>,
-    /// The first LSN that is wanted.
-    from: Lsn,
-    /// The last LSN not yet given out.
-    upto: Lsn,
-    within: Option<Within>,
-}
-
-/// A position inside a segment.
-#[derive(Debug)]
-struct Within {
-    segment: Arc<Segment>,
-    index: Index,
-    /// Frames of the stretch that is being given out; the next is the last one.
-    offsets: VecDeque<u64>,
-}
-
-impl FramesBack {
-    fn step(&mut self) -> Result<Option<OwnedFrame>, Error> {
-        loop {
-            if self.upto == Lsn::ZERO || self.upto < self.from {
-                return Ok(None);
-            }
-            let Some(within) = &mut self.within else {
-                let Some(segment) = self.shared.segment_of(self.upto) else { return Ok(None) };
-                let index = segment.index()?;
-                self.within = Some(Within { segment, index, offsets: VecDeque::new() });
-                continue;
-            };
-            if let Some(offset) = within.offsets.pop_back() {
-                let mut cursor = within.segment.cursor(READ_AHEAD_SHORT_BYTES);
-                let frame = frame_at(&within.segment, &mut cursor, offset, self.upto)?.to_owned();
-                self.upto = frame.first_lsn.previous();
-                return Ok(Some(frame));
-            }
-            if within.segment.first_lsn > self.upto {
-                self.within = None;
-            } else {
-                within.offsets = within.stretch_before(self.upto)?;
+    /// Hands the frames that hold `lsns` to `visit`, newest first, until it breaks, and returns the
+    /// first LSN of the last one. That is above the range's when `visit` broke, or when the log begins
+    /// later: also when a segment that was still to be entered has left it. The first frame may end
+    /// behind the range and the last begin before it; LSNs above [`Self::last_lsn`] are left out.
+    ///
+    /// # Errors
+    /// What `visit` says, which ends the visit, or an [`Error`] of reading, but not [`Error::Gone`].
+    pub fn visit_back<E: From<Error>>(
+        &self,
+        lsns: RangeInclusive<Lsn>,
+        mut visit: impl FnMut(Frame<'_>) -> Result<ControlFlow<()>, E>,
+    ) -> Result<Lsn, E> {
+        let from = (*lsns.start()).max(Lsn::ZERO.next());
+        let mut next = (*lsns.end()).min(self.shared.readable()).next();
+        while from < next {
+            let Some(segment) = self.shared.segment_of(next.previous()) else { break };
+            let index = segment.index()?;
+            let mut cursor = segment.cursor(READ_AHEAD_SHORT_BYTES);
+            while from.max(segment.first_lsn) < next {
+                let upto = next.previous();
+                let damaged = || segment.damaged(segment::HEADER_BYTES, upto);
+                let (offset, end) = index.stretch(upto).ok_or_else(damaged)?;
+                // A few hundred KiB, or one large frame.
+                cursor.read_ahead(usize::try_from(end - offset).unwrap_or(READ_AHEAD_LONG_BYTES));
+                let offsets = offsets_to(upto, (offset, end), &segment, &mut cursor)?;
+                for offset in offsets.into_iter().rev() {
+                    let frame = frame_at(&segment, &mut cursor, offset, next.previous())?;
+                    next = frame.first_lsn;
+                    if visit(frame)?.is_break() || next <= from {
+                        return Ok(next);
+                    }
+                }
             }
         }
+        Ok(next)
     }
 }
 
-impl Within {
-    /// The offsets of the frames between two marks, up to the one that holds `lsn`.
-    fn stretch_before(&self, lsn: Lsn) -> Result<VecDeque<u64>, Error> {
-        let damaged = |offset| self.segment.damaged(offset, lsn);
-        let (mut offset, end) =
-            self.index.stretch(lsn).ok_or_else(|| damaged(super::segment::HEADER_BYTES))?;
-        let mut cursor = self.segment.cursor(READ_AHEAD_SHORT_BYTES);
-        let mut offsets = VecDeque::new();
-        while offset < end {
-            let header =
-                cursor.header_at(offset).map_err(|cause| self.segment.unreadable(cause))?;
-            let header = header.ok_or_else(|| damaged(offset))?;
-            if header.count > 0 {
-                offsets.push_back(offset);
-            }
-            if header.holds(lsn) {
-                return Ok(offsets);
-            }
-            offset += header.frame_bytes();
+/// The offsets of the frames with records from `offset` on, before `end`, up to the one that holds
+/// `lsn`.
+fn offsets_to(
+    lsn: Lsn,
+    (mut offset, end): (u64, u64),
+    segment: &Segment,
+    cursor: &mut Cursor<'_>,
+) -> Result<Vec<u64>, Error> {
+    let mut offsets = Vec::new();
+    while offset < end {
+        let header = cursor.header_at(offset).map_err(|cause| segment.unreadable(cause))?;
+        let header = header.ok_or_else(|| segment.damaged(offset, lsn))?;
+        if header.count > 0 {
+            offsets.push(offset);
         }
-        Err(damaged(offset))
-    }
-}
-
-impl Iterator for FramesBack {
-    type Item = Result<OwnedFrame, Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let step = self.step().transpose();
-        if let Some(Err(_)) = step {
-            self.upto = Lsn::ZERO;
+        if header.holds(lsn) {
+            return Ok(offsets);
         }
-        step
+        offset += header.frame_bytes();
     }
+    Err(segment.damaged(offset, lsn))
 }
 
 /// The frame at `offset`, which must hold `lsn`.

@@ -1,5 +1,6 @@
 //! What the log does when nothing fails: reading back, marks, segments ahead of use and after it.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::disk::{Fault, Restart, TestDisk};
@@ -9,14 +10,21 @@ use super::{
 };
 use crate::model::{Lsn, Timestamp};
 use crate::storage::log::{
-    Error, Group, Opened, Options, OwnedFrame, PAYLOAD_BYTES_MAX, Progress, ReadError,
+    Error, Frame, Group, Opened, Options, OwnedFrame, PAYLOAD_BYTES_MAX, Progress, ReadError,
 };
 
 const MIXED: [(u32, usize); 9] =
     [(1, 10), (2, 900), (3, 3000), (1, 3500), (1, 7000), (5, 14_000), (4, 1), (1, 2), (2, 0)];
 
 fn back(opened: &Opened, from: Lsn) -> Vec<OwnedFrame> {
-    opened.reader.frames_back(Lsn(1)..=from).map(Result::unwrap).collect()
+    let mut frames = Vec::new();
+    let take = |frame: Frame<'_>| {
+        frames.push(frame.to_owned());
+        Ok::<_, ReadError>(ControlFlow::Continue(()))
+    };
+    let reached = opened.reader.visit_back(Lsn(1)..=from, take).unwrap();
+    assert!(frames.last().is_none_or(|frame| frame.first_lsn == reached));
+    frames
 }
 
 fn reads_like(opened: &Opened, model: &Model) {
@@ -251,12 +259,18 @@ fn a_segment_that_is_being_read_is_removed_and_not_reused() {
     let (disk, mut opened, mut model) = log_of(&[(1, 10)]);
     while opened.upkeep.step(usize::MAX).unwrap() == Progress::Working {}
     fill(&mut opened.wal, &mut model, &[(1, 4000), (1, 2000), (1, 1000), (1, 4000)]);
-    let mut reading = opened.reader.frames_back(Lsn(1)..=Lsn(3));
-    assert_eq!(reading.next().unwrap().unwrap(), model.frames[2]);
-    assert_eq!(opened.upkeep.retire_below(Lsn(5)).unwrap(), 2);
-    assert_eq!(disk.all_names(), ["wal-0000000003"]);
-    assert_eq!(reading.next().unwrap().unwrap(), model.frames[1]);
-    assert!(reading.next().is_none(), "the segment before that is gone");
+    let mut frames = Vec::new();
+    let reading = |frame: Frame<'_>| {
+        frames.push(frame.to_owned());
+        if frames.len() == 1 {
+            assert_eq!(opened.upkeep.retire_below(Lsn(5)).unwrap(), 2);
+            assert_eq!(disk.all_names(), ["wal-0000000003"]);
+        }
+        Ok::<_, ReadError>(ControlFlow::Continue(()))
+    };
+    let reached = opened.reader.visit_back(Lsn(1)..=Lsn(3), reading).unwrap();
+    assert_eq!(frames, [model.frames[2].clone(), model.frames[1].clone()]);
+    assert_eq!(reached, Lsn(2), "the segment before that is gone");
 }
 
 #[test]
