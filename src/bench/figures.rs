@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::bench::statistics::{median, range};
 
 /// Every figure and what it means.
-pub(crate) const FIGURES: [(&str, &str); 36] = [
+pub(crate) const FIGURES: [(&str, &str); 37] = [
     ("discard_events_per_second", "the floor that reads bodies and answers"),
     ("parse_events_per_second", "the floor that also takes bodies apart"),
     ("daemon_events_per_second", "the daemon: durable, counted, answered"),
@@ -48,6 +48,7 @@ pub(crate) const FIGURES: [(&str, &str); 36] = [
     ("resident_growth_per_id_bytes", "growth of the resident set over a million ids"),
     ("resident_growth_per_accumulator_bytes", "growth beyond that over a million new accumulators"),
     ("accumulators", "accumulators in memory afterwards"),
+    ("filter_bits_per_id", "bits of the id index's filter for each id in it, afterwards"),
 ];
 
 /// The figures of one mode.

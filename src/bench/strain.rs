@@ -25,6 +25,8 @@ const RECOVERED_PERMILLE: u64 = 900;
 const MANY_CUSTOMERS: u32 = 1_000_000;
 /// The metric that counts accumulators.
 const ACCUMULATORS: &str = "quipu_accumulators";
+/// The metrics that count bits and ids of the index's filter.
+const FILTER: [&str; 2] = ["quipu_filter_bits", "quipu_filter_ids"];
 /// Longer than any plan that ends by its number of events.
 const NO_LIMIT_MS: u64 = 3_600_000;
 
@@ -115,6 +117,8 @@ pub(crate) fn footprint(bed: &Bed<'_>, mode: &'static str) -> anyhow::Result<Sec
     let each = ratio(own_growth, growth(accumulators, accumulators_after));
     figures.add("resident_growth_per_accumulator_bytes", each);
     figures.add("accumulators", real(accumulators_after));
+    let [bits, ids] = FILTER.map(|metric| trial.client().metric(metric));
+    figures.add("filter_bits_per_id", ratio(real(bits?), real(ids?.max(1))));
     Ok(Section { mode, figures })
 }
 
