@@ -220,16 +220,15 @@ fn of_customer(
     customer: CustomerIndex,
 ) -> Result<Usage, UsageError> {
     let mut items = Vec::new();
-    let mut as_of_lsn = None;
+    // Looked at first: every meter is read at this LSN or a later one.
+    let as_of_lsn = shared.state.applied();
     for meter in catalogue.meters() {
         let subject = Subject::of(shared, meter);
-        let (lsn, series) = pair_series(shared, query, meter.index, customer)?;
-        as_of_lsn = as_of_lsn.or(Some(lsn));
+        let (_, series) = pair_series(shared, query, meter.index, customer)?;
         if !meter.archived || !series.is_empty() {
             items.extend(item(shared, query, subject, (customer, &series)));
         }
     }
-    let as_of_lsn = as_of_lsn.unwrap_or_else(|| shared.state.applied());
     let items = items.into_iter().skip(query.offset).take(query.limit).collect();
     Ok(Usage { items, total: None, as_of_lsn })
 }
@@ -238,13 +237,19 @@ fn of_meter(shared: &Shared, query: &UsageQuery, meter: &Meter) -> Result<Usage,
     let as_of_lsn = shared.state.applied();
     let subject = Subject::of(shared, meter);
     let hours = hours(query);
-    let (view, on_disk, in_memory) = shared.state.with_memory(|memory_from, stripes| {
-        let (on_disk, in_memory) = split(&hours, memory_from);
-        (shared.rows.read(), on_disk, stripes.of_meter(meter.index, &in_memory))
-    });
+    let (view, on_disk, in_memory) = loop {
+        let line = shared.state.memory_from();
+        let (on_disk, in_memory) = split(&hours, line);
+        let (view, found) =
+            (shared.rows.read()?, shared.state.stripes().of_meter(meter.index, &in_memory));
+        // Going over all stripes is too long to hold the line: when it moved meanwhile, once an hour
+        // at most, hours may be in both or in neither.
+        if shared.state.memory_from() == line {
+            break (view, on_disk, found);
+        }
+    };
     let mut series: BTreeMap<CustomerIndex, Series> = BTreeMap::new();
     if on_disk.start < on_disk.end {
-        let view = view?;
         let count = shared.state.with_accounts(crate::engine::accounts::Accounts::next_index);
         for customer in (0..count.0).map(CustomerIndex) {
             let pair = (meter.index, customer);

@@ -245,6 +245,11 @@ impl State {
         read(*from, &self.stripes)
     }
 
+    /// Hours before this one are on disk, complete, and no longer in memory.
+    pub fn memory_from(&self) -> Hour {
+        *self.memory_from.read()
+    }
+
     /// Moves the line: hours before `hour` are on disk from now on.
     pub fn move_memory_from(&self, hour: Hour) {
         *self.memory_from.write() = hour;

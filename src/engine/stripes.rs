@@ -107,8 +107,8 @@ impl Stripes {
         }
     }
 
-    /// Merges what a meter counts of earlier events, by the record at `lsn`, into its accumulators;
-    /// `entries` ascend by customer. Hours before `from` are left out: they are on disk, complete.
+    /// Merges what a meter counts of earlier events, by the record at `lsn`, into its accumulators,
+    /// locking each stripe once. Hours before `from` are left out: they are on disk, complete.
     /// Only the thread that applies may call this.
     pub fn merge(
         &self,
@@ -118,11 +118,14 @@ impl Stripes {
         from: Hour,
     ) {
         let epoch = self.epoch.load(Ordering::Acquire);
-        for run in entries.chunk_by(|left, right| left.0 == right.0) {
-            let Some((customer, _, _)) = run.first() else { continue };
-            let mut stripe = self.stripe(self.place(meter, *customer)).lock();
+        let kept = entries.iter().filter(|(_, hour, _)| *hour >= from);
+        let mut placed: Vec<_> = kept.map(|entry| (self.place(meter, entry.0), entry)).collect();
+        placed.sort_by_key(|(place, _)| *place);
+        for run in placed.chunk_by(|left, right| left.0 == right.0) {
+            let Some((place, _)) = run.first() else { continue };
+            let mut stripe = self.stripe(*place).lock();
             stripe.changed = lsn;
-            for (customer, hour, accumulator) in run.iter().filter(|(_, hour, _)| *hour >= from) {
+            for (_, (customer, hour, accumulator)) in run {
                 let key = Key { meter, customer: *customer, hour: *hour };
                 stripe.touch(key, epoch).merge(kind, accumulator);
             }
@@ -340,13 +343,13 @@ mod tests {
 
     #[test]
     fn a_pair_read_while_records_are_applied_is_the_pair_of_one_lsn() {
-        const RECORDS: u64 = 20_000;
+        const RECORDS: u64 = 3_000;
         let (stripes, applied) = (Stripes::default(), AtomicU64::new(0));
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 for lsn in 1..=RECORDS {
-                    // Every third record adds to the pair, twice, and every one to others.
-                    let mut deltas = vec![delta(key(0, 0, 1), 1), delta(key(0, 9, 1), 1)];
+                    // Every third record adds to the pair, twice, and every one to many others.
+                    let mut deltas: Vec<_> = (0..400).map(|n| delta(key(0, n, 1), 1)).collect();
                     if lsn % 3 == 0 {
                         deltas.extend([delta(key(1, 2, 1), 5), delta(key(1, 2, 4), 7)]);
                     }
@@ -363,6 +366,35 @@ mod tests {
                 let units =
                     |at: usize| found.get(at).map_or(0, |(_, it)| it.value(Kind::Sum).as_units());
                 assert_eq!([units(0), units(1)], [5, 7].map(|each| each * i128::from(added)));
+            }
+        });
+    }
+
+    #[test]
+    fn a_pair_read_while_a_backfill_is_merged_is_the_pair_of_one_lsn() {
+        const RECORDS: u64 = 200;
+        const CUSTOMERS: u32 = 4_000;
+        let (stripes, applied) = (Stripes::default(), AtomicU64::new(0));
+        let mut one = Accumulator::default();
+        one.add(Kind::Count, Sample { value: Quantity::ZERO, at: Timestamp::MIN, lsn: Lsn(1) });
+        let part: Vec<_> =
+            (0..CUSTOMERS).map(|customer| (CustomerIndex(customer), Hour(1), one)).collect();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for lsn in 1..=RECORDS {
+                    stripes.merge(Lsn(lsn), (MeterIndex(1), Kind::Count), &part, FROM);
+                    applied.store(lsn, Ordering::Release);
+                }
+            });
+            let (mut last, mut customer) = (0, 0);
+            while last < RECORDS {
+                last = applied.load(Ordering::Acquire);
+                customer = (customer + 7) % CUSTOMERS;
+                let hours = Hour(0)..Hour(9);
+                let (changed, found) =
+                    stripes.of_pair(MeterIndex(1), CustomerIndex(customer), hours);
+                let count = found.first().map_or(0, |(_, found)| found.count());
+                assert_eq!(count, changed.0.max(last));
             }
         });
     }
