@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crossbeam::channel::Sender;
+use crossbeam::channel::{Sender, TrySendError};
 use parking_lot::Mutex;
 
 use crate::engine::Ingested;
 use crate::engine::backfill::ClosedHours;
+use crate::engine::command::Refused;
 use crate::engine::commit::{Reply, Submission};
 use crate::engine::counters::Counters;
 use crate::engine::health::Stats;
@@ -106,13 +107,17 @@ impl Shared {
         self.queue_bytes.fetch_sub(prepared.encoded_bytes() as u64, Ordering::Relaxed);
     }
 
-    /// Hands a submission to the committer. When nobody takes it any more it is dropped, and with it
-    /// its reply.
+    /// Hands a submission to the committer; when the queue is full its reply says so. When nobody
+    /// takes it any more it is dropped, and with it its reply. Never waits.
     pub fn submit(&self, submission: Submission) {
         if self.poisoned.load(Ordering::Acquire) {
             return;
         }
-        drop(self.queue.send(submission));
+        let Err(TrySendError::Full(submission)) = self.queue.try_send(submission) else { return };
+        if let Submission::Ingest(prepared, _) = &submission {
+            self.dequeued(prepared);
+        }
+        submission.refuse(Refused::Busy);
     }
 
     /// Hands a submission to the committer unless the queue is full; whether it was taken.

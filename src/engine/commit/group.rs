@@ -28,6 +28,17 @@ pub enum Submission {
     Cut(Box<dyn FnOnce(checkpoint::Cut) + Send>),
 }
 
+impl Submission {
+    /// Answers whoever waits with `refused`. Jobs that wait for no answer look again by themselves.
+    pub fn refuse(self, refused: Refused) {
+        match self {
+            Self::Ingest(_, reply) => reply(Err(refused)),
+            Self::Change(_, reply) => reply(Err(refused)),
+            Self::Backfilled(_) | Self::Cut(_) => {}
+        }
+    }
+}
+
 impl std::fmt::Debug for Submission {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

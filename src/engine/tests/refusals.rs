@@ -202,3 +202,19 @@ fn an_instant_at_the_end_of_time_is_refused_like_any_other() {
         assert_eq!(broken(rig.ingest(&[Sent::new("never", "cus-0").at(at)])), (0, rule));
     }
 }
+
+#[test]
+fn a_full_queue_refuses_at_once_and_what_waits_is_admitted() {
+    let mut rig = Rig::new(Options { queue_length: 4, ..tiny() });
+    let slots: Vec<_> =
+        (0..6).map(|number| rig.send(&[Sent::new(number.to_string(), "cus-0")])).collect();
+    let change = rig.propose(Command::ConfirmClock, None);
+    assert_eq!(change.answer().unwrap_err(), Refused::Busy);
+    for slot in &slots[4..] {
+        assert_eq!(slot.answer().unwrap_err(), Refused::Busy);
+    }
+    assert!(rig.engine.stats().queue_bytes > 0);
+    rig.settle().unwrap();
+    assert!(slots[..4].iter().all(|slot| slot.answer().unwrap().new == 1));
+    assert_eq!(rig.engine.stats().queue_bytes, 0);
+}
