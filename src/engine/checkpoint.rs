@@ -107,8 +107,8 @@ pub enum Error {
 
 impl Cut {
     /// Takes the cut; called by the committer with nothing in flight. Hours before `memory_from` take
-    /// no new events from here on.
-    pub fn take(state: &State, memory_from: Hour) -> Self {
+    /// no new events from here on; kept answers are forgotten that are too old at `now`.
+    pub fn take(state: &State, memory_from: Hour, now: Timestamp) -> Self {
         let catalogue = state.catalogue();
         let base = SnapshotBase {
             lsn: state.applied(),
@@ -120,7 +120,7 @@ impl Cut {
             backfills: state.with_backfills(Backfills::clone),
         };
         let mut rows = state.take_rows();
-        let old = state.with_replies(|replies| replies.forget_old(base.log_time));
+        let old = state.with_replies(|replies| replies.forget_old(now));
         rows.extend(old.into_iter().map(Row::no_reply));
         state.stripes().begin_cut();
         Self { base, catalogue, rows, memory_from }
@@ -203,8 +203,11 @@ impl Checkpointer {
         if is_new && matches!(self.stage, Stage::Idle) {
             let slot = CutSlot::default();
             let filled = Arc::clone(&slot);
-            self.shared.submit(Submission::Cut(Box::new(move |cut| *filled.lock() = Some(cut))));
-            self.stage = Stage::Asked(slot);
+            let cut = Submission::Cut(Box::new(move |cut| *filled.lock() = Some(cut)));
+            // With a full queue it is asked for again later.
+            if self.shared.try_submit(cut) {
+                self.stage = Stage::Asked(slot);
+            }
         }
     }
 

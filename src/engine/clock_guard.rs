@@ -10,7 +10,8 @@ use std::time::Duration;
 use crate::engine::decide::CLOCK_BEHIND_MAX;
 use crate::model::Timestamp;
 
-const STEP_MAX: Duration = Duration::from_mins(5);
+/// A wall clock that goes forward by more than this was set.
+pub const STEP_MAX: Duration = Duration::from_mins(5);
 const STEADY_FOR: Duration = Duration::from_mins(10);
 
 /// Watches the clocks; see the module.

@@ -33,12 +33,10 @@ impl Flush {
                 self.flusher.start(generation);
             }
         }
-        // Ids are forgotten by log time, and only when the clock behind it is trusted.
-        let now = if self.shared.clock_in_doubt() {
-            Timestamp::MIN
-        } else {
-            self.shared.state.log_time()
-        };
+        // Ids are forgotten by log time, and only when the clock behind it is trusted. It is read
+        // first: the doubt is there before a time that is in doubt.
+        let log_time = self.shared.state.log_time();
+        let now = if self.shared.clock_in_doubt() { Timestamp::MIN } else { log_time };
         match self.flusher.step(self.shared.durable(), now, STEP_IDS)? {
             Progress::Worked => Ok(true),
             Progress::Flushed { generation, view_version } => {

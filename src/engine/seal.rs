@@ -130,7 +130,10 @@ impl Sealer {
         }
         if now >= self.retention_at {
             self.retention_at = now + RETENTION_EVERY;
-            self.remove_expired()?;
+            // What cannot be removed today may go tomorrow; packing does not wait for it.
+            if let Err(error) = self.remove_expired() {
+                tracing::warn!(error = &error as &dyn std::error::Error, "remove old history");
+            }
         }
         if self.is_deferred(now) {
             return Ok(false);
@@ -187,13 +190,15 @@ impl Sealer {
         // Ages are told by log time, and only when the clock behind it is trusted. A new meter counts
         // the events that were there when it was made.
         let state = &self.shared.state;
+        // Before the doubt, which is there before a time that is in doubt.
+        let now = state.log_time();
         if self.shared.clock_in_doubt() || state.with_backfills(Backfills::are_any_pending) {
             return Ok(());
         }
         let options = &self.shared.options;
         let retention =
             Retention { keep: options.history_keep, bytes_max: options.history_bytes_max };
-        let (now, floor) = (self.shared.state.log_time(), self.shared.needed_from());
+        let floor = self.shared.needed_from();
         let history = &self.shared.history;
         let expired = history::expired(&history.files(), &retention, now, floor);
         Ok(history.remove(&expired)?)

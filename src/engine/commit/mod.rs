@@ -15,7 +15,7 @@ use hashbrown::HashMap;
 
 use crate::engine::backfill::Backfills;
 use crate::engine::checkpoint;
-use crate::engine::clock_guard::ClockGuard;
+use crate::engine::clock_guard::{ClockGuard, STEP_MAX};
 use crate::engine::command::Changed;
 use crate::engine::decide::{Decision, Marks, Proposal, decide};
 use crate::engine::record::{BackfilledEntry, Body, Change, ChangeEntry, Entry, encode_entry};
@@ -102,6 +102,10 @@ impl Committer {
 
     /// Begins a record of the open group; log time is the record's.
     fn start_record(&mut self, log_time: Timestamp) {
+        if log_time.since(self.log_time) > STEP_MAX {
+            // Jobs that forget by log time must not see it before the doubt in it.
+            self.observe_clock();
+        }
         self.log_time = log_time;
         if self.open.lsn_count == 0 {
             self.open.first_lsn = self.next_lsn;
@@ -231,10 +235,12 @@ impl Committer {
     fn cut(&mut self) -> checkpoint::Cut {
         self.observe_clock();
         let state = &self.shared.state;
-        if !self.shared.clock_in_doubt() && !state.with_backfills(Backfills::are_any_pending) {
+        let in_doubt = self.shared.clock_in_doubt();
+        if !in_doubt && !state.with_backfills(Backfills::are_any_pending) {
             let due = Hour::of(state.log_time().minus(self.shared.options.grace));
             self.closed_through = self.closed_through.max(due);
         }
-        checkpoint::Cut::take(state, self.closed_through)
+        let now = if in_doubt { Timestamp::MIN } else { state.log_time() };
+        checkpoint::Cut::take(state, self.closed_through, now)
     }
 }

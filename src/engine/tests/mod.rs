@@ -12,6 +12,7 @@ mod story;
 mod trial;
 
 mod backfill;
+mod clock_jump;
 mod cut;
 mod damage;
 mod durability;

@@ -1,0 +1,32 @@
+//! A wall clock that was set: nothing is forgotten by a time that is in doubt.
+
+use std::time::Duration;
+
+use super::rig::{Rig, Sent, tiny};
+use crate::engine::options::Options;
+use crate::world::Clock;
+
+const DAY: Duration = Duration::from_hours(24);
+
+#[test]
+fn a_clock_that_jumps_ahead_and_back_makes_no_id_forgotten() {
+    let mut rig = Rig::new(Options { generation_ids: 16, ..tiny() });
+    let ids: Vec<_> = (0..100).map(|number| format!("e-{number}")).collect();
+    for id in &ids {
+        rig.ingest(&[Sent::new(id, "cus-0")]).unwrap();
+    }
+    rig.flush_all();
+    let before = rig.place.clock.wall();
+    rig.place.clock.set_wall(before.plus(DAY * 40));
+    for number in 0..40 {
+        // Log time moves with the first; nobody has looked at the clocks meanwhile.
+        rig.ingest(&[Sent::new(format!("ahead-{number}"), "cus-0")]).unwrap();
+        rig.flush_all();
+    }
+    assert!(rig.engine.clock().log_time >= before.plus(DAY * 40));
+    rig.place.clock.set_wall(before);
+    for id in &ids {
+        let again = rig.ingest(&[Sent::new(id, "cus-0")]).unwrap();
+        assert_eq!((again.new, again.duplicates), (0, 1), "{id}");
+    }
+}
