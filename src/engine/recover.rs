@@ -27,7 +27,7 @@ use crate::engine::stripes::Key;
 use crate::engine::write::Writer;
 use crate::engine::{catalogue::Catalogue, key};
 use crate::metering::accumulator::Accumulator;
-use crate::model::{Hour, Lsn};
+use crate::model::{Hour, Lsn, Timestamp};
 use crate::storage::history::{self, History};
 use crate::storage::rows::{self, RowStore, Table};
 use crate::storage::{codec, index, log, snapshot};
@@ -103,7 +103,11 @@ impl OpenError {
             Self::Replay(error) => match error {
                 ReplayError::Payload(_) => true,
                 ReplayError::History(error) => is_damaged(error),
-                ReplayError::Log(_) | ReplayError::Index(_) => false,
+                ReplayError::Index(error) => is_index_damaged(error),
+                ReplayError::Log(error) => match error {
+                    log::ReadError::Damaged(_) => true,
+                    log::ReadError::Gone { .. } | log::ReadError::Io { .. } => false,
+                },
             },
             Self::History(error) => is_damaged(error),
             Self::Codec(_)
@@ -111,7 +115,9 @@ impl OpenError {
             | Self::IndexGone
             | Self::RowCount { .. }
             | Self::Snapshots(_) => true,
-            Self::Rows(_) | Self::Index(_) | Self::Start(_) => false,
+            Self::Rows(error) => error.is_damage(),
+            Self::Index(error) => is_index_damaged(error),
+            Self::Start(_) => false,
         }
     }
 }
@@ -122,6 +128,13 @@ fn is_damaged(error: &history::Error) -> bool {
         | history::Error::Foreign { .. }
         | history::Error::Missing { .. } => true,
         history::Error::Io { .. } | history::Error::Newer { .. } => false,
+    }
+}
+
+fn is_index_damaged(error: &index::Error) -> bool {
+    match error {
+        index::Error::Damaged { .. } => true,
+        index::Error::Failed { .. } | index::Error::NewerFormat { .. } => false,
     }
 }
 
@@ -161,21 +174,27 @@ pub fn open(
 ) -> Result<Recovered, OpenError> {
     let incarnation = incarnation::read_or_create(&world)?;
     let rows = RowStore::open(&*world.disk)?;
-    let (state, last) = load_checkpoint(&world, &incarnation, &rows)?;
+    let (state, last, proven) = load_checkpoint(&world, &incarnation, &rows)?;
     let index = open_index(&world, &options, last.is_some())?;
     let counters = Counters::default();
     if let Some(last) = &last {
         counters.checkpointed(last.newest.lsn, state.log_time());
     }
     let history = open_history(&world, &incarnation)?;
+    let needs_all_ids = last.is_some() && !matches!(index.found, index::Found::Whole);
+    let ids_from = state.log_time().minus(options.dedupe_window);
     let kept = last.as_ref().and_then(|last| last.previous.as_ref());
     let kept_checkpoint = AtomicU64::new(kept.map_or(0, |previous| previous.lsn.0));
     let mut replay = Replay::new(state, &incarnation, &options, index);
+    replay.is_durable_through(proven);
     let log_options = log::Options {
         incarnation: log::Incarnation(incarnation.id),
         segment_bytes: options.segment_bytes,
         durability: options.durability,
     };
+    if needs_all_ids && !reaches_back(&history, ids_from) {
+        return Err(OpenError::IndexGone);
+    }
     let log = replay_log(&world, log_options, &history, &mut replay)?;
     let replayed = replay.finish();
     if let Some(clock) = &test_clock {
@@ -223,7 +242,7 @@ fn assemble(
     queue: Receiver<Submission>,
     ((wal, upkeep), flusher, last): ((log::Wal, log::Upkeep), index::Flusher, Option<Checkpoints>),
 ) -> Machine {
-    let closed_through = shared.state.with_memory(|memory_from, _| memory_from);
+    let closed_through = shared.state.memory_from();
     Machine {
         queue,
         committer: Committer::new(Arc::clone(&shared), closed_through),
@@ -261,6 +280,13 @@ fn open_history(world: &World, incarnation: &Incarnation) -> Result<History, his
     History::open(Arc::clone(&world.disk), log::Incarnation(incarnation.id), hasher)
 }
 
+/// Whether every event since `from` is kept. Retention takes whole files from history, oldest first.
+fn reaches_back(history: &History, from: Timestamp) -> bool {
+    let files = history.files();
+    let oldest = files.first();
+    oldest.is_none_or(|file| file.first_lsn == Lsn::ZERO.next() || file.arrivals.0 <= from)
+}
+
 /// Opens the log and replays what stands above the checkpoint, and ids above the last run.
 fn replay_log(
     world: &World,
@@ -276,7 +302,7 @@ fn replay_log(
     let bounds = log::Bounds { known_durable: replay.known_durable(), from };
     let disk = Arc::clone(&world.disk);
     let log = log::open(disk, Arc::clone(&world.entropy), options, bounds)?;
-    replay.log_ends_at(log.report.last_lsn);
+    replay.is_durable_through(log.report.last_lsn);
     replay.refill_from(history)?;
     log.reader.visit(bounds.from..=log.report.last_lsn, |frame| replay.frame(&frame))?;
     Ok(log)
@@ -290,17 +316,20 @@ fn index_options(options: &Options) -> index::Options {
     }
 }
 
-/// The state at the newest good checkpoint, and that checkpoint; empty when there is none.
+/// The state at the newest good checkpoint, and that checkpoint; empty when there is none. The LSN is
+/// that of the newest one, good or not: when it was committed, everything up to it was durable.
 fn load_checkpoint(
     world: &World,
     incarnation: &Incarnation,
     rows: &RowStore,
-) -> Result<(State, Option<Checkpoints>), OpenError> {
+) -> Result<(State, Option<Checkpoints>, Lsn), OpenError> {
     let view = rows.read()?;
-    let Some(meta) = view.meta(checkpoint::META)? else { return Ok((State::default(), None)) };
+    let Some(meta) = view.meta(checkpoint::META)? else {
+        return Ok((State::default(), None, Lsn::ZERO));
+    };
     let mut checkpoints: Checkpoints = codec::decode(&meta)?;
     check_row_counts(&view, &checkpoints)?;
-    let memory_from = checkpoints.memory_from;
+    let (proven, memory_from) = (checkpoints.newest.lsn, checkpoints.memory_from);
     let state = match load_snapshot(world, incarnation, &checkpoints.newest, memory_from) {
         Ok(state) => state,
         Err(cause) => {
@@ -316,7 +345,7 @@ fn load_checkpoint(
         }
     };
     load_rows(&view, &state)?;
-    Ok((state, Some(checkpoints)))
+    Ok((state, Some(checkpoints), proven))
 }
 
 fn check_row_counts(view: &rows::View, checkpoints: &Checkpoints) -> Result<(), OpenError> {

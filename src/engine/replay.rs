@@ -186,8 +186,8 @@ impl Replay {
         Ok(Admitted { event_count, created: customers.created, deltas })
     }
 
-    /// The log was opened and ends at `last`: everything up to there is durable.
-    pub fn log_ends_at(&mut self, last: Lsn) {
+    /// Something says that everything up to `last` is durable: a checkpoint, or the log's end.
+    pub fn is_durable_through(&mut self, last: Lsn) {
         self.ids.durable = self.ids.durable.max(last);
     }
 

@@ -13,6 +13,20 @@ use redb::StorageBackend;
 use crate::world::DiskFile;
 use crate::world::disk::read_exact_at;
 
+/// What is wrong with a file, when an error of redb says that it is not as it was written.
+pub fn damage(error: &redb::Error) -> Option<String> {
+    if let redb::Error::Corrupted(what) = error {
+        return Some(what.clone());
+    }
+    // What is no file of redb at all.
+    if let redb::Error::Io(error) = error
+        && error.kind() == io::ErrorKind::InvalidData
+    {
+        return Some(error.to_string());
+    }
+    None
+}
+
 /// A file of the data directory as redb wants it.
 #[derive(Debug)]
 pub struct RedbFile {

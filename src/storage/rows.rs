@@ -9,7 +9,7 @@ use redb::{
     Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
 };
 
-use crate::storage::redb_disk::{Overlay, RedbFile};
+use crate::storage::redb_disk::{Overlay, RedbFile, damage};
 use crate::world::{Disk, DiskFile};
 
 /// The file's name.
@@ -57,6 +57,17 @@ pub enum Error {
     Access(#[source] Box<redb::Error>),
 }
 
+impl Error {
+    /// Whether the file is not as it was written.
+    pub fn is_damage(&self) -> bool {
+        let cause = match self {
+            Self::Open(cause) => cause.downcast_ref::<redb::Error>(),
+            Self::Access(cause) => Some(&**cause),
+        };
+        cause.and_then(damage).is_some()
+    }
+}
+
 fn access<E: Into<redb::Error>>(error: E) -> Error {
     Error::Access(Box::new(error.into()))
 }
@@ -101,7 +112,7 @@ impl RowStore {
     fn over(file: Arc<dyn DiskFile>) -> Result<Self, Error> {
         let database = Database::builder()
             .create_with_backend(RedbFile::new(file))
-            .map_err(|error| Error::Open(Box::new(error)))?;
+            .map_err(|error| Error::Open(Box::new(redb::Error::from(error))))?;
         Ok(Self { database: Arc::new(database) })
     }
 

@@ -16,8 +16,11 @@ use crate::world::disk::replace;
 
 /// A place with `count` checkpoints and some log above each.
 fn with_checkpoints(count: usize) -> (Place, Model) {
-    let options = Options { generation_ids: 16, ..tiny() };
-    let mut trial = Trial::new(&options, 11).with_meters();
+    with_checkpoints_under(&Options { generation_ids: 16, ..tiny() }, count)
+}
+
+fn with_checkpoints_under(options: &Options, count: usize) -> (Place, Model) {
+    let mut trial = Trial::new(options, 11).with_meters();
     for round in 0..=count {
         if round > 0 {
             trial.rig.machine.checkpoint().unwrap();
@@ -80,6 +83,28 @@ fn without_the_newest_snapshot_the_one_before_gives_the_same_state() {
 }
 
 #[test]
+fn a_log_that_ends_before_a_checkpoint_is_refused_even_when_that_has_no_good_snapshot() {
+    // All ids stay in memory: nothing but the checkpoint knows how far the log went.
+    let options = Options { generation_ids: 10_000, ..tiny() };
+    let (place, _) = with_checkpoints_under(&options, 3);
+    let (earlier, _) = with_checkpoints_under(&options, 1);
+    for name in names(&place, "wal-") {
+        place.disk.remove(&name).unwrap();
+    }
+    for name in names(&earlier, "wal-") {
+        replace(&place.disk, &name, &earlier.disk.image(&name)).unwrap();
+    }
+    for is_good in [true, false] {
+        let place = place.fork();
+        if !is_good {
+            place.disk.flip_bit(&names(&place, "snapshot-")[1], 40, 0);
+        }
+        let refused = refusal(&place);
+        assert!(matches!(refused, OpenError::Log(_)) && refused.is_damage(), "{refused:?}");
+    }
+}
+
+#[test]
 fn a_start_without_any_good_snapshot_is_refused() {
     for count in [1, 3] {
         let (place, _) = with_checkpoints(count);
@@ -138,7 +163,7 @@ fn a_row_store_that_is_gone_is_read_from_the_log_again_and_a_garbled_one_is_refu
     check(&gone, &model, &[]);
     garble(&place, rows::FILE, 50);
     let refused = refusal(&place);
-    assert!(matches!(refused, OpenError::Rows(_)), "{refused:?}");
+    assert!(matches!(refused, OpenError::Rows(_)) && refused.is_damage(), "{refused:?}");
 }
 
 #[test]

@@ -110,6 +110,37 @@ fn a_lost_index_that_nothing_can_give_back_is_refused() {
 }
 
 #[test]
+fn a_damaged_index_that_nothing_can_give_back_is_damage() {
+    let options = Options { dedupe_window: Duration::ZERO, ..options() };
+    let trial = sealed(&options, 7);
+    let place = trial.rig.place.after(Crash::Killed);
+    for offset in (0..place.disk.image(index::FILE).len() as u64).step_by(50) {
+        place.disk.flip_bit(index::FILE, offset, 5);
+    }
+    let refused = place.try_open().map(drop).unwrap_err();
+    assert!(matches!(refused, OpenError::Index(_)) && refused.is_damage(), "{}", chain(&refused));
+}
+
+#[test]
+fn a_lost_index_is_not_read_again_from_less_than_the_window() {
+    let options = Options {
+        dedupe_window: Duration::from_hours(14),
+        history_keep: Duration::from_hours(30),
+        ..options()
+    };
+    let trial = sealed(&options, 10);
+    assert!(trial.rig.machine.shared.history.first_lsn() > Some(Lsn(1)), "old files are gone");
+    let mut place = trial.rig.place.after(Crash::Killed);
+    place.disk.remove(index::FILE).unwrap();
+    // What is kept reaches back 14 hours; what would be kept from now on reaches further.
+    place.fork().try_open().map(drop).unwrap();
+    place.options.dedupe_window = Duration::from_hours(40);
+    place.options.history_keep = Duration::from_hours(50);
+    let refused = place.try_open().map(drop).unwrap_err();
+    assert!(matches!(refused, OpenError::IndexGone), "{}", chain(&refused));
+}
+
+#[test]
 fn a_lost_row_store_is_refused_once_the_log_was_cut() {
     let trial = sealed(&options(), 8);
     let place = trial.rig.place.after(Crash::Killed);

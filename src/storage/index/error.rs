@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::storage::redb_disk::damage;
+
 /// Why the index of event ids could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -42,10 +44,9 @@ impl Error {
     pub(crate) fn redb<E: Into<redb::Error>>(action: &'static str) -> impl FnOnce(E) -> Self {
         move |cause| {
             let cause = cause.into();
-            if let redb::Error::Corrupted(what) = cause {
-                Self::Damaged { action, what }
-            } else {
-                Self::Failed { action, cause: Box::new(cause) }
+            match damage(&cause) {
+                Some(what) => Self::Damaged { action, what },
+                None => Self::Failed { action, cause: Box::new(cause) },
             }
         }
     }
