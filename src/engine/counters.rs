@@ -86,8 +86,8 @@ fn seconds(micros: u64) -> f64 {
 }
 
 fn whole(count: u64) -> f64 {
-    // Exact up to 2^53, which no count of events in a group or since a start comes near.
-    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+    // Exact up to 2^53, which no count of events since a start comes near.
+    Duration::from_secs(count).as_secs_f64()
 }
 
 impl Counters {
@@ -135,5 +135,21 @@ impl Counters {
         stats.checkpoint_lsn = Lsn(self.checkpoint_lsn.load(Ordering::Relaxed));
         let at = self.checkpoint_at.load(Ordering::Relaxed);
         stats.checkpoint_at = (at != i64::MIN).then(|| Timestamp::from_nanos(at));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_of_more_than_four_thousand_million_is_told_exactly() {
+        let counters = Counters::default();
+        for _ in 0..3 {
+            counters.committed(u64::from(u32::MAX), Duration::ZERO, Duration::ZERO);
+        }
+        let mut stats = crate::engine::Stats::default();
+        counters.read(&mut stats);
+        assert_eq!(format!("{:.0}", stats.commit_events.sum), "12884901885");
     }
 }

@@ -26,6 +26,9 @@ use pass::{Gathered, Pass, Subject};
 
 /// How long the job waits after the disk refused to be read.
 const RETRY: Duration = Duration::from_secs(10);
+/// How often in a row that may be, about ten minutes, before the backfill fails: while a meter waits
+/// for its events no hour leaves memory, and history keeps its files.
+const REFUSALS_MAX: u32 = 60;
 
 /// Records that wait for the committer at once.
 const RECORDS_WAITING: usize = 16;
@@ -132,12 +135,14 @@ pub struct BackfillJob {
     task: Option<(Box<Subject>, Task)>,
     /// Not before this instant since the machine's start.
     not_before: Duration,
+    /// How often in a row the disk refused.
+    refusals: u32,
 }
 
 impl BackfillJob {
     /// A job with nothing begun.
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, task: None, not_before: Duration::ZERO }
+        Self { shared, task: None, not_before: Duration::ZERO, refusals: 0 }
     }
 
     /// Does the next bounded piece of work; reads about `records` records at most.
@@ -195,7 +200,7 @@ impl BackfillJob {
         let Some(meter) = catalogue.meters().get(backfill.meter.position()) else {
             return Step::Idle;
         };
-        let line = shared.state.with_memory(|memory_from, _| memory_from);
+        let line = shared.state.memory_from();
         let subject = Box::new(Subject::new(backfill, meter, line));
         let pass = Box::new(Pass::first(shared, &subject));
         shared.backfill.lock().get_or_insert((backfill.meter, 0));
@@ -208,7 +213,8 @@ impl BackfillJob {
         let meter = subject.backfill.meter;
         let has_more = match pass.read(records, &self.shared, subject) {
             Ok(has_more) => has_more,
-            Err(error) if error.may_pass() => {
+            Err(error) if error.may_pass() && self.refusals < REFUSALS_MAX => {
+                self.refusals += 1;
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(error, meter = meter.0, "a backfill begins anew");
                 self.not_before = self.shared.world.clock.since_boot() + RETRY;
@@ -217,6 +223,7 @@ impl BackfillJob {
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::error!(error, meter = meter.0, "a backfill fails");
+                self.refusals = 0;
                 return Some(Task::Failing(false));
             }
         };
@@ -228,6 +235,7 @@ impl BackfillJob {
         if has_more {
             return Some(Task::Reading(pass));
         }
+        self.refusals = 0;
         let gathered = Box::new(pass.finish(subject));
         Some(match gathered.totals {
             Some(totals) => Task::Announcing(gathered, totals, false),

@@ -36,7 +36,7 @@ fn total(rig: &Rig, meter: &MeterId) -> String {
 }
 
 fn line(rig: &Rig) -> Hour {
-    rig.machine.shared.state.with_memory(|memory_from, _| memory_from)
+    rig.machine.shared.state.memory_from()
 }
 
 /// Events of `hours` hours, one of 10 tokens in each, and a checkpoint at the end.
