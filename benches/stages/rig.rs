@@ -1,0 +1,84 @@
+//! An engine on a directory of its own, driven by the bench's thread: the clock stands still and
+//! secrets are always the same.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use quipu::engine::Engine;
+use quipu::engine::command::{Command, NewMeter};
+use quipu::engine::options::Options;
+use quipu::engine::recover::{self, Recovered};
+use quipu::world::sim::{SimClock, SimEntropy};
+use quipu::world::{Directory, World};
+
+use crate::body::{REQUEST_EVENTS, body};
+use crate::input::{arrival, events, meters};
+
+/// An engine, and what it was told so far.
+pub(crate) struct Rig {
+    pub(crate) recovered: Recovered,
+    customers: u64,
+    next: u64,
+}
+
+/// A directory that goes away, on the disk that the build directory is on: a temporary one may be in
+/// memory, where a sync costs nothing.
+pub(crate) fn directory() -> TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("make a directory for the bench")
+}
+
+/// Starts an engine on what `path` holds.
+pub(crate) fn open(path: &Path) -> Recovered {
+    let disk = Directory::open(path).expect("open the bench's directory");
+    let world = World {
+        clock: Arc::new(SimClock::new(arrival())),
+        disk: Arc::new(disk),
+        entropy: Arc::new(SimEntropy::new(7)),
+    };
+    // A start zeroes a segment ahead: a small one, so that this is not what is measured.
+    let options = Options { segment_bytes: 4 << 20, reserve_bytes: 0, ..Options::default() };
+    recover::open(world, None, options).expect("what an engine left can be opened")
+}
+
+impl Rig {
+    /// An engine with the meters of the benches, whose events are spread over `customers`.
+    pub(crate) fn new(path: &Path, customers: u64) -> Self {
+        let mut rig = Self { recovered: open(path), customers, next: 0 };
+        for meter in meters() {
+            let meter = NewMeter {
+                name: meter.name,
+                description: None,
+                event_name: meter.event_name,
+                measurement_unit: meter.measurement_unit,
+                aggregation: meter.aggregation,
+                filter: meter.filter,
+            };
+            let created = |answer: Result<_, _>| drop(answer.expect("the meter may be created"));
+            rig.engine().change(Command::CreateMeter(meter), None, created);
+            rig.settle();
+        }
+        rig
+    }
+
+    fn engine(&self) -> Engine {
+        Engine::new(Arc::clone(&self.recovered.machine.shared))
+    }
+
+    fn settle(&mut self) {
+        self.recovered.machine.settle().expect("the disk takes everything");
+    }
+
+    /// Takes in one request of new events.
+    pub(crate) fn ingest(&mut self) {
+        let body = body(self.next, self.customers);
+        let prepared = self.engine().prepare(&events(&body), arrival());
+        let prepared = prepared.expect("the events may be admitted");
+        self.engine().submit(prepared, |answer| {
+            answer.expect("the events may be admitted");
+        });
+        self.settle();
+        self.next += REQUEST_EVENTS;
+    }
+}
