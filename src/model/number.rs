@@ -17,6 +17,7 @@ const ONE: u128 = 10_u128.pow(12);
 /// The first magnitude that one event may not carry, in units of 10^-12.
 const LIMIT: u128 = 10_u128.pow(15) * ONE;
 
+const _: () = assert!(INTEGER_DIGITS_MAX == 15 && FRACTION_DIGITS == 12, "see `plain_quantity`");
 // The widest run of digits that `Number::to_quantity` collects fits an i128 with room to spare.
 const _: () = assert!(LIMIT < i128::MAX as u128 / 1_000);
 
@@ -109,6 +110,9 @@ impl<'a> Number<'a> {
     /// # Errors
     /// [`OutOfRange`] when the magnitude, rounded, is 10^15 or more.
     pub fn to_quantity(self) -> Result<Quantity, OutOfRange> {
+        if let Some(quantity) = self.plain_quantity() {
+            return Ok(quantity);
+        }
         let decimal = self.decimal();
         if decimal.digits.is_empty() {
             return Ok(Quantity::ZERO);
@@ -137,6 +141,29 @@ impl<'a> Number<'a> {
         }
         let units = i128::try_from(units).map_err(|_| OutOfRange)?;
         Ok(Quantity(if decimal.negative { -units } else { units }))
+    }
+
+    /// The quantity of a number that is written short and without exponent, as nearly all are: at most
+    /// 15 digits before the point and 12 behind it, 18 together, so that nothing is rounded.
+    fn plain_quantity(self) -> Option<Quantity> {
+        let (is_negative, unsigned) = match self.0.as_bytes().split_first()? {
+            (b'-', unsigned) => (true, unsigned),
+            _ => (false, self.0.as_bytes()),
+        };
+        let (integer, rest) = split_digits(unsigned);
+        let (fraction, behind) = match rest.split_first() {
+            Some((b'.', rest)) => split_digits(rest),
+            Some(_) | None => (Default::default(), rest),
+        };
+        let is_short = integer.len() <= 15 && fraction.len() <= 12;
+        if !behind.is_empty() || !is_short || integer.len() + fraction.len() > 18 {
+            return None;
+        }
+        let add = |value: u64, digit: &u8| value * 10 + u64::from(digit - b'0');
+        let value = fraction.iter().fold(integer.iter().fold(0, add), add);
+        let zeros = u32::try_from(12 - fraction.len()).ok()?;
+        let units = i128::from(value) * i128::from(10_u64.pow(zeros));
+        Some(Quantity(if is_negative { -units } else { units }))
     }
 
     /// Compares the two values exactly, whatever their size, form or number of digits.
@@ -378,6 +405,15 @@ mod tests {
                 Ordering::Equal => floor + floor % 2,
             };
             prop_assert_eq!(Number::new(&text).unwrap().to_quantity(), Ok(Quantity::from_units(expected)));
+        }
+
+        #[test]
+        fn a_short_number_is_read_as_the_same_with_an_exponent(
+            text in "-?(0|[1-9][0-9]{0,16})(\\.[0-9]{1,14})?",
+        ) {
+            let with_exponent = format!("{text}e0");
+            let read = |text| Number::new(text).unwrap().to_quantity();
+            prop_assert_eq!(read(&text), read(&with_exponent));
         }
 
         #[test]
