@@ -6,7 +6,7 @@
 
 use std::hint::black_box;
 
-use quipu::metering::{Lateness, MeterSet, evaluate, fingerprint};
+use quipu::metering::{Fingerprinter, Lateness, MeterSet, evaluate};
 use quipu::model::{Event, Settings};
 
 use crate::body::{REQUEST_EVENTS, body};
@@ -15,6 +15,7 @@ use crate::{Scale, Stage};
 
 struct Evaluate {
     meters: MeterSet,
+    fingerprinter: Fingerprinter,
     events: Vec<(Event<'static>, Lateness)>,
 }
 
@@ -22,7 +23,8 @@ pub(crate) fn new(_scale: Scale) -> Box<dyn Stage> {
     // Lives as long as the process: events borrow from it.
     let body: &'static str = String::leak(body(0, 100_000));
     let meters = MeterSet::new(&meters(), Settings::default(), 1);
-    Box::new(Evaluate { meters, events: events(body) })
+    let fingerprinter = Fingerprinter::default();
+    Box::new(Evaluate { meters, fingerprinter, events: events(body) })
 }
 
 impl Stage for Evaluate {
@@ -35,7 +37,7 @@ impl Stage for Evaluate {
             evaluate(&self.meters, event, |contribution| {
                 black_box(contribution);
             });
-            black_box(fingerprint(event));
+            black_box(self.fingerprinter.fingerprint(event));
         }
     }
 }
