@@ -17,7 +17,7 @@ use crate::metering::{Lateness, Rejection, Rule};
 use crate::model::{CustomerId, CustomerIndex, Event, Timestamp};
 use crate::storage::codec;
 use crate::storage::index::{Hit, IdHash, IdHasher, View};
-use crate::world::processor::give_way_after;
+use crate::world::processor::LongWork;
 
 /// A request that was checked, hashed, evaluated and encoded: ready for the committer.
 #[derive(Debug)]
@@ -88,8 +88,9 @@ pub(in crate::engine) fn prepare(
     let mut customers = Customers::default();
     let mut contributions = Vec::with_capacity(events.len());
     let mut prepared = Vec::with_capacity(events.len());
+    let mut work = LongWork::default();
     for (((event, lateness), hash), earlier) in events.iter().zip(hashes).zip(earlier) {
-        give_way_after(prepared.len());
+        work.advance(1);
         evaluate(context.catalogue.set(), event, |contribution| contributions.push(contribution));
         let (text, bytes_end) = encoder.event(event);
         prepared.push(PreparedEvent {

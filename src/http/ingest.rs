@@ -24,7 +24,7 @@ use crate::http::edge::Edge;
 use crate::http::reply::{self, ApiError, Failure};
 use crate::http::scalar::JsonScalar;
 use crate::metering::validate::validate;
-use crate::world::processor::give_way_after;
+use crate::world::processor::LongWork;
 
 /// The longest body that is prepared where it was read: some 60 events, in about 0.1 ms.
 const SMALL_BODY_BYTES_MAX: usize = 16 << 10;
@@ -153,8 +153,9 @@ fn prepare(engine: &Engine, body: &Bytes) -> Result<Prepared, Failure> {
     let received_at = engine.now();
     let rules = engine.rules();
     let mut events = Vec::with_capacity(raw_events.len());
+    let mut work = LongWork::default();
     for (event_index, raw) in raw_events.into_iter().enumerate() {
-        give_way_after(event_index);
+        work.advance(1);
         let validated = validate(raw, received_at, &rules);
         events.push(validated.map_err(|rejection| {
             engine.count_refused(&rejection);

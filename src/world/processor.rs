@@ -5,16 +5,21 @@
 //! thread that it passes through.
 
 /// Events after which long work lets others pass: some tenth of a millisecond.
-const STRIDE: usize = 128;
+const STRIDE: u64 = 128;
 
-/// Lets others run, if any wait.
-pub fn give_way() {
-    std::thread::yield_now();
+/// Long work, counted in events.
+#[derive(Debug, Default)]
+pub struct LongWork {
+    since: u64,
 }
 
-/// Lets others run once in so many events, `done` of which are behind the caller.
-pub fn give_way_after(done: usize) {
-    if done % STRIDE == STRIDE - 1 {
-        give_way();
+impl LongWork {
+    /// Says that so many events more are done, and now and then lets others run, if any wait.
+    pub fn advance(&mut self, events: u64) {
+        self.since += events;
+        if self.since >= STRIDE {
+            self.since = 0;
+            std::thread::yield_now();
+        }
     }
 }

@@ -22,7 +22,7 @@ use crate::engine::record::{BackfilledEntry, Body, Change, ChangeEntry, Entry, e
 use crate::engine::shared::Shared;
 use crate::engine::state::{Admitted, Record};
 use crate::model::{CustomerId, CustomerIndex, Hour, Lsn, Settings, Timestamp};
-use crate::world::processor::give_way;
+use crate::world::processor::LongWork;
 
 use group::Answer;
 pub use group::{GROUP_BYTES, Group, Reply, Submission};
@@ -202,10 +202,11 @@ impl Committer {
     pub fn finish(&mut self, group: Group) {
         self.in_flight -= 1;
         self.settling = false;
+        let mut work = LongWork::default();
         for (lsn, log_time, record) in &group.records {
-            give_way();
             self.shared.apply(*lsn, *log_time, record);
             if let Record::Events(admitted) = record {
+                work.advance(admitted.event_count);
                 for (id, _) in &admitted.created {
                     self.creating.remove(id);
                 }
