@@ -122,7 +122,7 @@ fn read_checkpoints(world: &World) -> Result<Option<Checkpoints>, String> {
     let Some(meta) = meta else { return Ok(None) };
     let checkpoints: Checkpoints = codec::decode(&meta).map_err(|error| chain(&error))?;
     for (table, expected) in Table::ALL.into_iter().zip(checkpoints.row_counts) {
-        let found = view.count(table).map_err(|error| chain(&error))?;
+        let found = view.check(table).map_err(|error| chain(&error))?;
         if found != expected {
             return Err(format!("{found} rows of {table:?} where {expected} were counted"));
         }

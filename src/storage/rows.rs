@@ -55,6 +55,9 @@ pub enum Error {
     /// A transaction failed; nothing of it was applied.
     #[error("access {FILE}")]
     Access(#[source] Box<redb::Error>),
+    /// A row is not as it was written.
+    #[error("the checksum of a row of {FILE} differs")]
+    Damaged,
 }
 
 impl Error {
@@ -63,9 +66,28 @@ impl Error {
         let cause = match self {
             Self::Open(cause) => cause.downcast_ref::<redb::Error>(),
             Self::Access(cause) => Some(&**cause),
+            Self::Damaged => return true,
         };
         cause.and_then(damage).is_some()
     }
+}
+
+/// A value as it is kept: behind a checksum of its key and itself. redb's own are of pages, and are not
+/// looked at when it opens a file that was closed in order.
+fn sealed(key: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut sealed = checksum(key, value).to_vec();
+    sealed.extend_from_slice(value);
+    sealed
+}
+
+/// The value in what [`sealed`] made.
+fn unsealed<'v>(key: &[u8], sealed: &'v [u8]) -> Result<&'v [u8], Error> {
+    let (found, value) = sealed.split_first_chunk().ok_or(Error::Damaged)?;
+    if *found == checksum(key, value) { Ok(value) } else { Err(Error::Damaged) }
+}
+
+fn checksum(key: &[u8], value: &[u8]) -> [u8; 4] {
+    crc32c::crc32c_append(crc32c::crc32c(key), value).to_le_bytes()
 }
 
 fn access<E: Into<redb::Error>>(error: E) -> Error {
@@ -128,6 +150,7 @@ impl RowStore {
         };
         let overlay = Overlay::new(file).map_err(|error| Error::Open(Box::new(error)))?;
         let database = Database::builder()
+            .set_check_integrity_on_open(true)
             .create_with_backend(overlay)
             .map_err(|error| Error::Open(Box::new(error)))?;
         Ok(Some(Self { database: Arc::new(database) }))
@@ -182,7 +205,9 @@ impl Batch {
         let mut table = self.transaction.open_table(table.definition()).map_err(access)?;
         for (key, value) in rows {
             match value {
-                Some(value) => drop(table.insert(key, value).map_err(access)?),
+                Some(value) => {
+                    table.insert(key, sealed(key, value).as_slice()).map_err(access)?;
+                }
                 None => drop(table.remove(key).map_err(access)?),
             }
         }
@@ -192,11 +217,11 @@ impl Batch {
     /// The row under `key`, as this change leaves it.
     ///
     /// # Errors
-    /// [`Error::Access`]
+    /// [`Error::Access`], [`Error::Damaged`]
     pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         let table = self.transaction.open_table(table.definition()).map_err(access)?;
         let value = table.get(key).map_err(access)?;
-        Ok(value.map(|value| value.value().to_vec()))
+        value.map(|value| unsealed(key, value.value()).map(<[u8]>::to_vec)).transpose()
     }
 
     /// How many rows a table has, as this change leaves it.
@@ -214,7 +239,7 @@ impl Batch {
     /// [`Error::Access`]
     pub fn set_meta(&self, name: &str, value: &[u8]) -> Result<(), Error> {
         let mut table = self.transaction.open_table(META).map_err(access)?;
-        table.insert(name, value).map_err(access)?;
+        table.insert(name, sealed(name.as_bytes(), value).as_slice()).map_err(access)?;
         Ok(())
     }
 
@@ -242,7 +267,7 @@ impl View {
     /// Shows the rows with `from <= key < to` to `visit`, in order, until it says `false`.
     ///
     /// # Errors
-    /// [`Error::Access`]
+    /// [`Error::Access`], [`Error::Damaged`]
     pub fn range(
         &self,
         table: Table,
@@ -253,7 +278,7 @@ impl View {
         let table = self.transaction.open_table(table.definition()).map_err(access)?;
         for row in table.range(from..to).map_err(access)? {
             let (key, value) = row.map_err(access)?;
-            if !visit(key.value(), value.value()) {
+            if !visit(key.value(), unsealed(key.value(), value.value())?) {
                 break;
             }
         }
@@ -272,11 +297,26 @@ impl View {
     /// What the store says of itself.
     ///
     /// # Errors
-    /// [`Error::Access`]
+    /// [`Error::Access`], [`Error::Damaged`]
     pub fn meta(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
         let table = self.transaction.open_table(META).map_err(access)?;
         let value = table.get(name).map_err(access)?;
-        Ok(value.map(|value| value.value().to_vec()))
+        value.map(|value| unsealed(name.as_bytes(), value.value()).map(<[u8]>::to_vec)).transpose()
+    }
+
+    /// Reads every row, and says how many a table has.
+    ///
+    /// # Errors
+    /// [`Error::Access`], [`Error::Damaged`]
+    pub fn check(&self, table: Table) -> Result<u64, Error> {
+        let table = self.transaction.open_table(table.definition()).map_err(access)?;
+        let mut found = 0;
+        for row in table.iter().map_err(access)? {
+            let (key, value) = row.map_err(access)?;
+            unsealed(key.value(), value.value())?;
+            found += 1;
+        }
+        Ok(found)
     }
 }
 

@@ -146,17 +146,24 @@ pub struct Reader {
     file: Arc<dyn DiskFile>,
     offset: u64,
     hasher: blake3::Hasher,
+    recorded: SnapshotHash,
 }
 
 impl Reader {
-    /// Opens the file `name` of the data directory `incarnation`.
+    /// Opens the file `name` of the data directory `incarnation`; its hash was recorded.
     ///
     /// # Errors
     /// [`Error`]
-    pub fn open(disk: &dyn Disk, name: &str, incarnation: [u8; 16]) -> Result<Self, Error> {
+    pub fn open(
+        disk: &dyn Disk,
+        name: &str,
+        incarnation: [u8; 16],
+        recorded: &SnapshotHash,
+    ) -> Result<Self, Error> {
         let file = disk.open(name).map_err(|cause| Error::Io { name: name.to_owned(), cause })?;
         let name = name.to_owned();
-        let mut reader = Self { name, file, offset: 0, hasher: blake3::Hasher::new() };
+        let (hasher, recorded) = (blake3::Hasher::new(), *recorded);
+        let mut reader = Self { name, file, offset: 0, hasher, recorded };
         let head: [u8; HEAD_BYTES] = reader.read_array()?;
         let (magic, rest) = head.split_at(MAGIC.len());
         let (version, owner) = rest.split_at(4);
@@ -230,6 +237,9 @@ impl Reader {
         if self.file.size().map_err(failed)? != self.offset {
             return Err(self.damaged("bytes follow the end"));
         }
+        if stored != self.recorded {
+            return Err(self.foreign("is not the one that was recorded"));
+        }
         Ok(())
     }
 }
@@ -244,13 +254,9 @@ pub fn verify(
     incarnation: [u8; 16],
     hash: &SnapshotHash,
 ) -> Result<(), Error> {
-    let mut reader = Reader::open(disk, name, incarnation)?;
+    let mut reader = Reader::open(disk, name, incarnation, hash)?;
     while reader.chunk()?.is_some() {}
-    let stored_at = reader.offset.saturating_sub(HASH_BYTES as u64);
-    let mut stored = [0; HASH_BYTES];
-    let failed = |cause| Error::Io { name: name.to_owned(), cause };
-    crate::world::disk::read_exact_at(&*reader.file, stored_at, &mut stored).map_err(failed)?;
-    if stored == *hash { Ok(()) } else { Err(reader.foreign("is not the one that was recorded")) }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -269,8 +275,8 @@ mod tests {
         writer.finish(disk).unwrap()
     }
 
-    fn read(disk: &dyn Disk) -> Result<Vec<Vec<u8>>, Error> {
-        let mut reader = Reader::open(disk, NAME, OWNER)?;
+    fn read(disk: &dyn Disk, hash: &SnapshotHash) -> Result<Vec<Vec<u8>>, Error> {
+        let mut reader = Reader::open(disk, NAME, OWNER, hash)?;
         let mut chunks = Vec::new();
         while let Some(chunk) = reader.chunk()? {
             chunks.push(chunk);
@@ -283,47 +289,48 @@ mod tests {
         let disk = SimDisk::new();
         let chunks = vec![vec![1; 5], vec![2; STEP_BYTES + 1], vec![3]];
         let hash = written(&disk, &chunks);
-        assert_eq!(read(&disk.crash_dropping_all()).unwrap(), chunks);
+        assert_eq!(read(&disk.crash_dropping_all(), &hash).unwrap(), chunks);
         verify(&disk, NAME, OWNER, &hash).unwrap();
-        assert!(verify(&disk, NAME, OWNER, &[0; 32]).is_err());
+        let error = verify(&disk, NAME, OWNER, &[0; 32]).unwrap_err();
+        assert!(matches!(error, Error::Foreign { .. }), "{error}");
     }
 
     #[test]
     fn every_flipped_bit_is_found() {
         let disk = SimDisk::new();
-        written(&disk, &[vec![1; 40], vec![2; 3]]);
+        let hash = written(&disk, &[vec![1; 40], vec![2; 3]]);
         let size = disk.image(NAME).len() as u64;
         for offset in 0..size {
             for bit in 0..8 {
                 disk.flip_bit(NAME, offset, bit);
-                assert!(read(&disk).is_err(), "byte {offset} bit {bit}");
+                assert!(read(&disk, &hash).is_err(), "byte {offset} bit {bit}");
                 disk.flip_bit(NAME, offset, bit);
             }
         }
-        read(&disk).unwrap();
+        read(&disk, &hash).unwrap();
     }
 
     #[test]
     fn every_cut_and_every_addition_is_found() {
         let disk = SimDisk::new();
-        written(&disk, &[vec![1; 40]]);
+        let hash = written(&disk, &[vec![1; 40]]);
         let whole = disk.image(NAME);
         for size in 0..whole.len() {
             let file = disk.create(NAME).unwrap();
             file.write_at(0, &whole[..size]).unwrap();
-            assert!(read(&disk).is_err(), "cut at {size}");
+            assert!(read(&disk, &hash).is_err(), "cut at {size}");
         }
         let file = disk.create(NAME).unwrap();
         file.write_at(0, &whole).unwrap();
         file.write_at(whole.len() as u64, &[0]).unwrap();
-        assert!(read(&disk).is_err());
+        assert!(read(&disk, &hash).is_err());
     }
 
     #[test]
     fn a_snapshot_of_another_directory_is_refused() {
         let disk = SimDisk::new();
-        written(&disk, &[vec![1]]);
-        let error = Reader::open(&disk, NAME, [8; 16]).unwrap_err();
+        let hash = written(&disk, &[vec![1]]);
+        let error = Reader::open(&disk, NAME, [8; 16], &hash).unwrap_err();
         assert!(matches!(error, Error::Foreign { .. }), "{error}");
     }
 }

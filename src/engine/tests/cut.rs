@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::model::{Model, Skip};
 use super::rig::{Crash, Rig, tiny};
 use super::trial::{Trial, check};
-use crate::engine::checkpoint::{Checkpoints, META, Progress, SnapshotBase};
+use crate::engine::checkpoint::{Checkpoint, Checkpoints, META, Progress, SnapshotBase};
 use crate::engine::stripes::Key;
 use crate::engine::usage_rows::{self, Grain};
 use crate::metering::{Accumulator, Sample, SkipReason};
@@ -47,8 +47,8 @@ fn checkpoints(rig: &Rig) -> Checkpoints {
 /// The base and the accumulators of the newest snapshot.
 fn read_snapshot(rig: &Rig) -> (SnapshotBase, Accumulators) {
     let incarnation = rig.machine.shared.incarnation.id;
-    let name = checkpoints(rig).newest.snapshot;
-    let mut reader = snapshot::Reader::open(&rig.place.disk, &name, incarnation).unwrap();
+    let Checkpoint { snapshot: name, hash, .. } = checkpoints(rig).newest;
+    let mut reader = snapshot::Reader::open(&rig.place.disk, &name, incarnation, &hash).unwrap();
     let pieces: usize = codec::decode(&reader.chunk().unwrap().unwrap()).unwrap();
     let base: Vec<u8> = (0..pieces).flat_map(|_| reader.chunk().unwrap().unwrap()).collect();
     let mut found = Accumulators::new();

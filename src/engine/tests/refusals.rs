@@ -7,7 +7,7 @@ use super::rig::{Crash, Place, Rig, Sent, Value, tiny};
 use super::story::meter_of;
 use super::trial::{Trial, check};
 use crate::engine::Ingested;
-use crate::engine::checkpoint::{Checkpoints, META, SnapshotBase};
+use crate::engine::checkpoint::{Checkpoint, Checkpoints, META, SnapshotBase};
 use crate::engine::command::{Command, Refused};
 use crate::engine::options::{Options, UnknownCustomers};
 use crate::engine::state::MeterTotals;
@@ -119,8 +119,8 @@ fn set_magnitude(place: &Place, magnitude: u128) {
     let store = RowStore::open(disk).unwrap();
     let meta = store.read().unwrap().meta(META).unwrap().unwrap();
     let mut checkpoints: Checkpoints = codec::decode(&meta).unwrap();
-    let mut reader =
-        snapshot::Reader::open(disk, &checkpoints.newest.snapshot, incarnation).unwrap();
+    let Checkpoint { snapshot: name, hash, .. } = &checkpoints.newest;
+    let mut reader = snapshot::Reader::open(disk, name, incarnation, hash).unwrap();
     let head = reader.chunk().unwrap().unwrap();
     let mut base: SnapshotBase = codec::decode(&reader.chunk().unwrap().unwrap()).unwrap();
     base.totals = vec![MeterTotals { magnitude, ..MeterTotals::default() }];
