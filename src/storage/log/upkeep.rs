@@ -99,18 +99,22 @@ impl Upkeep {
     /// [`Error`] when the disk refused; segments that were not yet removed are removed by the next
     /// call.
     pub fn retire_below(&mut self, lsn: Lsn) -> Result<usize, Error> {
-        let retired = self.take_below(lsn);
+        let mut retired = self.take_below(lsn);
         let count = retired.len();
-        let mut reused = self.zeroing.is_some() || self.shared.spare.lock().is_some();
-        for segment in retired {
-            if !reused
-                && segment.origin == Origin::ThisProcess
-                && let Ok(segment) = Arc::try_unwrap(segment)
-            {
-                reused = self.reuse(&segment)?;
+        let has_spare = self.zeroing.is_some() || self.shared.spare.lock().is_some();
+        let newest =
+            retired.pop().filter(|segment| !has_spare && segment.origin == Origin::ThisProcess);
+        drop(retired);
+        match newest.map(Arc::try_unwrap) {
+            // Those before it go first, so that a crash leaves no hole in the log.
+            Some(Ok(segment)) => {
+                self.remove_below(segment.number)?;
+                if !self.reuse(&segment)? {
+                    self.remove_forgotten()?;
+                }
             }
+            Some(Err(_)) | None => self.remove_forgotten()?,
         }
-        self.remove_forgotten()?;
         Ok(count)
     }
 
@@ -147,18 +151,20 @@ impl Upkeep {
 
     /// Removes every segment file older than the oldest of the log, oldest first.
     fn remove_forgotten(&self) -> Result<(), Error> {
-        let Some(oldest) = self.shared.segments.read().first().map(|segment| segment.number) else {
-            return Ok(());
-        };
+        let oldest = self.shared.segments.read().first().map(|segment| segment.number);
+        oldest.map_or(Ok(()), |oldest| self.remove_below(oldest))
+    }
+
+    /// Removes the files of segments with a smaller number, oldest first, each for good before the next:
+    /// a crash never leaves an older one without a newer one.
+    fn remove_below(&self, number: u64) -> Result<(), Error> {
         let disk = &*self.shared.disk;
         let names = disk.names().map_err(failed("list", "the data directory"))?;
-        let is_old = |name: &&String| segment::number_of(name).is_some_and(|it| it < oldest);
-        let mut removed = false;
-        for name in names.iter().filter(is_old) {
+        let numbered = names.iter().filter_map(|name| Some((segment::number_of(name)?, name)));
+        let mut old: Vec<_> = numbered.filter(|(found, _)| *found < number).collect();
+        old.sort_unstable();
+        for (_, name) in old {
             disk.remove(name).map_err(failed("remove", name))?;
-            removed = true;
-        }
-        if removed {
             disk.sync_names().map_err(failed("sync the names of", "the data directory"))?;
         }
         Ok(())
