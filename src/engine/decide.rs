@@ -16,10 +16,13 @@ use crate::model::{
     ApiKey, Customer, CustomerId, CustomerOrigin, Hour, KeyId, Lsn, Meter, MeterId, MeterIndex,
     Timestamp,
 };
+use crate::storage::codec;
 use crate::world::entropy::draw;
 
 /// More meters than anybody defines by hand; each one of an event's name costs that event time.
 const METERS_MAX: usize = 10_000;
+/// Bytes of all meters together, most of them filters: half of what a value on disk may have.
+const CATALOGUE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// How far the wall clock may be behind log time before due work waits.
 pub const CLOCK_BEHIND_MAX: Duration = Duration::from_mins(5);
@@ -78,7 +81,9 @@ pub struct Marks {
 pub fn decide(proposal: &Proposal, shared: &Shared, marks: Marks) -> Result<Decision, Refused> {
     let at = marks.log_time.max(shared.world.clock.wall());
     if let Some(identity) = &proposal.identity {
-        match shared.state.with_replies(|replies| replies.recognise(identity, at)) {
+        // A time in doubt makes no answer old.
+        let now = if shared.clock_in_doubt() { marks.log_time } else { at };
+        match shared.state.with_replies(|replies| replies.recognise(identity, now)) {
             Recognised::New => {}
             Recognised::KeyReused => return Err(Refused::IdempotencyKeyReused),
             Recognised::Repeated(lsn, reply) => {
@@ -175,7 +180,7 @@ fn create_meter(
     if count >= METERS_MAX {
         return Err(Refused::Conflict(format!("there are {METERS_MAX} meters already")));
     }
-    Ok(Meter {
+    let meter = Meter {
         id: MeterId::new(id),
         // Fits: the count is below METERS_MAX.
         index: MeterIndex(u32::try_from(count).unwrap_or(u32::MAX)),
@@ -188,7 +193,24 @@ fn create_meter(
         created_at: at,
         updated_at: at,
         archived: false,
-    })
+    };
+    check_catalogue_bytes(state, &meter)?;
+    Ok(meter)
+}
+
+/// A checkpoint writes all meters at once.
+fn check_catalogue_bytes(state: &State, changed: &Meter) -> Result<(), Refused> {
+    let catalogue = state.catalogue();
+    let mut bytes = Vec::new();
+    codec::encode(changed, &mut bytes);
+    for meter in catalogue.meters().iter().filter(|meter| meter.index != changed.index) {
+        codec::encode(meter, &mut bytes);
+        if bytes.len() > CATALOGUE_BYTES_MAX {
+            let limit = CATALOGUE_BYTES_MAX >> 20;
+            return Err(Refused::Conflict(format!("all meters together take {limit} MiB already")));
+        }
+    }
+    Ok(())
 }
 
 fn existing_meter(id: &MeterId, state: &State) -> Result<Meter, Refused> {

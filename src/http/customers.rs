@@ -133,14 +133,15 @@ async fn list_customers(
     State(edge): State<Arc<Edge>>,
     parameters: Parameters,
     paging: Paging,
-) -> Result<Response, ApiError> {
+) -> Result<Response, Failure> {
     let filter = CustomerFilter {
         email: parameters.text("email")?.map(str::to_owned),
         name: parameters.text("name")?.map(str::to_owned),
         created_from: parameters.timestamp("created_at_gte")?,
         created_to: parameters.timestamp("created_at_lte")?,
     };
-    let customers = edge.engine.customers(&filter, paging.into());
+    // With a filter every customer is looked at.
+    let customers = edge.read(move |engine| engine.customers(&filter, paging.into())).await?;
     let business_id = &edge.options.business_id;
     let items = customers.iter().map(|customer| CustomerBody::new(customer, business_id)).collect();
     Ok(reply::json(StatusCode::OK, &Items { items }))

@@ -115,6 +115,7 @@ impl Committer {
     }
 
     fn admit_change(&mut self, proposal: &Proposal, reply: Reply<Changed>) {
+        self.observe_clock();
         let marks = Marks { log_time: self.log_time, closed_through: self.closed_through };
         match decide(proposal, &self.shared, marks) {
             Err(refused) => reply(Err(refused)),

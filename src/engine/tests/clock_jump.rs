@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::rig::{Rig, Sent, tiny};
+use super::story::meter_of;
+use crate::engine::command::{Command, RequestIdentity};
 use crate::engine::options::Options;
+use crate::model::Aggregation;
 use crate::world::Clock;
 
 const DAY: Duration = Duration::from_hours(24);
@@ -29,4 +32,19 @@ fn a_clock_that_jumps_ahead_and_back_makes_no_id_forgotten() {
         let again = rig.ingest(&[Sent::new(id, "cus-0")]).unwrap();
         assert_eq!((again.new, again.duplicates), (0, 1), "{id}");
     }
+}
+
+#[test]
+fn a_change_asked_for_again_after_a_jump_is_the_one_that_was_made() {
+    let mut rig = Rig::new(tiny());
+    let identity = RequestIdentity { explicit: Some([1; 32]), content: [2; 32], is_retry: false };
+    let create = || Command::CreateMeter(meter_of("call", Aggregation::Count));
+    let ask = |rig: &mut Rig| {
+        let slot = rig.propose(create(), Some(identity));
+        rig.settle().unwrap();
+        slot.answer().unwrap()
+    };
+    assert!(!ask(&mut rig).replayed);
+    rig.place.clock.set_wall(rig.place.clock.wall().plus(DAY * 2));
+    assert!(ask(&mut rig).replayed);
 }
