@@ -175,14 +175,14 @@ pub fn open(
     let incarnation = incarnation::read_or_create(&world)?;
     let rows = RowStore::open(&*world.disk)?;
     let (state, last, proven) = load_checkpoint(&world, &incarnation, &rows)?;
-    let index = open_index(&world, &options, last.is_some())?;
+    let history = open_history(&world, &incarnation)?;
+    let ids_from = state.log_time().minus(options.dedupe_window);
+    let may_refill = options.ids_are_kept() && reaches_back(&history, ids_from);
+    let index = open_index(&world, &options, last.is_none() || may_refill)?;
     let counters = Counters::default();
     if let Some(last) = &last {
         counters.checkpointed(last.newest.lsn, state.log_time());
     }
-    let history = open_history(&world, &incarnation)?;
-    let needs_all_ids = last.is_some() && !matches!(index.found, index::Found::Whole);
-    let ids_from = state.log_time().minus(options.dedupe_window);
     let kept = last.as_ref().and_then(|last| last.previous.as_ref());
     let kept_checkpoint = AtomicU64::new(kept.map_or(0, |previous| previous.lsn.0));
     let mut replay = Replay::new(state, &incarnation, &options, index);
@@ -192,9 +192,6 @@ pub fn open(
         segment_bytes: options.segment_bytes,
         durability: options.durability,
     };
-    if needs_all_ids && !reaches_back(&history, ids_from) {
-        return Err(OpenError::IndexGone);
-    }
     let log = replay_log(&world, log_options, &history, &mut replay)?;
     let replayed = replay.finish();
     if let Some(clock) = &test_clock {
@@ -256,16 +253,22 @@ fn assemble(
     }
 }
 
+/// Opens the id index; a missing or damaged one is made anew only when it may be refilled. What cannot
+/// be made good is refused at every start, and left as it is.
 fn open_index(
     world: &World,
     options: &Options,
-    has_checkpoint: bool,
+    may_refill: bool,
 ) -> Result<index::Opened, OpenError> {
-    let opened = index::Index::open(&*world.disk, index_options(options))?;
+    let disk = &*world.disk;
+    if !may_refill && !index::Index::exists(disk)? {
+        return Err(OpenError::IndexGone);
+    }
+    let window = options.dedupe_window;
+    let index_options =
+        index::Options { window, disposable: may_refill, ..index::Options::default() };
+    let opened = index::Index::open(disk, index_options)?;
     match &opened.found {
-        index::Found::Nothing if has_checkpoint && !options.ids_are_kept() => {
-            return Err(OpenError::IndexGone);
-        }
         index::Found::Whole | index::Found::Nothing => {}
         index::Found::Damaged { cause } => {
             let error = cause as &dyn std::error::Error;
@@ -306,14 +309,6 @@ fn replay_log(
     replay.refill_from(history)?;
     log.reader.visit(bounds.from..=log.report.last_lsn, |frame| replay.frame(&frame))?;
     Ok(log)
-}
-
-fn index_options(options: &Options) -> index::Options {
-    index::Options {
-        window: options.dedupe_window,
-        disposable: options.ids_are_kept(),
-        ..index::Options::default()
-    }
 }
 
 /// The state at the newest good checkpoint, and that checkpoint; empty when there is none. The LSN is
@@ -366,7 +361,8 @@ fn load_snapshot(
     memory_from: Hour,
 ) -> Result<State, SnapshotError> {
     let disk = &*world.disk;
-    let mut reader = snapshot::Reader::open(disk, &checkpoint.snapshot, incarnation.id)?;
+    let mut reader =
+        snapshot::Reader::open(disk, &checkpoint.snapshot, incarnation.id, &checkpoint.hash)?;
     let base = read_base(&mut reader)?;
     if base.lsn != checkpoint.lsn {
         return Err(SnapshotError::ControlTotals);

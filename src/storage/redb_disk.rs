@@ -18,13 +18,23 @@ pub fn damage(error: &redb::Error) -> Option<String> {
     if let redb::Error::Corrupted(what) = error {
         return Some(what.clone());
     }
-    // What is no file of redb at all.
-    if let redb::Error::Io(error) = error
-        && error.kind() == io::ErrorKind::InvalidData
-    {
-        return Some(error.to_string());
+    if let redb::Error::Io(error) = error {
+        // What is no file of redb at all, or ends too early.
+        let is_damage =
+            matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof);
+        return is_damage.then(|| error.to_string());
     }
-    None
+    // Whoever writes these files makes all their tables, always of one type.
+    let is_damage = matches!(
+        error,
+        redb::Error::TypeDefinitionChanged { .. }
+            | redb::Error::TableTypeMismatch { .. }
+            | redb::Error::TableIsMultimap(_)
+            | redb::Error::TableIsNotMultimap(_)
+            | redb::Error::TableDoesNotExist(_)
+            | redb::Error::UpgradeRequired(_)
+    );
+    is_damage.then(|| error.to_string())
 }
 
 /// A file of the data directory as redb wants it.

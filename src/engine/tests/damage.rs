@@ -1,6 +1,7 @@
 //! Files that were damaged, lost or rolled back: the state is the same all the same, or the start is
 //! refused with the reason.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use super::model::Model;
@@ -13,6 +14,7 @@ use crate::storage::rows::{self, RowStore, Table};
 use crate::storage::{codec, index};
 use crate::world::Disk;
 use crate::world::disk::replace;
+use crate::world::sim::{FaultKind, Repeat};
 
 /// A place with `count` checkpoints and some log above each.
 fn with_checkpoints(count: usize) -> (Place, Model) {
@@ -164,6 +166,55 @@ fn a_row_store_that_is_gone_is_read_from_the_log_again_and_a_garbled_one_is_refu
     garble(&place, rows::FILE, 50);
     let refused = refusal(&place);
     assert!(matches!(refused, OpenError::Rows(_)) && refused.is_damage(), "{refused:?}");
+}
+
+#[test]
+fn no_flipped_bit_of_the_row_store_changes_an_answer() {
+    let (place, model) = with_checkpoints(2);
+    let size = place.disk.image(rows::FILE).len() as u64;
+    let mut refused = 0;
+    for offset in (0..size).step_by(1_201) {
+        let place = place.fork();
+        place.disk.flip_bit(rows::FILE, offset, u8::try_from(offset % 8).unwrap());
+        // redb panics over some of what it finds, which ends the process.
+        let is_found = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            let Ok(rig) = place.fork().try_open() else { return true };
+            let view = rig.machine.shared.rows.read().unwrap();
+            Table::ALL.into_iter().any(|table| view.check(table).is_err())
+        }));
+        if is_found.unwrap_or(true) {
+            refused += 1;
+        } else {
+            check(&place, &model, &[]);
+        }
+    }
+    assert!(refused > 0, "some of the bits stand in rows");
+}
+
+#[test]
+fn an_index_that_cannot_be_read_for_a_moment_is_left_as_it_is() {
+    let (place, model) = with_checkpoints(2);
+    let whole = place.disk.image(index::FILE);
+    let operations = {
+        let place = place.fork();
+        let before = place.disk.operations();
+        drop(place.open());
+        place.disk.operations() - before
+    };
+    let mut failed = 0;
+    for operation in 0..operations {
+        let place = place.fork();
+        let at = place.disk.operations() + operation;
+        place.disk.fail_at(at, FaultKind::Io, Repeat::Once);
+        let opened = place.try_open().map(drop);
+        place.disk.clear_faults();
+        if let Err(OpenError::Index(_)) = opened {
+            failed += 1;
+            assert!(place.disk.image(index::FILE) == whole, "operation {operation}");
+            check(&place, &model, &[]);
+        }
+    }
+    assert!(failed > 0);
 }
 
 #[test]

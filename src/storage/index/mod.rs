@@ -158,6 +158,15 @@ pub struct IndexStats {
 }
 
 impl Index {
+    /// Whether the data directory has an index.
+    ///
+    /// # Errors
+    /// [`Error::Failed`]
+    pub fn exists(disk: &dyn Disk) -> Result<bool, Error> {
+        let names = disk.names().map_err(Error::io("list the data directory"))?;
+        Ok(names.iter().any(|name| name == FILE))
+    }
+
     /// Opens the index of a data directory, or starts an empty one. Reads the filters, or rebuilds
     /// them by a scan of the runs (20 M ids a second).
     ///

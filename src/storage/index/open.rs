@@ -50,10 +50,10 @@ pub enum Found {
 }
 
 pub(crate) fn open(disk: &dyn Disk, options: Options) -> Result<Opened, Error> {
-    let names = disk.names().map_err(Error::io("list the data directory"))?;
-    if !names.iter().any(|name| name == FILE) {
+    if !Index::exists(disk)? {
         return create(disk, options, Found::Nothing);
     }
+    let names = disk.names().map_err(Error::io("list the data directory"))?;
     match open_existing(disk, options) {
         Ok(opened) => {
             if names.iter().any(|name| name == SET_ASIDE) {
@@ -61,7 +61,7 @@ pub(crate) fn open(disk: &dyn Disk, options: Options) -> Result<Opened, Error> {
             }
             Ok(opened)
         }
-        Err(cause @ (Error::Damaged { .. } | Error::Failed { .. })) if options.disposable => {
+        Err(cause @ Error::Damaged { .. }) if options.disposable => {
             disk.rename(FILE, SET_ASIDE).map_err(Error::io("set the damaged id index aside"))?;
             create(disk, options, Found::Damaged { cause })
         }
