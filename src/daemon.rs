@@ -25,6 +25,7 @@ use crate::world::World;
 use crate::world::clock::{Clock, SystemClock, TestClock};
 use crate::world::disk::{Disk, read_all, replace};
 use crate::world::entropy::SystemEntropy;
+use crate::world::open_files;
 use crate::world::real_disk::Directory;
 
 /// The file of the data directory that holds the key drawn on the first start.
@@ -69,6 +70,8 @@ pub fn serve(orders: &Orders) -> anyhow::Result<End> {
     let config = &orders.config;
     let system = SystemClock;
     let started = system.since_boot();
+    // Before anything is opened: each segment of the log is a file.
+    let files_max = open_files::raise_limit();
     let directory = Directory::open(&config.data.directory)?;
     let disk: Arc<dyn Disk> = Arc::new(directory);
     let entropy = SystemEntropy;
@@ -95,7 +98,9 @@ pub fn serve(orders: &Orders) -> anyhow::Result<End> {
         let digest = makes_keys.key_digest(&text);
         NewKeyText { id, text, digest }
     });
-    let edge = Arc::new(Edge::new(edge_options(config, is_test), engine, key_maker));
+    let mut edge_options = edge_options(config, is_test);
+    edge_options.connections_max = bounded_connections(edge_options.connections_max, files_max);
+    let edge = Arc::new(Edge::new(edge_options, engine, key_maker));
     let failed = runtime.block_on(run(listener, edge, &threads));
     // Reads that are still under way have nobody to answer.
     runtime.shutdown_background();
@@ -106,6 +111,16 @@ pub fn serve(orders: &Orders) -> anyhow::Result<End> {
             Err(fatal) => End::Failed(fatal),
         }),
     }
+}
+
+/// So many connections that the files of the data directory can always be opened: half of what the
+/// process may have open is theirs.
+fn bounded_connections(wanted: usize, files_max: usize) -> usize {
+    let bound = (files_max / 2).max(1);
+    if wanted > bound {
+        tracing::warn!(wanted, bound, "the limit of open files allows fewer connections");
+    }
+    wanted.min(bound)
 }
 
 /// Serves until asked to stop, and drains; or says at once what has failed.
