@@ -94,11 +94,7 @@ impl<'a> Number<'a> {
         } else {
             signed(integer_digits) + 1 - signed(skipped)
         };
-        let digits = if mantissa.contains('.') || integer_digits == mantissa.len() {
-            significant.trim_end_matches('0').trim_end_matches('.').trim_end_matches('0')
-        } else {
-            significant
-        };
+        let digits = significant.trim_end_matches('0').trim_end_matches('.').trim_end_matches('0');
         if digits.is_empty() {
             return Decimal { negative: false, digits, point: 0 };
         }
