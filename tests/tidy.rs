@@ -7,16 +7,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each folder of `src` and the folders that its files may import.
-const FOLDERS: [(&str, &[&str]); 9] = [
+const FOLDERS: [(&str, &[&str]); 10] = [
     ("model", &[]),
     ("metering", &["model"]),
     ("world", &["model"]),
     ("storage", &["model", "world"]),
     ("engine", &["model", "metering", "world", "storage"]),
-    ("http", &["model", "metering", "engine"]),
+    ("http", &["model", "metering", "world", "engine"]),
     ("config", &["model"]),
     ("bench", &["model", "metering", "world", "storage", "engine", "http", "config"]),
-    ("", &["model", "metering", "world", "storage", "engine", "http", "config", "bench"]),
+    ("cli", &["model", "config", "bench"]),
+    ("", &["model", "metering", "world", "storage", "engine", "http", "config", "bench", "cli"]),
 ];
 
 /// Lines of a file, tests included, above which it is to be split by idea.
