@@ -59,6 +59,22 @@ text_id!(
     MeterId
 );
 text_id!(
+    /// A product's id, `pdt_…`.
+    ProductId
+);
+text_id!(
+    /// A subscription's id, `sub_…`.
+    SubscriptionId
+);
+text_id!(
+    /// A payment's id, `pay_…`.
+    PaymentId
+);
+text_id!(
+    /// An invoice's id, `inv_…`.
+    InvoiceId
+);
+text_id!(
     /// The public part of an API key.
     KeyId
 );
@@ -95,6 +111,19 @@ index!(
 index!(
     /// A meter's number: the n-th meter of the log.
     MeterIndex
+);
+
+index!(
+    /// A product's number: the n-th product of the log.
+    ProductIndex
+);
+index!(
+    /// A subscription's number: the n-th subscription of the log.
+    SubscriptionIndex
+);
+index!(
+    /// A payment's number: the n-th payment of the log.
+    PaymentIndex
 );
 
 /// Characters of the random part of a generated id: 21 of 62 hold 125 bits.

@@ -2,24 +2,41 @@
 //!
 //! Nothing here reads a clock, a disk or a random source, takes a lock or waits.
 
+pub mod currency;
 pub mod customer;
 pub mod event;
 pub mod id;
+pub mod invoice;
 pub mod key;
 pub mod lsn;
 pub mod meter;
+pub mod money;
 pub mod number;
+pub mod period;
+pub mod price;
+pub mod product;
 pub mod settings;
+pub mod subscription;
 pub mod time;
 
+pub use currency::Currency;
 pub use customer::{Customer, CustomerOrigin};
 pub use event::{Event, RawEvent, RawValue, Scalar};
-pub use id::{BrandId, BusinessId, CustomerId, CustomerIndex, EventId, KeyId, MeterId, MeterIndex};
+pub use id::{
+    BrandId, BusinessId, CustomerId, CustomerIndex, EventId, InvoiceId, KeyId, MeterId, MeterIndex,
+    PaymentId, PaymentIndex, ProductId, ProductIndex, SubscriptionId, SubscriptionIndex,
+};
+pub use invoice::{Invoice, InvoiceNumber, Payment, PaymentStatus};
 pub use key::{ApiKey, KeyDigest, Scope};
 pub use lsn::Lsn;
 pub use meter::{
     Aggregation, Clauses, Condition, Conjunction, Filter, FilterValue, Meter, Operator,
 };
+pub use money::Money;
 pub use number::{Number, Quantity};
+pub use period::Period;
+pub use price::{Price, UnitPrice};
+pub use product::{PriceVersion, Product};
 pub use settings::Settings;
+pub use subscription::{Subscription, SubscriptionStatus, Terms};
 pub use time::{Hour, Timestamp};

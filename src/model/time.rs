@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
 const NANOS_PER_HOUR: i64 = 3_600 * NANOS_PER_SECOND;
+const NANOS_PER_DAY: i64 = SECONDS_PER_DAY * NANOS_PER_SECOND;
 
 /// An instant: nanoseconds since 1970-01-01T00:00:00Z.
 #[derive(
@@ -121,6 +122,22 @@ impl Timestamp {
         let date = self.civil().to_zoned(jiff::tz::TimeZone::UTC).date();
         let next = date.first_of_month().saturating_add(jiff::Span::new().months(1));
         Self::at_midnight(next)
+    }
+
+    /// The instant this many days of UTC later, or nothing when it lies beyond the latest.
+    pub fn days_later(self, days: u64) -> Option<Self> {
+        let nanos = i64::try_from(days).ok()?.checked_mul(NANOS_PER_DAY)?;
+        self.0.checked_add(nanos).map(Self)
+    }
+
+    /// The instant this many calendar months of UTC later, at the same time of day: on the same day
+    /// of the month, or on its last one where that month is shorter. Nothing when it lies beyond the
+    /// latest.
+    pub fn months_later(self, months: u64) -> Option<Self> {
+        let span = jiff::Span::new().try_months(i64::try_from(months).ok()?).ok()?;
+        let civil = self.civil().to_zoned(jiff::tz::TimeZone::UTC).datetime();
+        let later = jiff::tz::TimeZone::UTC.to_timestamp(civil.checked_add(span).ok()?).ok()?;
+        i64::try_from(later.as_nanosecond()).ok().map(Self)
     }
 
     fn at_midnight(date: jiff::civil::Date) -> Self {

@@ -1,0 +1,221 @@
+//! Invoices and their payments.
+//!
+//! An invoice never changes. Each has a payment; one that failed can be tried again, which makes
+//! another payment of the same invoice.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::currency::Currency;
+use crate::model::customer::Metadata;
+use crate::model::id::{
+    CustomerIndex, InvoiceId, MeterIndex, PaymentId, PaymentIndex, ProductIndex, SubscriptionIndex,
+};
+use crate::model::lsn::Lsn;
+use crate::model::money::Money;
+use crate::model::number::Quantity;
+use crate::model::period::Period;
+use crate::model::price::UnitPrice;
+use crate::model::product::PriceVersion;
+use crate::model::subscription::BillingAddress;
+use crate::model::time::Timestamp;
+
+/// The number of an invoice: 1 is the first; given without gaps in log order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct InvoiceNumber(pub u64);
+
+/// What an invoice is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum InvoiceCause {
+    /// A subscription was made.
+    Created,
+    /// This segment of it was closed.
+    Closed(u32),
+}
+
+/// What a payment charges for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ChargeType {
+    /// The start of a subscription.
+    New,
+    /// A segment of one that was closed.
+    Renewal,
+}
+
+/// Usage of one meter on an invoice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageLine {
+    /// The meter.
+    pub meter: MeterIndex,
+    /// Its name then.
+    pub name: String,
+    /// Its unit then.
+    pub measurement_unit: String,
+    /// The aggregation over the segment.
+    pub consumed: Quantity,
+    /// What was free.
+    pub free_threshold: u64,
+    /// What was not; never negative.
+    pub chargeable: Quantity,
+    /// The price of a unit.
+    pub price_per_unit: UnitPrice,
+    /// The first and the last event that were counted, in log order.
+    pub lsns: Option<(Lsn, Lsn)>,
+}
+
+/// A fixed price on an invoice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FixedLine {
+    /// The product's name then.
+    pub name: String,
+    /// The price of one.
+    pub price: Money,
+    /// How many.
+    pub quantity: u32,
+    /// Off, in hundredths of a percent.
+    pub discount_bps: u16,
+    /// What is paid for.
+    pub period: Period,
+}
+
+/// What a line is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LineDetail {
+    /// The fixed price, in advance.
+    Fixed(FixedLine),
+    /// Usage, in arrears.
+    Usage(UsageLine),
+}
+
+/// A line of an invoice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InvoiceLine {
+    /// The product.
+    pub product: ProductIndex,
+    /// Which of its prices.
+    pub price_version: PriceVersion,
+    /// What for.
+    pub detail: LineDetail,
+    /// What it comes to, rounded once.
+    pub amount: Money,
+}
+
+/// Who an invoice is made out to, as it was then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BillTo {
+    /// The name.
+    pub name: String,
+    /// The address for mail.
+    pub email: String,
+    /// The company.
+    pub business_name: Option<String>,
+    /// The tax number.
+    pub tax_id: Option<String>,
+    /// The postal address.
+    pub address: BillingAddress,
+}
+
+/// An invoice. Its lines sum to its total.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invoice {
+    /// The id, `inv_…`.
+    pub id: InvoiceId,
+    /// The number.
+    pub number: InvoiceNumber,
+    /// What it is for; no two of a subscription have the same.
+    pub cause: InvoiceCause,
+    /// The subscription.
+    pub subscription: SubscriptionIndex,
+    /// Who pays.
+    pub customer: CustomerIndex,
+    /// Who pays, in words.
+    pub bill_to: BillTo,
+    /// The currency of every amount.
+    pub currency: Currency,
+    /// The sum.
+    pub total: Money,
+    /// Of a close the segment that was closed, else what is paid for.
+    pub period: Period,
+    /// The instant it was scheduled for.
+    pub due_at: Timestamp,
+    /// Log time of its record.
+    pub created_at: Timestamp,
+    /// It reflects every event up to here.
+    pub cut_off_lsn: Lsn,
+    /// The lines: the fixed price first, then the meters in the price's order.
+    pub lines: Vec<InvoiceLine>,
+}
+
+impl Invoice {
+    /// Whether any usage on it is not zero.
+    pub fn includes_usage(&self) -> bool {
+        self.lines.iter().any(|line| match &line.detail {
+            LineDetail::Fixed(_) => false,
+            LineDetail::Usage(usage) => usage.consumed != Quantity::ZERO,
+        })
+    }
+}
+
+/// Where a payment stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum PaymentStatus {
+    /// It waits to be marked.
+    Processing,
+    /// The money is there.
+    Succeeded,
+    /// It is not, and this payment will not bring it.
+    Failed,
+}
+
+/// Why a payment has failed, as the client says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentFailure {
+    /// For programs.
+    pub code: Option<String>,
+    /// For people.
+    pub message: Option<String>,
+}
+
+/// A payment of an invoice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Payment {
+    /// The id, `pay_…`.
+    pub id: PaymentId,
+    /// Its number among all payments, from 0 in log order.
+    pub index: PaymentIndex,
+    /// The invoice it pays.
+    pub invoice: InvoiceNumber,
+    /// That invoice's id.
+    pub invoice_id: InvoiceId,
+    /// Who pays.
+    pub customer: CustomerIndex,
+    /// The subscription.
+    pub subscription: SubscriptionIndex,
+    /// The product that the subscription had.
+    pub product: ProductIndex,
+    /// How many.
+    pub quantity: u32,
+    /// The currency.
+    pub currency: Currency,
+    /// The invoice's total.
+    pub total: Money,
+    /// What it charges for.
+    pub charge_type: ChargeType,
+    /// Whether any usage on the invoice is not zero.
+    pub includes_usage: bool,
+    /// What the fixed price pays for; none when it bills usage alone.
+    pub service_period: Option<Period>,
+    /// Where it stands.
+    pub status: PaymentStatus,
+    /// Why it has failed.
+    pub failure: PaymentFailure,
+    /// How many payments of the invoice were before it.
+    pub retry_attempt: u32,
+    /// Where the customer lived.
+    pub billing: BillingAddress,
+    /// The subscription's free details then.
+    pub metadata: Metadata,
+    /// Log time of its record.
+    pub created_at: Timestamp,
+    /// Log time of the last change.
+    pub updated_at: Timestamp,
+}
