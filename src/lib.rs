@@ -1,6 +1,7 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
 pub mod bench;
+pub mod billing;
 pub mod cli;
 pub mod config;
 pub mod confirm;

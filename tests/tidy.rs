@@ -7,17 +7,24 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each folder of `src` and the folders that its files may import.
-const FOLDERS: [(&str, &[&str]); 10] = [
+const FOLDERS: [(&str, &[&str]); 11] = [
     ("model", &[]),
     ("metering", &["model"]),
+    ("billing", &["model"]),
     ("world", &["model"]),
     ("storage", &["model", "world"]),
-    ("engine", &["model", "metering", "world", "storage"]),
-    ("http", &["model", "metering", "world", "engine"]),
+    ("engine", &["model", "metering", "billing", "world", "storage"]),
+    ("http", &["model", "metering", "billing", "world", "engine"]),
     ("config", &["model"]),
-    ("bench", &["model", "metering", "world", "storage", "engine", "http", "config"]),
+    ("bench", &["model", "metering", "billing", "world", "storage", "engine", "http", "config"]),
     ("cli", &["model", "config", "bench"]),
-    ("", &["model", "metering", "world", "storage", "engine", "http", "config", "bench", "cli"]),
+    (
+        "",
+        &[
+            "model", "metering", "billing", "world", "storage", "engine", "http", "config",
+            "bench", "cli",
+        ],
+    ),
 ];
 
 /// Lines of a file, tests included, above which it is to be split by idea.

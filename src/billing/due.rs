@@ -1,0 +1,41 @@
+//! What of a subscription is due, and when.
+//!
+//! Work is done by instant. At one instant a subscription turns before anything of it closes.
+
+use crate::model::{Subscription, Timestamp};
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Step {
+    /// The running segment ends.
+    Turn,
+    /// An ended segment becomes an invoice.
+    Close {
+        /// Its number.
+        segment: u32,
+    },
+}
+
+/// Something to be done at an instant; ordered by it, then by step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Due {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub step: Step,
+}
+
+/// Everything that is due of a subscription as it stands, in no order: the turn of its running
+/// segment, and the close of each that has ended. One that is stopped turns and does not close.
+pub fn due(subscription: &Subscription) -> Vec<Due> {
+    let turn = subscription.running.iter().map(|segment| {
+        let at = segment.period.end;
+        Due { at, step: Step::Turn }
+    });
+    let closing = if subscription.stopped { &[][..] } else { &subscription.closing };
+    let closes = closing.iter().map(|closing| {
+        let step = Step::Close { segment: closing.segment.number };
+        Due { at: closing.close_at, step }
+    });
+    turn.chain(closes).collect()
+}
