@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::config::{self, Config};
 use crate::engine::machine::{Fatal, Machine};
-use crate::engine::options::{Options, UnknownCustomers};
+use crate::engine::options::{Collection, Options, UnknownCustomers};
 use crate::engine::recover::{self, Recovered};
 use crate::engine::threads::Threads;
 use crate::engine::{Engine, key};
@@ -227,6 +227,10 @@ fn options(config: &Config, key_text: String) -> Options {
         },
         settings: Settings { numeric_strings: config.ingest.numeric_strings },
         grace: config.billing_grace,
+        collection: match config.collection {
+            config::Collection::Automatic => Collection::Automatic,
+            config::Collection::Manual => Collection::Manual,
+        },
         durability: match config.log.durability {
             config::Durability::Commit => Durability::Commit,
             config::Durability::Interval(every) => Durability::Interval(every),

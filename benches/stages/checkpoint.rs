@@ -29,7 +29,7 @@ pub(crate) fn new(scale: Scale) -> Box<dyn Stage> {
 
 impl Stage for Checkpoint {
     fn items(&self) -> u64 {
-        self.rig.recovered.machine.shared.state.stripes().len() as u64
+        self.rig.recovered.machine.shared.state.stripes().striped().len() as u64
     }
 
     /// A checkpoint is only made when something is new.

@@ -54,6 +54,7 @@ pub const KEYS: &[Key] = &[
     key("history.keep", DefaultValue::Text("400d")),
     key("history.bytes_max", DefaultValue::Integer(0)),
     key("billing.grace", DefaultValue::Text("")),
+    key("billing.collection", DefaultValue::Text("auto")),
     key("output.format", DefaultValue::Text("auto")),
     key("output.level", DefaultValue::Text("info")),
 ];
@@ -90,6 +91,8 @@ pub struct Config {
     pub history: History,
     /// `billing.grace`: how long after a period's end it is closed; at least `ingest.max_age`.
     pub billing_grace: Duration,
+    /// `billing.collection`: who collects the money of invoices.
+    pub collection: Collection,
     /// What the daemon says of itself while it runs.
     pub output: Output,
 }
@@ -120,6 +123,15 @@ pub struct Data {
     pub directory: PathBuf,
     /// Below this many free bytes nothing is admitted.
     pub reserve_bytes: u64,
+}
+
+/// Who collects the money of invoices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Collection {
+    /// Nobody needs to: payments succeed at once.
+    Automatic,
+    /// Somebody else, who marks payments.
+    Manual,
 }
 
 /// What is admitted.

@@ -9,7 +9,7 @@ use tracing::Level;
 
 use crate::config::problem::shortened;
 use crate::config::{
-    Checkpoint, Config, ConfigError, ConfigErrors, Data, Dedupe, Durability, History,
+    Checkpoint, Collection, Config, ConfigError, ConfigErrors, Data, Dedupe, Durability, History,
     HumanDuration, Ingest, Listen, Log, Output, OutputFormat, Problem, Setting, Settings,
     UnknownCustomers, Value,
 };
@@ -31,21 +31,29 @@ const BODY_BYTES_MAX: u64 = 8 << 20;
 pub(super) fn config(settings: &Settings) -> Result<Config, ConfigErrors> {
     let mut reader = Reader { settings, errors: Vec::new() };
     let ingest = reader.ingest();
-    let config = Config {
-        listen: reader.listen(),
-        data: reader.data(),
-        business_id: BusinessId::new(reader.id("business.id")),
-        brand_id: BrandId::new(reader.id("brand.id")),
-        api_key_file: reader.api_key_file(),
-        metrics_open: reader.boolean("metrics.open"),
-        ingest,
-        dedupe: reader.dedupe(),
-        log: reader.log(),
-        checkpoint: reader.checkpoint(),
-        history: reader.history(),
-        billing_grace: reader.billing_grace(ingest.max_age),
-        output: reader.output(),
-    };
+    let config =
+        Config {
+            listen: reader.listen(),
+            data: reader.data(),
+            business_id: BusinessId::new(reader.id("business.id")),
+            brand_id: BrandId::new(reader.id("brand.id")),
+            api_key_file: reader.api_key_file(),
+            metrics_open: reader.boolean("metrics.open"),
+            ingest,
+            dedupe: reader.dedupe(),
+            log: reader.log(),
+            checkpoint: reader.checkpoint(),
+            history: reader.history(),
+            billing_grace: reader.billing_grace(ingest.max_age),
+            collection: reader.text("billing.collection", "\"auto\" or \"manual\"", |text| {
+                match text {
+                    "auto" => Some(Collection::Automatic),
+                    "manual" => Some(Collection::Manual),
+                    _ => None,
+                }
+            }),
+            output: reader.output(),
+        };
     if reader.errors.is_empty() {
         reader.find_conflicts(&config);
     }

@@ -59,6 +59,7 @@ fn the_defaults_are_what_the_design_says() {
     assert_eq!(config.dedupe.window, Some(Duration::from_hours(35 * 24)));
     assert_eq!(config.log.durability, Durability::Commit);
     assert_eq!(config.billing_grace, Duration::from_mins(70));
+    assert_eq!(config.collection, Collection::Automatic);
     assert_eq!(config.output, Output { format: OutputFormat::Auto, level: Level::INFO });
 }
 
@@ -252,7 +253,7 @@ fn values_with_a_meaning_of_their_own_are_read_so() {
     let config = Config::load(&file(
         "dedupe.window = \"0\"\nlog = { durability = \"interval\", interval = \"20ms\" }\n\
          auth.api_key_file = \"/run/key\"\nlisten.shutdown_grace = \"0s\"\n\
-         ingest.unknown_customers = \"reject\"\noutput = { format = \"json\", level = \"trace\" }\n\
+         ingest.unknown_customers = \"reject\"\nbilling.collection = \"manual\"\noutput = { format = \"json\", level = \"trace\" }\n\
          data.reserve_bytes = 0x1000\n",
     ))
     .unwrap();
@@ -261,6 +262,7 @@ fn values_with_a_meaning_of_their_own_are_read_so() {
     assert_eq!(config.api_key_file, Some(PathBuf::from("/run/key")));
     assert_eq!(config.listen.shutdown_grace, Duration::ZERO);
     assert_eq!(config.ingest.unknown_customers, UnknownCustomers::Reject);
+    assert_eq!(config.collection, Collection::Manual);
     assert_eq!(config.output, Output { format: OutputFormat::Json, level: Level::TRACE });
     assert_eq!(config.data.reserve_bytes, 4_096);
 }

@@ -4,6 +4,7 @@
 //! customers, and following a pointer to each text costs a cache miss more than the table. The key is
 //! drawn at each start and never leaves the process, so that nobody can aim at a collision.
 
+use std::collections::BTreeSet;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
@@ -20,6 +21,8 @@ pub struct Accounts {
     customers: Vec<Arc<Customer>>,
     by_id: HashTable<Slot>,
     hasher: SipHasher13,
+    /// Addresses in lower case, but empty ones.
+    by_email: BTreeSet<(Box<str>, CustomerIndex)>,
 }
 
 /// The hash of an id, and its customer.
@@ -33,7 +36,8 @@ impl Default for Accounts {
     fn default() -> Self {
         let random = std::hash::RandomState::new();
         let hasher = SipHasher13::new_with_keys(random.hash_one(0_u8), random.hash_one(1_u8));
-        Self { customers: Vec::new(), by_id: HashTable::new(), hasher }
+        let by_email = BTreeSet::new();
+        Self { customers: Vec::new(), by_id: HashTable::new(), hasher, by_email }
     }
 }
 
@@ -44,8 +48,14 @@ impl Accounts {
     /// When the index would leave a gap: indexes are given in log order.
     pub fn put(&mut self, customer: Customer) {
         let customer = Arc::new(customer);
+        if !customer.email.is_empty() {
+            self.by_email.insert((address(&customer.email), customer.index));
+        }
         if let Some(place) = self.customers.get_mut(customer.index.position()) {
-            *place = customer;
+            let old = std::mem::replace(place, Arc::clone(&customer));
+            if address(&old.email) != address(&customer.email) {
+                self.by_email.remove(&(address(&old.email), old.index));
+            }
         } else {
             assert_eq!(customer.index, self.next_index(), "indexes have no gaps");
             let slot = Slot { hash: self.hash(customer.id.as_str()), index: customer.index };
@@ -88,6 +98,13 @@ impl Accounts {
         self.at(self.index(id)?)
     }
 
+    /// The oldest customer with this address, without regard to case; an empty one matches nobody.
+    pub fn addressed(&self, email: &str) -> Option<&Arc<Customer>> {
+        let wanted = address(email);
+        let (found, index) = self.by_email.range((wanted.clone(), CustomerIndex(0))..).next()?;
+        self.at(*index).filter(|_| *found == wanted)
+    }
+
     /// The customer with this index.
     pub fn at(&self, index: CustomerIndex) -> Option<&Arc<Customer>> {
         self.customers.get(index.position())
@@ -109,4 +126,9 @@ impl Accounts {
         let matching = newest_first.filter(matches).skip(page.offset).take(page.limit);
         matching.map(|customer| Customer::clone(customer)).collect()
     }
+}
+
+/// The form in which addresses are compared.
+fn address(email: &str) -> Box<str> {
+    email.to_lowercase().into()
 }

@@ -13,15 +13,17 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::backfill::Backfills;
+use crate::engine::books::segments::{PendingKey, PendingSample, SegmentAccumulator, SegmentKey};
+use crate::engine::books::shelf::Shelf;
 use crate::engine::catalogue::Catalogue;
 use crate::engine::commit::Submission;
 use crate::engine::rows::Row;
 use crate::engine::shared::Shared;
-use crate::engine::state::{MeterTotals, State};
+use crate::engine::state::{BillingMarks, MeterTotals, State};
 use crate::engine::stripes::Key;
 use crate::engine::usage_rows;
 use crate::metering::accumulator::Accumulator;
-use crate::model::{Hour, Lsn, Meter, Settings, Timestamp};
+use crate::model::{Hour, Lsn, Meter, Product, Settings, Subscription, Timestamp};
 use crate::storage::codec;
 use crate::storage::rows::{self, Batch, Table};
 use crate::storage::snapshot::{self, SnapshotHash};
@@ -31,12 +33,15 @@ pub const META: &str = "checkpoints";
 
 /// Entries of one chunk of a snapshot: 20,000 of 80 bytes stay below a step's 4 MiB.
 const CHUNK_ENTRIES: usize = 20_000;
+/// Subscriptions of one chunk: their texts and metadata take some 35 KiB each at most.
+const CHUNK_SUBSCRIPTIONS: usize = 100;
 
 /// The small parts of the state at a cut, and the rows that changed since the one before.
 #[derive(Debug)]
 pub struct Cut {
     base: SnapshotBase,
     catalogue: Arc<Catalogue>,
+    subscriptions: Shelf<Subscription>,
     rows: Vec<Row>,
     memory_from: Hour,
 }
@@ -58,6 +63,23 @@ pub struct SnapshotBase {
     pub events: u64,
     /// What became of the events before each meter.
     pub backfills: Backfills,
+    /// The products, in the order of their indexes.
+    pub products: Vec<Arc<Product>>,
+    /// How far billing has come.
+    pub marks: BillingMarks,
+}
+
+/// A chunk of a snapshot behind its base.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum SnapshotChunk {
+    /// Accumulators of hours.
+    Hours(Vec<(Key, Accumulator)>),
+    /// Subscriptions, in the order of their indexes.
+    Subscriptions(Vec<Arc<Subscription>>),
+    /// What segments of subscriptions have counted.
+    Segments(Vec<(SegmentKey, SegmentAccumulator)>),
+    /// Events whose time has not come.
+    Pending(Vec<(PendingKey, PendingSample)>),
 }
 
 /// What the row store says of the checkpoints it belongs to.
@@ -118,12 +140,17 @@ impl Cut {
             totals: state.totals(),
             events: state.event_count(),
             backfills: state.with_backfills(Backfills::clone),
+            products: state.with_books(|books| books.products().to_vec()),
+            marks: state.billing_marks(),
         };
+        let subscriptions = state.with_books(|books| books.subscriptions().clone());
         let mut rows = state.take_rows();
         let old = state.with_replies(|replies| replies.forget_old(now));
         rows.extend(old.into_iter().map(Row::no_reply));
-        state.stripes().begin_cut();
-        Self { base, catalogue, rows, memory_from }
+        state.stripes().striped().begin_cut();
+        state.segments().counted().begin_cut();
+        state.segments().pending().begin_cut();
+        Self { base, catalogue, subscriptions, rows, memory_from }
     }
 }
 
@@ -155,8 +182,11 @@ struct Copying {
     cut: Cut,
     name: String,
     writer: snapshot::Writer,
+    subscriptions_written: usize,
     place: usize,
-    chunk: Vec<(Key, Accumulator)>,
+    hours: Vec<(Key, Accumulator)>,
+    segments: Vec<(SegmentKey, SegmentAccumulator)>,
+    pending: Vec<(PendingKey, PendingSample)>,
     moved: Vec<(Key, Accumulator)>,
     accumulators: u64,
     counted: u64,
@@ -231,7 +261,9 @@ impl Checkpointer {
                 Ok(Progress::Working)
             }
             Stage::Copying(mut copying) => {
-                if copying.place < self.shared.state.stripes().count() {
+                if copying.write_subscriptions()? {
+                    self.stage = Stage::Copying(copying);
+                } else if copying.place < self.shared.state.stripes().striped().count() {
                     copying.copy_stripe(&self.shared)?;
                     self.stage = Stage::Copying(copying);
                 } else if self.shared.durable() < copying.cut.base.lsn {
@@ -247,7 +279,7 @@ impl Checkpointer {
             }
             Stage::Forgetting { memory_from, place } => {
                 let stripes = self.shared.state.stripes();
-                if place == stripes.count() {
+                if place == stripes.striped().count() {
                     return Ok(Progress::Finished);
                 }
                 stripes.forget_before(place, memory_from);
@@ -283,8 +315,11 @@ impl Checkpointer {
             cut,
             name,
             writer,
+            subscriptions_written: 0,
             place: 0,
-            chunk: Vec::new(),
+            hours: Vec::new(),
+            segments: Vec::new(),
+            pending: Vec::new(),
             moved: Vec::new(),
             accumulators: 0,
             counted: 0,
@@ -292,7 +327,7 @@ impl Checkpointer {
     }
 
     fn commit(&mut self, mut copying: Copying) -> Result<(), Error> {
-        copying.write_chunk()?;
+        copying.write_chunks(0)?;
         let shared = Arc::clone(&self.shared);
         let disk = &*shared.world.disk;
         let hash = copying.writer.finish(disk)?;
@@ -320,6 +355,7 @@ impl Checkpointer {
         let kept = checkpoints.previous.as_ref().map_or(Lsn::ZERO, |previous| previous.lsn);
         shared.kept_checkpoint.store(kept.0, Ordering::Release);
         remove_others(&shared, &checkpoints);
+        shared.state.forget_recent_bills(checkpoints.newest.lsn);
         shared.counters.checkpointed(checkpoints.newest.lsn, shared.world.clock.wall());
         shared.checkpoint.store(checkpoints.newest.lsn.0, Ordering::Release);
         self.last_at = shared.world.clock.since_boot();
@@ -371,27 +407,70 @@ fn remove_others(shared: &Shared, checkpoints: &Checkpoints) {
 }
 
 impl Copying {
+    /// Writes the next subscriptions; whether there were any.
+    fn write_subscriptions(&mut self) -> Result<bool, Error> {
+        let all = &self.cut.subscriptions;
+        let next = self.subscriptions_written..all.len();
+        let next = next.take(CHUNK_SUBSCRIPTIONS);
+        let chunk: Vec<_> = next.filter_map(|place| all.get(place).map(Arc::clone)).collect();
+        if chunk.is_empty() {
+            return Ok(false);
+        }
+        self.subscriptions_written += chunk.len();
+        write_chunk(&SnapshotChunk::Subscriptions(chunk), &mut self.writer)?;
+        Ok(true)
+    }
+
     fn copy_stripe(&mut self, shared: &Shared) -> Result<(), Error> {
-        for (key, accumulator) in shared.state.stripes().copy(self.place) {
+        let state = &shared.state;
+        for (key, accumulator) in state.stripes().striped().copy(self.place) {
             if key.hour < self.cut.memory_from {
                 self.moved.push((key, accumulator));
             } else {
                 self.accumulators += 1;
                 self.counted = self.counted.wrapping_add(accumulator.count());
-                self.chunk.push((key, accumulator));
+                self.hours.push((key, accumulator));
             }
         }
+        for (key, accumulator) in state.segments().counted().copy(self.place) {
+            self.accumulators += 1;
+            self.counted = self.counted.wrapping_add(accumulator.count());
+            self.segments.push((key, accumulator));
+        }
+        let pending = state.segments().pending().copy(self.place);
+        self.accumulators += pending.len() as u64;
+        self.pending.extend(pending);
         self.place += 1;
-        if self.chunk.len() >= CHUNK_ENTRIES { self.write_chunk() } else { Ok(()) }
+        self.write_chunks(CHUNK_ENTRIES)
     }
 
-    fn write_chunk(&mut self) -> Result<(), Error> {
-        for entries in self.chunk.chunks(CHUNK_ENTRIES) {
-            let mut payload = Vec::new();
-            codec::encode(&entries, &mut payload);
-            self.writer.chunk(&payload)?;
-        }
-        self.chunk.clear();
-        Ok(())
+    /// Writes what has come together of a kind when it is at least `entries_min`.
+    fn write_chunks(&mut self, entries_min: usize) -> Result<(), Error> {
+        let writer = &mut self.writer;
+        write_all(&mut self.hours, entries_min, SnapshotChunk::Hours, writer)?;
+        write_all(&mut self.segments, entries_min, SnapshotChunk::Segments, writer)?;
+        write_all(&mut self.pending, entries_min, SnapshotChunk::Pending, writer)
     }
+}
+
+fn write_all<E: Clone>(
+    entries: &mut Vec<E>,
+    entries_min: usize,
+    chunk: fn(Vec<E>) -> SnapshotChunk,
+    writer: &mut snapshot::Writer,
+) -> Result<(), Error> {
+    if entries.len() < entries_min {
+        return Ok(());
+    }
+    for part in entries.chunks(CHUNK_ENTRIES) {
+        write_chunk(&chunk(part.to_vec()), writer)?;
+    }
+    entries.clear();
+    Ok(())
+}
+
+fn write_chunk(chunk: &SnapshotChunk, writer: &mut snapshot::Writer) -> Result<(), Error> {
+    let mut payload = Vec::new();
+    codec::encode(chunk, &mut payload);
+    Ok(writer.chunk(&payload)?)
 }

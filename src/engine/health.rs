@@ -54,6 +54,16 @@ pub struct Stats {
     pub queue_bytes: u64,
     /// Accumulators in memory.
     pub accumulators: u64,
+    /// Samples whose time has not come.
+    pub pending_samples: u64,
+    /// Subscriptions, ended ones too.
+    pub subscriptions: u64,
+    /// Subscriptions that are not billed any more because an amount left 64 bits.
+    pub subscriptions_stopped: u64,
+    /// Turns and closes that are due and not done.
+    pub billing_overdue: u64,
+    /// Invoices ever made.
+    pub invoices: u64,
     /// Generations of the id index in memory.
     pub generations: u64,
     /// Runs of the id index on disk.

@@ -101,6 +101,7 @@ impl Machine {
             {
                 held = self.committer.admit(submission);
             }
+            self.committer.work();
             let Some(mut group) = self.committer.take() else {
                 match held.take() {
                     None => return Ok(()),

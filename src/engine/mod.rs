@@ -5,6 +5,9 @@
 
 pub mod accounts;
 pub mod backfill;
+pub mod bill;
+pub mod bills;
+pub mod books;
 pub mod catalogue;
 pub mod checkpoint;
 pub mod clock_guard;
@@ -32,6 +35,7 @@ pub mod shared;
 pub mod skim;
 pub mod source;
 pub mod state;
+pub mod striped;
 pub mod stripes;
 pub mod threads;
 pub mod usage_rows;
@@ -293,7 +297,16 @@ impl Engine {
         self.shared.counters.read(&mut stats);
         self.shared.read_storage_stats(&mut stats);
         stats.queue_bytes = self.shared.queue_bytes.load(Ordering::Relaxed);
-        stats.accumulators = self.shared.state.stripes().len() as u64;
+        let segments = self.shared.state.segments();
+        let accumulators = self.shared.state.stripes().striped().len() + segments.counted().len();
+        stats.accumulators = accumulators as u64;
+        stats.pending_samples = segments.pending_count() as u64;
+        let billing = self.billing_status();
+        (stats.billing_overdue, stats.subscriptions_stopped) = (billing.overdue, billing.stopped);
+        self.shared.state.with_books(|books| {
+            stats.subscriptions = books.subscriptions().len() as u64;
+            stats.invoices = books.payments.invoice_count();
+        });
         stats.last_lsn = self.shared.state.applied();
         stats
     }

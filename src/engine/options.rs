@@ -16,6 +16,15 @@ pub enum UnknownCustomers {
     Reject,
 }
 
+/// Who collects the money of invoices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Collection {
+    /// Nobody needs to: payments succeed at once.
+    Automatic,
+    /// Somebody else, who marks payments.
+    Manual,
+}
+
 /// Everything that the configuration decides for an engine.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -27,6 +36,8 @@ pub struct Options {
     pub settings: Settings,
     /// How long after its end a period is closed; at least the rules' `max_age`.
     pub grace: Duration,
+    /// Who collects the money of invoices.
+    pub collection: Collection,
     /// When a group counts as durable.
     pub durability: Durability,
     /// Bytes of a log segment.
@@ -74,6 +85,7 @@ impl Default for Options {
             unknown_customers: UnknownCustomers::Create,
             settings: Settings::default(),
             grace: max_age + Duration::from_mins(10),
+            collection: Collection::Automatic,
             durability: Durability::Commit,
             segment_bytes: 64 * 1024 * 1024,
             dedupe_window: Duration::from_hours(35 * 24),

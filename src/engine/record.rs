@@ -6,6 +6,7 @@
 //! repeat within a request stand once, in its `texts`.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +14,8 @@ use crate::engine::command::{Outcome, RequestIdentity};
 use crate::engine::state::MeterTotals;
 use crate::metering::accumulator::Accumulator;
 use crate::model::{
-    ApiKey, Customer, CustomerIndex, Event, Hour, Meter, MeterIndex, Scalar, Settings, Timestamp,
+    ApiKey, Customer, CustomerIndex, Event, Hour, Invoice, Meter, MeterIndex, Payment, Product,
+    Scalar, Settings, Subscription, Timestamp,
 };
 use crate::storage::codec::{self, Fields};
 
@@ -45,6 +47,12 @@ pub enum Body<'a> {
     ClockSet(Option<Identity>),
     /// A part of what a meter counts of the events before its creation; one LSN.
     Backfilled(BackfilledEntry),
+    /// A boundary has passed, or a subscription has ended: it is like this from now on; one LSN.
+    PeriodTurned(Arc<Subscription>),
+    /// A payment was made, with its invoice unless it is another attempt; one LSN.
+    CycleClosed(Box<ClosedEntry>),
+    /// What became of a payment that waited; one LSN.
+    PaymentMarked(Box<MarkedEntry>),
 }
 
 impl Body<'_> {
@@ -52,7 +60,12 @@ impl Body<'_> {
     pub fn lsn_count(&self) -> u64 {
         match self {
             Self::Events(entry) => entry.events.len() as u64,
-            Self::Change(_) | Self::ClockSet(_) | Self::Backfilled(_) => 1,
+            Self::Change(_)
+            | Self::ClockSet(_)
+            | Self::Backfilled(_)
+            | Self::PeriodTurned(_)
+            | Self::CycleClosed(_)
+            | Self::PaymentMarked(_) => 1,
         }
     }
 }
@@ -110,6 +123,10 @@ pub enum Change {
     Key(ApiKey),
     /// Settings that the following records are counted under.
     Settings(Settings),
+    /// A product, created or altered.
+    Product(Arc<Product>),
+    /// A subscription, created or altered.
+    Subscription(Arc<Subscription>),
 }
 
 impl Change {
@@ -120,8 +137,36 @@ impl Change {
             Self::Customer(customer) => Some(Outcome::Customer(customer.clone())),
             Self::Key(key) => Some(Outcome::Key(key.clone())),
             Self::Settings(_) => None,
+            Self::Product(product) => Some(Outcome::Product(Arc::clone(product))),
+            Self::Subscription(subscription) => {
+                Some(Outcome::Subscription(Arc::clone(subscription)))
+            }
         }
     }
+}
+
+/// A payment that was made, whatever its cause.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosedEntry {
+    /// The payment.
+    pub payment: Payment,
+    /// Its invoice, unless an earlier payment of it failed.
+    pub invoice: Option<Invoice>,
+    /// The subscription as it is from now on, when it differs.
+    pub subscription: Option<Arc<Subscription>>,
+    /// What a repetition of the request is recognised by, when the payment was asked for.
+    pub identity: Option<Identity>,
+}
+
+/// What became of a payment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MarkedEntry {
+    /// The payment as it is now.
+    pub payment: Payment,
+    /// The subscription as it is now.
+    pub subscription: Arc<Subscription>,
+    /// What a repetition of the request is recognised by.
+    pub identity: Option<Identity>,
 }
 
 /// A part of what a meter counts of the events before its creation.

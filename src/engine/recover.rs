@@ -10,7 +10,9 @@ use crossbeam::channel::{Receiver, bounded};
 use parking_lot::Mutex;
 
 use crate::engine::backfill::BackfillJob;
-use crate::engine::checkpoint::{self, Checkpoint, Checkpointer, Checkpoints, SnapshotBase};
+use crate::engine::checkpoint::{
+    self, Checkpoint, Checkpointer, Checkpoints, SnapshotBase, SnapshotChunk,
+};
 use crate::engine::commit::{Committer, Submission};
 use crate::engine::counters::Counters;
 use crate::engine::flush::Flush;
@@ -23,10 +25,8 @@ use crate::engine::rows::{RowKind, reply_lsn};
 use crate::engine::seal::Sealer;
 use crate::engine::shared::Shared;
 use crate::engine::state::{CheckpointBase, State};
-use crate::engine::stripes::Key;
 use crate::engine::write::Writer;
 use crate::engine::{catalogue::Catalogue, key};
-use crate::metering::accumulator::Accumulator;
 use crate::model::{Hour, Lsn, Timestamp};
 use crate::storage::history::{self, History};
 use crate::storage::rows::{self, RowStore, Table};
@@ -239,7 +239,8 @@ fn assemble(
     queue: Receiver<Submission>,
     ((wal, upkeep), flusher, last): ((log::Wal, log::Upkeep), index::Flusher, Option<Checkpoints>),
 ) -> Machine {
-    let closed_through = shared.state.memory_from();
+    let closed = shared.state.billing_marks().closed_through;
+    let closed_through = shared.state.memory_from().start().max(closed);
     Machine {
         queue,
         committer: Committer::new(Arc::clone(&shared), closed_through),
@@ -375,15 +376,38 @@ fn load_snapshot(
         totals: base.totals,
         events: base.events,
         backfills: base.backfills,
+        products: base.products,
+        marks: base.marks,
     });
     let (mut accumulators, mut counted) = (0_u64, 0_u64);
     while let Some(chunk) = reader.chunk()? {
-        let entries: Vec<(Key, Accumulator)> = codec::decode(&chunk)?;
-        accumulators += entries.len() as u64;
-        for (key, accumulator) in entries {
-            counted = counted.wrapping_add(accumulator.count());
-            if key.hour >= memory_from {
-                state.stripes().load(key, accumulator);
+        match codec::decode(&chunk)? {
+            SnapshotChunk::Hours(entries) => {
+                accumulators += entries.len() as u64;
+                for (key, accumulator) in entries {
+                    counted = counted.wrapping_add(accumulator.count());
+                    if key.hour >= memory_from {
+                        state.stripes().striped().load(key, accumulator);
+                    }
+                }
+            }
+            SnapshotChunk::Subscriptions(subscriptions) => {
+                for subscription in subscriptions {
+                    state.load_subscription(subscription);
+                }
+            }
+            SnapshotChunk::Segments(entries) => {
+                accumulators += entries.len() as u64;
+                for (key, accumulator) in entries {
+                    counted = counted.wrapping_add(accumulator.count());
+                    state.segments().counted().load(key, accumulator);
+                }
+            }
+            SnapshotChunk::Pending(entries) => {
+                accumulators += entries.len() as u64;
+                for (key, sample) in entries {
+                    state.segments().load_pending(key, sample);
+                }
             }
         }
     }
@@ -404,7 +428,10 @@ fn read_base(reader: &mut snapshot::Reader) -> Result<SnapshotBase, SnapshotErro
 }
 
 fn load_rows(view: &rows::View, state: &State) -> Result<(), OpenError> {
-    for kind in [RowKind::Customer, RowKind::Key, RowKind::Reply] {
+    // Invoices before their payments.
+    let kinds =
+        [RowKind::Customer, RowKind::Key, RowKind::Reply, RowKind::Invoice, RowKind::Payment];
+    for kind in kinds {
         let (from, to) = ([kind.prefix()], [kind.prefix() + 1]);
         let mut failed = None;
         view.range(Table::Objects, &from, &to, |key, value| {
@@ -428,6 +455,8 @@ fn load_row(kind: RowKind, key: &[u8], value: &[u8], state: &State) -> Result<()
                 state.load_reply(lsn, codec::decode(value)?);
             }
         }
+        RowKind::Invoice => state.load_invoice(codec::decode(value)?),
+        RowKind::Payment => state.load_payment(codec::decode(value)?),
     }
     Ok(())
 }

@@ -158,6 +158,9 @@ impl Replay {
             Body::Change(change) => Record::Change(Box::new(change)),
             Body::ClockSet(identity) => Record::ClockSet(identity),
             Body::Backfilled(entry) => Record::Backfilled(Box::new(entry)),
+            Body::PeriodTurned(subscription) => Record::PeriodTurned(subscription),
+            Body::CycleClosed(entry) => Record::CycleClosed(entry),
+            Body::PaymentMarked(entry) => Record::PaymentMarked(entry),
         };
         if is_new {
             self.state.apply(lsn, entry.log_time, &record);

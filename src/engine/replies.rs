@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::command::RequestIdentity;
 use crate::engine::record::{Change, Identity};
-use crate::model::{Lsn, Timestamp};
+use crate::model::{Lsn, PaymentId, Timestamp};
 
 /// How long an answer with a key is kept.
 const KEYED_FOR: Duration = Duration::from_hours(24);
@@ -24,8 +24,19 @@ pub struct Reply {
     pub identity: Identity,
     /// When it was applied.
     pub log_time: Timestamp,
-    /// What it left behind; `None` when it moved the clock.
-    pub change: Option<Change>,
+    /// What it left behind.
+    pub answer: KeptAnswer,
+}
+
+/// What a kept answer is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KeptAnswer {
+    /// The clock was moved or confirmed.
+    Clock,
+    /// The object as it was left.
+    Change(Change),
+    /// The payment with this id, as it is when it is asked for.
+    Payment(PaymentId),
 }
 
 /// What is known of a request that may be a repetition.
@@ -121,7 +132,7 @@ mod tests {
         let identity =
             Identity { explicit: explicit.map(|byte| [byte; 32]), content: [content; 32] };
         let mut replies = Replies::default();
-        replies.put(Lsn(7), Reply { identity, log_time: at(0), change: None });
+        replies.put(Lsn(7), Reply { identity, log_time: at(0), answer: KeptAnswer::Clock });
         replies
     }
 
@@ -170,7 +181,7 @@ mod tests {
     fn an_answer_with_a_key_hides_none_without() {
         let mut replies = kept(None, 2);
         let identity = Identity { explicit: Some([1; 32]), content: [2; 32] };
-        replies.put(Lsn(8), Reply { identity, log_time: at(1), change: None });
+        replies.put(Lsn(8), Reply { identity, log_time: at(1), answer: KeptAnswer::Clock });
         assert_eq!(check(&replies, None, 2, (true, 2)), "repeated");
     }
 

@@ -1,10 +1,10 @@
-//! Rows of the state that `state.redb` keeps: customers, keys and kept answers.
+//! Rows of the state that `state.redb` keeps: customers, keys, kept answers, invoices, payments.
 //!
 //! A row holds the whole object as it is, so writing one twice, or an old one before a newer one,
 //! does no harm.
 
 use crate::engine::replies::Reply;
-use crate::model::{ApiKey, Customer, Lsn};
+use crate::model::{ApiKey, Customer, Invoice, InvoiceNumber, Lsn, Payment, PaymentIndex};
 use crate::storage::codec;
 
 /// The kinds of rows; the number stands first in the key.
@@ -16,6 +16,10 @@ pub enum RowKind {
     Key,
     /// A kept [`Reply`] under its LSN.
     Reply,
+    /// An [`Invoice`] under its number.
+    Invoice,
+    /// A [`Payment`] under its index.
+    Payment,
 }
 
 impl RowKind {
@@ -25,6 +29,8 @@ impl RowKind {
             Self::Customer => 1,
             Self::Key => 2,
             Self::Reply => 3,
+            Self::Invoice => 4,
+            Self::Payment => 5,
         }
     }
 }
@@ -49,6 +55,16 @@ impl Row {
         Self::put(key(RowKind::Key, &ordered(place as u64)), api_key)
     }
 
+    /// The row of an invoice.
+    pub fn invoice(invoice: &Invoice) -> Self {
+        Self::put(invoice_key(invoice.number), invoice)
+    }
+
+    /// The row of a payment.
+    pub fn payment(payment: &Payment) -> Self {
+        Self::put(payment_key(payment.index), payment)
+    }
+
     /// The row of a kept answer.
     pub fn reply(lsn: Lsn, reply: &Reply) -> Self {
         Self::put(key(RowKind::Reply, &ordered(lsn.0)), reply)
@@ -64,6 +80,16 @@ impl Row {
         codec::encode(object, &mut value);
         Self { key, value: Some(value) }
     }
+}
+
+/// The key of an invoice's row.
+pub fn invoice_key(number: InvoiceNumber) -> Vec<u8> {
+    key(RowKind::Invoice, &ordered(number.0))
+}
+
+/// The key of a payment's row.
+pub fn payment_key(index: PaymentIndex) -> Vec<u8> {
+    key(RowKind::Payment, &ordered(u64::from(index.0)))
 }
 
 fn key(kind: RowKind, rest: &[u8]) -> Vec<u8> {

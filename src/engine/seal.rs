@@ -251,7 +251,12 @@ fn pack(writer: &mut Writer, frame: &Frame<'_>, hasher: &IdHasher) -> Result<(),
                     writer.event(&Stored { lsn, received_at, event }, hash)?;
                 }
             }
-            Body::Change(_) | Body::ClockSet(_) | Body::Backfilled(_) => {
+            Body::Change(_)
+            | Body::ClockSet(_)
+            | Body::Backfilled(_)
+            | Body::PeriodTurned(_)
+            | Body::CycleClosed(_)
+            | Body::PaymentMarked(_) => {
                 record(writer, lsn, &entry)?;
             }
         }

@@ -90,7 +90,13 @@ impl Shared {
         match (record, &self.test_clock) {
             (Record::ClockSet(_), Some(clock)) => clock.set(log_time),
             (
-                Record::ClockSet(_) | Record::Events(_) | Record::Change(_) | Record::Backfilled(_),
+                Record::ClockSet(_)
+                | Record::Events(_)
+                | Record::Change(_)
+                | Record::Backfilled(_)
+                | Record::PeriodTurned(_)
+                | Record::CycleClosed(_)
+                | Record::PaymentMarked(_),
                 _,
             ) => {}
         }

@@ -160,7 +160,13 @@ fn show(
                     visit(Piece::Request(lsn, events))?;
                 }
             }
-            Body::Events(_) | Body::Change(_) | Body::ClockSet(_) | Body::Backfilled(_) => {}
+            Body::Events(_)
+            | Body::Change(_)
+            | Body::ClockSet(_)
+            | Body::Backfilled(_)
+            | Body::PeriodTurned(_)
+            | Body::CycleClosed(_)
+            | Body::PaymentMarked(_) => {}
         }
         lsn = next;
     }

@@ -2,7 +2,8 @@
 //!
 //! [`State::apply`] is the same function live and at recovery. It reads no clock, disk, randomness
 //! or configuration, and cannot fail. One thread applies, in LSN order; any number read. Each part
-//! has its own lock, held for a copy or a change; of the parts' locks no two are held at once.
+//! has its own lock, held for a copy or a change. Of the parts' locks no two are held at once, but
+//! those of the books and then of segments.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -12,13 +13,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::accounts::Accounts;
 use crate::engine::backfill::{Backfill, Backfills};
+use crate::engine::books::Books;
+use crate::engine::books::segments::{SegmentKey, Segments};
 use crate::engine::catalogue::Catalogue;
-use crate::engine::record::{BackfilledEntry, Change, ChangeEntry, Identity};
-use crate::engine::replies::{Replies, Reply};
+use crate::engine::record::{
+    BackfilledEntry, Change, ChangeEntry, ClosedEntry, Identity, MarkedEntry,
+};
+use crate::engine::replies::{KeptAnswer, Replies, Reply};
 use crate::engine::rows::Row;
 use crate::engine::stripes::{Delta, Stripes};
 use crate::metering::accumulator::{Sample, SkipReason};
-use crate::model::{ApiKey, Customer, CustomerId, CustomerIndex, Hour, Lsn, MeterIndex, Timestamp};
+use crate::model::invoice::InvoiceCause;
+use crate::model::{
+    ApiKey, Customer, CustomerId, CustomerIndex, Hour, Invoice, Lsn, MeterIndex, Payment, Product,
+    Subscription, SubscriptionIndex, Timestamp,
+};
 
 /// A record in the form that is applied.
 #[derive(Debug)]
@@ -31,6 +40,12 @@ pub enum Record {
     ClockSet(Option<Identity>),
     /// A part of what a meter counts of the events before its creation.
     Backfilled(Box<BackfilledEntry>),
+    /// A boundary has passed.
+    PeriodTurned(Arc<Subscription>),
+    /// A payment was made.
+    CycleClosed(Box<ClosedEntry>),
+    /// What became of a payment that waited.
+    PaymentMarked(Box<MarkedEntry>),
 }
 
 /// What the admitted events of one request do.
@@ -55,6 +70,26 @@ pub struct MeterTotals {
     pub magnitude: u128,
 }
 
+/// How far billing has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BillingMarks {
+    /// The latest log time there ever was: every event of an earlier timestamp has entered.
+    pub entered_through: Timestamp,
+    /// The latest end of a segment that has its invoice: no new event before it is admitted.
+    pub closed_through: Timestamp,
+    /// The latest instant at which something was due and done.
+    pub due_through: Timestamp,
+    /// Log time when something due was last done.
+    pub last_run: Option<Timestamp>,
+}
+
+impl Default for BillingMarks {
+    fn default() -> Self {
+        let never = Timestamp::MIN;
+        Self { entered_through: never, closed_through: never, due_through: never, last_run: None }
+    }
+}
+
 /// What everything in memory comes to; see the module.
 #[derive(Debug, Default)]
 pub struct State {
@@ -65,6 +100,9 @@ pub struct State {
     replies: Mutex<Replies>,
     totals: Mutex<Vec<MeterTotals>>,
     backfills: RwLock<Backfills>,
+    books: RwLock<Books>,
+    segments: Segments,
+    marks: Mutex<BillingMarks>,
     /// Events that were ever admitted.
     events: AtomicU64,
     /// Rows that changed since the last cut, in order.
@@ -78,6 +116,7 @@ pub struct State {
 impl State {
     /// Applies the record whose first LSN is `lsn`.
     pub fn apply(&self, lsn: Lsn, log_time: Timestamp, record: &Record) {
+        self.enter_due(log_time);
         let last = match record {
             Record::Events(admitted) => {
                 let last = lsn.plus(admitted.event_count).previous();
@@ -86,15 +125,31 @@ impl State {
             }
             Record::Change(entry) => {
                 self.apply_change(lsn, &entry.change);
-                self.keep_reply(lsn, log_time, entry.identity, Some(entry.change.clone()));
+                let answer = KeptAnswer::Change(entry.change.clone());
+                self.keep_reply(lsn, log_time, entry.identity, answer);
                 lsn
             }
             Record::ClockSet(identity) => {
-                self.keep_reply(lsn, log_time, *identity, None);
+                self.keep_reply(lsn, log_time, *identity, KeptAnswer::Clock);
                 lsn
             }
             Record::Backfilled(entry) => {
                 self.apply_backfilled(lsn, entry);
+                lsn
+            }
+            Record::PeriodTurned(subscription) => {
+                self.apply_turned(log_time, subscription);
+                lsn
+            }
+            Record::CycleClosed(entry) => {
+                self.apply_closed(lsn, log_time, entry);
+                lsn
+            }
+            Record::PaymentMarked(entry) => {
+                self.put_payment(lsn, &entry.payment);
+                self.books.write().put_subscription(Arc::clone(&entry.subscription));
+                let answer = KeptAnswer::Payment(entry.payment.id.clone());
+                self.keep_reply(lsn, log_time, entry.identity, answer);
                 lsn
             }
         };
@@ -114,6 +169,7 @@ impl State {
         }
         drop(totals);
         self.stripes.apply(last, &admitted.deltas, *self.memory_from.read());
+        self.segments.take_in(&admitted.deltas, log_time, &self.books.read().routes);
         self.events.fetch_add(admitted.event_count, Ordering::AcqRel);
     }
 
@@ -155,7 +211,73 @@ impl State {
                 let place = self.put_key(key.clone());
                 self.rows.lock().push(Row::key(place, key));
             }
+            Change::Product(product) => self.books.write().put_product(Arc::clone(product)),
+            Change::Subscription(subscription) => {
+                self.books.write().put_subscription(Arc::clone(subscription));
+            }
         }
+    }
+
+    /// Lets the events enter their segments whose time has come.
+    fn enter_due(&self, log_time: Timestamp) {
+        let mut marks = self.marks.lock();
+        marks.entered_through = marks.entered_through.max(log_time);
+        drop(marks);
+        if self.segments.is_any_due(log_time) {
+            self.segments.release(log_time, &self.books.read().routes);
+        }
+    }
+
+    fn apply_turned(&self, log_time: Timestamp, subscription: &Arc<Subscription>) {
+        if let Some(closing) = subscription.closing.last() {
+            self.mark_done(closing.segment.period.end, log_time);
+        }
+        self.books.write().put_subscription(Arc::clone(subscription));
+    }
+
+    fn apply_closed(&self, lsn: Lsn, log_time: Timestamp, entry: &ClosedEntry) {
+        if let Some(invoice) = &entry.invoice {
+            if let InvoiceCause::Closed(segment) = invoice.cause {
+                self.forget_segment(invoice.subscription, segment, log_time);
+            }
+            self.rows.lock().push(Row::invoice(invoice));
+            self.books.write().payments.put_invoice(Some(lsn), invoice.clone());
+        }
+        self.put_payment(lsn, &entry.payment);
+        if let Some(subscription) = &entry.subscription {
+            self.books.write().put_subscription(Arc::clone(subscription));
+        }
+        let answer = KeptAnswer::Payment(entry.payment.id.clone());
+        self.keep_reply(lsn, log_time, entry.identity, answer);
+    }
+
+    /// A segment has its invoice: what it has counted is not needed any more.
+    fn forget_segment(&self, index: SubscriptionIndex, number: u32, log_time: Timestamp) {
+        let books = self.books.read();
+        let subscription = books.subscription(index);
+        let mut closing = subscription.into_iter().flat_map(|subscription| &subscription.closing);
+        let Some(closing) = closing.find(|closing| closing.segment.number == number) else {
+            return;
+        };
+        for meter in books.meters(closing.segment.terms) {
+            self.segments.forget(&SegmentKey { subscription: index, segment: number, meter });
+        }
+        let (end, close_at) = (closing.segment.period.end, closing.close_at);
+        drop(books);
+        self.mark_done(close_at, log_time);
+        let mut marks = self.marks.lock();
+        marks.closed_through = marks.closed_through.max(end);
+    }
+
+    fn mark_done(&self, due_at: Timestamp, log_time: Timestamp) {
+        let mut marks = self.marks.lock();
+        marks.due_through = marks.due_through.max(due_at);
+        marks.last_run = Some(log_time);
+    }
+
+    fn put_payment(&self, lsn: Lsn, payment: &Payment) {
+        self.rows.lock().push(Row::payment(payment));
+        self.books.write().payments.put(Some(lsn), payment.clone());
     }
 
     fn keep_reply(
@@ -163,10 +285,10 @@ impl State {
         lsn: Lsn,
         log_time: Timestamp,
         identity: Option<Identity>,
-        change: Option<Change>,
+        answer: KeptAnswer,
     ) {
         if let Some(identity) = identity {
-            let reply = Reply { identity, log_time, change };
+            let reply = Reply { identity, log_time, answer };
             self.rows.lock().push(Row::reply(lsn, &reply));
             self.replies.lock().put(lsn, reply);
         }
@@ -233,6 +355,41 @@ impl State {
         look(&self.backfills.read())
     }
 
+    /// Looks at products, subscriptions, payments and invoices; `look` only copies.
+    pub fn with_books<T>(&self, look: impl FnOnce(&Books) -> T) -> T {
+        look(&self.books.read())
+    }
+
+    /// What segments have counted.
+    pub fn segments(&self) -> &Segments {
+        &self.segments
+    }
+
+    /// How far billing has come.
+    pub fn billing_marks(&self) -> BillingMarks {
+        *self.marks.lock()
+    }
+
+    /// Forgets whole payments and invoices whose rows are durable up to `lsn`.
+    pub fn forget_recent_bills(&self, lsn: Lsn) {
+        self.books.write().payments.forget_recent(lsn);
+    }
+
+    /// Loads a payment row; its invoice was loaded before.
+    pub fn load_payment(&self, payment: Payment) {
+        self.books.write().payments.put(None, payment);
+    }
+
+    /// Loads an invoice row.
+    pub fn load_invoice(&self, invoice: Invoice) {
+        self.books.write().payments.put_invoice(None, invoice);
+    }
+
+    /// Loads a subscription of a snapshot; the products were loaded before.
+    pub fn load_subscription(&self, subscription: Arc<Subscription>) {
+        self.books.write().put_subscription(subscription);
+    }
+
     /// Events that were ever admitted.
     pub fn event_count(&self) -> u64 {
         self.events.load(Ordering::Acquire)
@@ -263,7 +420,11 @@ impl State {
     /// A state that stands at a checkpoint; accumulators, customers, keys and answers are loaded
     /// into it afterwards.
     pub fn at_checkpoint(base: CheckpointBase) -> Self {
+        let mut books = Books::default();
+        base.products.into_iter().for_each(|product| books.put_product(product));
         Self {
+            books: RwLock::new(books),
+            marks: Mutex::new(base.marks),
             catalogue: RwLock::new(Arc::new(base.catalogue)),
             totals: Mutex::new(base.totals),
             backfills: RwLock::new(base.backfills),
@@ -308,6 +469,10 @@ pub struct CheckpointBase {
     pub events: u64,
     /// What became of the events before each meter.
     pub backfills: Backfills,
+    /// The products, in the order of their indexes.
+    pub products: Vec<Arc<Product>>,
+    /// How far billing has come.
+    pub marks: BillingMarks,
 }
 
 fn total_of(totals: &mut Vec<MeterTotals>, meter: MeterIndex) -> &mut MeterTotals {

@@ -199,8 +199,11 @@ fn run_committer(mut committer: Committer, inbox: &Inbox, to_log: &Sender<Group>
         {
             held = committer.admit(submission);
         }
-        if !is_writing && let Some(group) = committer.take() {
-            is_writing = to_log.send(group).is_ok();
+        if !is_writing {
+            committer.work();
+            if let Some(group) = committer.take() {
+                is_writing = to_log.send(group).is_ok();
+            }
         }
         if is_stopping && !is_writing {
             // What could not be decided yet is decided at the end, by one thread.

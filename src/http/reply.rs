@@ -203,7 +203,7 @@ impl From<Refused> for ApiError {
             Refused::Event(refusal) => refusal.into(),
             Refused::NotFound(what) => Self::not_found(what),
             Refused::Conflict(message) => Self::conflict(message),
-            Refused::Invalid { field, message } => Self::invalid(field, message),
+            Refused::Invalid { field, message } => Self::invalid(&field, message),
             Refused::IdempotencyKeyReused => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "IDEMPOTENCY_KEY_REUSED",

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Aggregation, Lsn, Quantity, Timestamp};
 
 /// An [`Aggregation`] without its key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// The number of events.
     Count,

@@ -285,6 +285,16 @@ impl View {
         Ok(())
     }
 
+    /// One row.
+    ///
+    /// # Errors
+    /// [`Error::Access`], [`Error::Damaged`]
+    pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        let table = self.transaction.open_table(table.definition()).map_err(access)?;
+        let value = table.get(key).map_err(access)?;
+        value.map(|value| unsealed(key, value.value()).map(<[u8]>::to_vec)).transpose()
+    }
+
     /// How many rows a table has.
     ///
     /// # Errors

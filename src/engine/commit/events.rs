@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 
 use super::{Answer, Committer, GROUP_BYTES, Reply, Submission};
 use crate::engine::Ingested;
+use crate::engine::books::segments::PENDING_MAX;
 use crate::engine::command::{EventRefusal, Refused};
 use crate::engine::options::UnknownCustomers;
 use crate::engine::prepare::{Prepared, PreparedCustomer, PreparedEvent};
@@ -67,11 +68,13 @@ impl Committer {
         let earlier = self.earlier_copies(prepared)?;
         let mut has_new = vec![false; prepared.customers.len()];
         let mut new_count = 0;
+        let mut is_any_ahead = false;
         for (event_index, (event, earlier)) in prepared.events.iter().zip(&earlier).enumerate() {
             if earlier.is_some() {
                 continue;
             }
             self.refuse_late(event).map_err(|rejection| refusal(event_index, rejection))?;
+            is_any_ahead |= event.timestamp >= self.log_time;
             new_count += 1;
             match has_new.get_mut(event.customer) {
                 Some(seen) if !*seen => {
@@ -81,6 +84,10 @@ impl Committer {
                 }
                 Some(_) | None => {}
             }
+        }
+        if is_any_ahead && self.shared.state.segments().pending_count() >= PENDING_MAX {
+            // What is ahead of the clock waits in memory until its time comes.
+            return Err(Refused::Busy);
         }
         self.refuse_overflow(prepared, &earlier)?;
         Ok(Findings { earlier, has_new, new_count })
@@ -106,13 +113,13 @@ impl Committer {
         if let Some(rejection) = event.lateness.rejection(&self.shared.options.rules) {
             return Err(rejection);
         }
-        if Hour::of(event.timestamp) < self.closed_through {
+        if event.timestamp < self.closed_through {
             return Err(Rejection {
                 rule: Rule::TooOld,
                 field: "timestamp".to_owned(),
                 message: format!(
                     "usage before {} is closed and takes no new events",
-                    self.closed_through.start()
+                    self.closed_through
                 ),
             });
         }

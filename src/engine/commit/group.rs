@@ -70,6 +70,8 @@ pub struct Group {
     pub entry_count: usize,
     /// How long the sync took.
     pub sync_took: Duration,
+    /// Whether it is due work alone.
+    pub(super) is_due_work: bool,
     /// When the first request was decided, since the machine's start.
     pub(super) opened_at: Option<Duration>,
     pub(super) records: Vec<(Lsn, Timestamp, Record)>,

@@ -6,6 +6,7 @@
 //! in the generations, its customers in `creating`. Changes and cuts are decided only when nothing
 //! is in flight, against the state itself, and nothing is decided until a change is applied.
 
+mod due;
 mod events;
 mod group;
 
@@ -16,7 +17,7 @@ use hashbrown::HashMap;
 use crate::engine::backfill::Backfills;
 use crate::engine::checkpoint;
 use crate::engine::clock_guard::{ClockGuard, STEP_MAX};
-use crate::engine::command::Changed;
+use crate::engine::command::{Changed, Outcome};
 use crate::engine::decide::{Decision, Marks, Proposal, decide};
 use crate::engine::record::{BackfilledEntry, Body, Change, ChangeEntry, Entry, encode_entry};
 use crate::engine::shared::Shared;
@@ -24,6 +25,7 @@ use crate::engine::state::{Admitted, Record};
 use crate::model::{CustomerId, CustomerIndex, Hour, Lsn, Settings, Timestamp};
 use crate::world::processor::LongWork;
 
+use due::Advance;
 use group::Answer;
 pub use group::{GROUP_BYTES, Group, Reply, Submission};
 
@@ -43,13 +45,21 @@ pub struct Committer {
     next_customer: CustomerIndex,
     /// Per meter the sum of magnitudes after every decided event.
     magnitudes: Vec<u128>,
-    /// New events before this hour are refused.
-    closed_through: Hour,
+    /// New events before this instant are refused.
+    closed_through: Timestamp,
+    /// Hours before this one are on disk, or will be by the checkpoint that is being made.
+    closed_hours: Hour,
+    /// A turn or close is due and may be done.
+    is_work_due: bool,
+    /// The last group that was finished was due work: one of ingest may go before the next.
+    is_ingest_next: bool,
+    /// A test clock that is being moved.
+    advancing: Option<Advance>,
 }
 
 impl Committer {
     /// A committer that goes on where the state stands.
-    pub fn new(shared: Arc<Shared>, closed_through: Hour) -> Self {
+    pub fn new(shared: Arc<Shared>, closed_through: Timestamp) -> Self {
         let state = &shared.state;
         let (next_lsn, log_time) = (state.applied().next(), state.log_time());
         let next_customer = state.with_accounts(crate::engine::accounts::Accounts::next_index);
@@ -66,23 +76,25 @@ impl Committer {
             next_customer,
             magnitudes,
             closed_through,
+            closed_hours: Hour::of(closed_through),
+            is_work_due: false,
+            is_ingest_next: false,
+            advancing: None,
         }
     }
 
     /// Decides one submission into the open group, or gives it back when it must wait: until the
     /// open group was taken, or everything in flight is finished, or an index generation is free.
     pub fn admit(&mut self, submission: Submission) -> Option<Submission> {
-        if self.settling {
+        let waits_for_work = self.is_work_due && !self.is_ingest_next;
+        if self.settling || waits_for_work || self.advancing.is_some() {
             return Some(submission);
         }
         match submission {
             Submission::Ingest(prepared, reply) => self.admit_events(prepared, reply),
             Submission::Backfilled(entry) => self.admit_backfilled(entry),
             Submission::Change(..) | Submission::Cut(_) if !self.is_idle() => Some(submission),
-            Submission::Change(proposal, reply) => {
-                self.admit_change(&proposal, reply);
-                None
-            }
+            Submission::Change(proposal, reply) => self.admit_change(proposal, reply),
             Submission::Cut(reply) => {
                 reply(self.cut());
                 None
@@ -114,24 +126,44 @@ impl Committer {
         self.open.entry_count += 1;
     }
 
-    fn admit_change(&mut self, proposal: &Proposal, reply: Reply<Changed>) {
+    /// Decides on a change, or gives it back while anything is due that it must find done.
+    fn admit_change(
+        &mut self,
+        proposal: Box<Proposal>,
+        reply: Reply<Changed>,
+    ) -> Option<Submission> {
         self.observe_clock();
-        let marks = Marks { log_time: self.log_time, closed_through: self.closed_through };
-        match decide(proposal, &self.shared, marks) {
+        let at = self.log_time.max(self.shared.world.clock.wall());
+        let first = self.shared.state.with_books(|books| books.due().next().map(|work| work.at));
+        if first.is_some_and(|due| due <= at) && !self.shared.clock_in_doubt() {
+            self.is_work_due = true;
+            self.is_ingest_next = false;
+            return Some(Submission::Change(proposal, reply));
+        }
+        let marks = Marks { at, log_time: self.log_time, closed_through: self.closed_through };
+        match decide(&proposal, &self.shared, marks) {
             Err(refused) => reply(Err(refused)),
             Ok(Decision::Repeat(changed)) => reply(Ok(*changed)),
-            Ok(Decision::Apply { body, log_time, outcome }) => {
-                self.open_group();
-                self.append(*body, log_time);
-                self.settling = true;
-                if proposal.confirms_clock() {
-                    self.guard.confirm();
-                }
-                let lsn = self.next_lsn.previous();
-                let changed = Changed { outcome: *outcome, replayed: false, lsn };
-                self.open.answers.push(Answer::Changed(reply, changed));
+            Ok(Decision::Apply(plan)) => {
+                plan.bodies.into_iter().for_each(|body| self.append(body, at));
+                self.answer_change(plan.outcome, reply);
             }
+            Ok(Decision::SetClock(to)) if proposal.confirms_clock() => {
+                self.append(Body::ClockSet(to.identity), to.log_time);
+                self.guard.confirm();
+                self.answer_change(to.outcome, reply);
+            }
+            Ok(Decision::SetClock(to)) => self.advancing = Some(Advance { to: *to, reply }),
         }
+        None
+    }
+
+    /// The records that were just appended are a change: whatever follows must see it.
+    fn answer_change(&mut self, outcome: Outcome, reply: Reply<Changed>) {
+        self.open_group();
+        self.settling = true;
+        let changed = Changed { outcome, replayed: false, lsn: self.next_lsn.previous() };
+        self.open.answers.push(Answer::Changed(reply, changed));
     }
 
     /// Takes in a part of a backfill, or its failure when the meter's sums could leave 128 bits.
@@ -183,6 +215,9 @@ impl Committer {
             }
             Body::ClockSet(identity) => Record::ClockSet(identity),
             Body::Backfilled(entry) => Record::Backfilled(Box::new(entry)),
+            Body::PeriodTurned(subscription) => Record::PeriodTurned(subscription),
+            Body::CycleClosed(entry) => Record::CycleClosed(entry),
+            Body::PaymentMarked(entry) => Record::PaymentMarked(entry),
             Body::Events(_) => Record::Events(Admitted::default()),
         };
         self.open.records.push((self.next_lsn, self.log_time, record));
@@ -203,6 +238,7 @@ impl Committer {
     pub fn finish(&mut self, group: Group) {
         self.in_flight -= 1;
         self.settling = false;
+        self.is_ingest_next = group.is_due_work;
         let mut work = LongWork::default();
         for (lsn, log_time, record) in &group.records {
             self.shared.apply(*lsn, *log_time, record);
@@ -240,9 +276,10 @@ impl Committer {
         let in_doubt = self.shared.clock_in_doubt();
         if !in_doubt && !state.with_backfills(Backfills::are_any_pending) {
             let due = Hour::of(state.log_time().minus(self.shared.options.grace));
-            self.closed_through = self.closed_through.max(due);
+            self.closed_hours = self.closed_hours.max(due);
+            self.closed_through = self.closed_through.max(self.closed_hours.start());
         }
         let now = if in_doubt { Timestamp::MIN } else { state.log_time() };
-        checkpoint::Cut::take(state, self.closed_through, now)
+        checkpoint::Cut::take(state, self.closed_hours, now)
     }
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::model::{Model, Skip};
 use super::rig::{Crash, Rig, tiny};
 use super::trial::{Trial, check};
-use crate::engine::checkpoint::{Checkpoint, Checkpoints, META, Progress, SnapshotBase};
+use crate::engine::checkpoint::{
+    Checkpoint, Checkpoints, META, Progress, SnapshotBase, SnapshotChunk,
+};
 use crate::engine::stripes::Key;
 use crate::engine::usage_rows::{self, Grain};
 use crate::metering::{Accumulator, Sample, SkipReason};
@@ -53,7 +55,12 @@ fn read_snapshot(rig: &Rig) -> (SnapshotBase, Accumulators) {
     let base: Vec<u8> = (0..pieces).flat_map(|_| reader.chunk().unwrap().unwrap()).collect();
     let mut found = Accumulators::new();
     while let Some(chunk) = reader.chunk().unwrap() {
-        let entries: Vec<(Key, Accumulator)> = codec::decode(&chunk).unwrap();
+        let entries = match codec::decode(&chunk).unwrap() {
+            SnapshotChunk::Hours(entries) => entries,
+            SnapshotChunk::Segments(_)
+            | SnapshotChunk::Pending(_)
+            | SnapshotChunk::Subscriptions(_) => continue,
+        };
         for (key, accumulator) in entries {
             assert_eq!(found.insert(key, accumulator), None, "no accumulator stands there twice");
         }

@@ -279,6 +279,14 @@ impl Model {
                 let key = self.keys.iter().find(live).cloned()?;
                 Some(Object::Key(ApiKey { deleted_at: Some(at), ..key }))
             }
+            Command::CreateProduct(_)
+            | Command::UpdateProduct(..)
+            | Command::ArchiveProduct(_)
+            | Command::UnarchiveProduct(_)
+            | Command::CreateSubscription(_)
+            | Command::UpdateSubscription(..)
+            | Command::MarkPayment(..)
+            | Command::RetryPayment(_) => panic!("this model bills nothing"),
             Command::AdvanceClock(_) | Command::ConfirmClock => {
                 panic!("the clock is no object")
             }
@@ -338,6 +346,9 @@ impl Object {
             Outcome::Meter(meter) => Self::Meter(meter),
             Outcome::Customer(customer) => Self::Customer(customer),
             Outcome::Key(key) => Self::Key(key),
+            Outcome::Product(_) | Outcome::Subscription(_) | Outcome::Payment(_) => {
+                panic!("this model bills nothing")
+            }
             Outcome::Clock(_) => panic!("the clock is no object"),
         }
     }

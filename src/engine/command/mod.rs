@@ -1,12 +1,17 @@
 //! Changes that a client asks for, and what becomes of them.
 
+pub mod billing;
+
+use std::sync::Arc;
+
+use crate::engine::ClockState;
 use crate::model::customer::Metadata;
 use crate::model::{
     Aggregation, ApiKey, Customer, CustomerId, Filter, KeyDigest, KeyId, Lsn, Meter, MeterId,
-    Scope, Timestamp,
+    Payment, PaymentId, Product, ProductId, Scope, Subscription, SubscriptionId, Timestamp,
 };
 
-use crate::engine::ClockState;
+use billing::{Mark, NewProduct, NewSubscription, ProductPatch, SubscriptionPatch};
 
 /// A change that the committer decides on.
 #[derive(Clone, Debug)]
@@ -27,6 +32,22 @@ pub enum Command {
     CreateKey(NewKey),
     /// Delete a key; it opens nothing from then on.
     DeleteKey(KeyId),
+    /// Create a product.
+    CreateProduct(Box<NewProduct>),
+    /// Change a product; a new price is for new purchases.
+    UpdateProduct(ProductId, Box<ProductPatch>),
+    /// Sell a product no more.
+    ArchiveProduct(ProductId),
+    /// Sell it again.
+    UnarchiveProduct(ProductId),
+    /// Make a subscription, with its first payment.
+    CreateSubscription(Box<NewSubscription>),
+    /// Change or end a subscription.
+    UpdateSubscription(SubscriptionId, Box<SubscriptionPatch>),
+    /// Say what became of a payment that waited.
+    MarkPayment(PaymentId, Mark),
+    /// Try a payment that has failed again, with another payment.
+    RetryPayment(PaymentId),
     /// Move the test clock forward.
     AdvanceClock(Timestamp),
     /// Say that the wall clock is right.
@@ -126,6 +147,12 @@ pub enum Outcome {
     Customer(Customer),
     /// The key as it is now.
     Key(ApiKey),
+    /// The product as it is now.
+    Product(Arc<Product>),
+    /// The subscription as it is now.
+    Subscription(Arc<Subscription>),
+    /// The payment as it is now.
+    Payment(Arc<Payment>),
     /// The clock as it is now.
     Clock(ClockState),
 }
@@ -156,8 +183,8 @@ pub enum Refused {
     /// A field has a value that the state forbids.
     #[error("{field}: {message}")]
     Invalid {
-        /// The field.
-        field: &'static str,
+        /// The field, as a path into the body.
+        field: String,
         /// What is wrong with it.
         message: String,
     },

@@ -1,0 +1,213 @@
+//! What can be read of products, subscriptions, payments and invoices.
+
+mod payments;
+mod subscriptions;
+mod usage;
+
+use std::sync::Arc;
+
+use crate::model::invoice::{Invoice, InvoiceLine, UsageLine};
+use crate::model::{
+    Currency, Customer, CustomerId, Lsn, MeterId, Money, Payment, PaymentId, PaymentStatus, Period,
+    Product, ProductId, Subscription, SubscriptionId, SubscriptionStatus, Timestamp,
+};
+use crate::storage::{codec, rows};
+
+pub(in crate::engine) use payments::payment_by_id;
+pub(in crate::engine) use usage::readings;
+
+/// Which products a list asks for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ProductFilter {
+    /// Those that are sold no more, instead of the others.
+    pub archived: bool,
+    /// Only those that are paid each cycle, or only those that are not.
+    pub recurring: Option<bool>,
+}
+
+/// Which subscriptions a list asks for; every given field must match.
+#[derive(Clone, Debug, Default)]
+pub struct SubscriptionFilter {
+    /// Of this customer.
+    pub customer_id: Option<CustomerId>,
+    /// Of this product.
+    pub product_id: Option<ProductId>,
+    /// That stand here.
+    pub status: Option<SubscriptionStatus>,
+    /// That end at their next boundary, or that do not.
+    pub cancel_at_next_billing_date: Option<bool>,
+    /// Created at this instant or later.
+    pub created_from: Option<Timestamp>,
+    /// Created at this instant or earlier.
+    pub created_to: Option<Timestamp>,
+}
+
+/// Which payments a list asks for; every given field must match.
+#[derive(Clone, Debug, Default)]
+pub struct PaymentFilter {
+    /// Of this customer.
+    pub customer_id: Option<CustomerId>,
+    /// Of this subscription.
+    pub subscription_id: Option<SubscriptionId>,
+    /// For this product.
+    pub product_id: Option<ProductId>,
+    /// That stand here.
+    pub status: Option<PaymentStatus>,
+    /// In this currency.
+    pub currency: Option<Currency>,
+    /// Created at this instant or later.
+    pub created_from: Option<Timestamp>,
+    /// Created at this instant or earlier.
+    pub created_to: Option<Timestamp>,
+}
+
+/// Which invoices a list asks for; every given field must match.
+#[derive(Clone, Debug, Default)]
+pub struct InvoiceFilter {
+    /// Of this customer.
+    pub customer_id: Option<CustomerId>,
+    /// Of this subscription.
+    pub subscription_id: Option<SubscriptionId>,
+}
+
+/// A subscription with what its numbers stand for.
+#[derive(Clone, Debug)]
+pub struct SubscriptionView {
+    /// The subscription.
+    pub subscription: Arc<Subscription>,
+    /// Who pays.
+    pub customer: Arc<Customer>,
+    /// What for.
+    pub product: Arc<Product>,
+    /// The payment it was made with.
+    pub first_payment: PaymentId,
+    /// Ids of other live subscriptions of the customer that bill a meter of this one too: each bills
+    /// all of the customer's usage.
+    pub shares_meters_with: Vec<SubscriptionId>,
+}
+
+/// A payment with what its numbers stand for.
+#[derive(Clone, Debug)]
+pub struct PaymentView {
+    /// The payment.
+    pub payment: Arc<Payment>,
+    /// Who pays.
+    pub customer: Arc<Customer>,
+    /// The subscription.
+    pub subscription_id: SubscriptionId,
+    /// The product.
+    pub product_id: ProductId,
+    /// Whether no later payment of the same invoice was made.
+    pub is_newest: bool,
+}
+
+/// An invoice with what its numbers stand for.
+#[derive(Clone, Debug)]
+pub struct InvoiceView {
+    /// The invoice.
+    pub invoice: Arc<Invoice>,
+    /// Who pays.
+    pub customer_id: CustomerId,
+    /// The subscription.
+    pub subscription_id: SubscriptionId,
+    /// The ids of the meters on its lines, in the lines' order; none for a fixed price.
+    pub meter_ids: Vec<Option<MeterId>>,
+    /// The ids of the products on its lines.
+    pub product_ids: Vec<ProductId>,
+}
+
+/// Which periods of usage are asked for.
+#[derive(Clone, Debug, Default)]
+pub struct UsageHistoryQuery {
+    /// Periods that end at this instant or later.
+    pub from: Option<Timestamp>,
+    /// Periods that start at this instant or earlier.
+    pub to: Option<Timestamp>,
+    /// This meter alone.
+    pub meter_id: Option<MeterId>,
+}
+
+/// Usage of one meter in one period, and what it costs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MeterUsage {
+    /// The meter.
+    pub meter_id: MeterId,
+    /// The usage and its price.
+    pub usage: UsageLine,
+    /// What it comes to.
+    pub total: Money,
+}
+
+/// One period of a subscription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsagePeriod {
+    /// The period.
+    pub period: Period,
+    /// Whether it has ended and has no invoice yet, so that late events still count.
+    pub closing: bool,
+    /// The currency of the totals.
+    pub currency: Currency,
+    /// Its meters, in the price's order.
+    pub meters: Vec<MeterUsage>,
+}
+
+/// An invoice that will be made, as it would be now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upcoming {
+    /// The subscription.
+    pub subscription_id: SubscriptionId,
+    /// The currency.
+    pub currency: Currency,
+    /// The period whose usage it bills.
+    pub period: Period,
+    /// The instant it is scheduled for.
+    pub due_at: Timestamp,
+    /// When it will be made.
+    pub close_at: Timestamp,
+    /// Whether its period has ended.
+    pub closing: bool,
+    /// The lines, as on an invoice.
+    pub lines: Vec<InvoiceLine>,
+    /// The ids of the meters on its lines; none for a fixed price.
+    pub meter_ids: Vec<Option<MeterId>>,
+    /// The sum.
+    pub total: Money,
+}
+
+/// What the next invoices of a customer would be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpcomingInvoices {
+    /// Closing periods first, then running ones; each in order of their end.
+    pub items: Vec<Upcoming>,
+    /// They reflect every event up to here, and perhaps later ones.
+    pub as_of_lsn: Lsn,
+}
+
+/// How far billing is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BillingStatus {
+    /// The next instant at which anything is due.
+    pub next_due: Option<Timestamp>,
+    /// How many turns and closes are due now and not done.
+    pub overdue: u64,
+    /// Whether they wait because the clock is in doubt.
+    pub waiting_for_clock: bool,
+    /// When something due was last done.
+    pub last_run: Option<Timestamp>,
+    /// Subscriptions whose closes have stopped because a total left 64 bits.
+    pub stopped: u64,
+}
+
+/// Why something of billing cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum BillsError {
+    /// The thing does not exist.
+    #[error("{0} does not exist")]
+    NotFound(&'static str),
+    /// The rows on disk could not be read.
+    #[error("read payments and invoices")]
+    Rows(#[from] rows::Error),
+    /// A row is not what was written.
+    #[error("decode a payment or invoice")]
+    Codec(#[from] codec::Error),
+}

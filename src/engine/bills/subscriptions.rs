@@ -1,0 +1,129 @@
+//! Products and subscriptions as they are, and how far billing is.
+
+use std::sync::Arc;
+
+use super::{BillingStatus, ProductFilter, SubscriptionFilter, SubscriptionView};
+use crate::engine::books::Books;
+use crate::engine::{Engine, Page};
+use crate::model::{
+    Customer, Meter, MeterIndex, Product, ProductId, ProductIndex, Subscription, SubscriptionId,
+};
+
+impl Engine {
+    /// Products that match, newest first.
+    pub fn products(&self, filter: ProductFilter, page: Page) -> Vec<Arc<Product>> {
+        let matches = |product: &&Arc<Product>| {
+            let is_recurring = product.price().recurrence().is_some();
+            product.archived == filter.archived
+                && filter.recurring.is_none_or(|wanted| wanted == is_recurring)
+        };
+        self.shared.state.with_books(|books| {
+            let newest_first = books.products().iter().rev().filter(matches);
+            newest_first.skip(page.offset).take(page.limit).cloned().collect()
+        })
+    }
+
+    /// One product.
+    pub fn product(&self, id: &ProductId) -> Option<Arc<Product>> {
+        self.shared.state.with_books(|books| books.product_by_id(id).cloned())
+    }
+
+    /// The product with this number.
+    pub fn product_at(&self, index: ProductIndex) -> Option<Arc<Product>> {
+        self.shared.state.with_books(|books| books.product(index).cloned())
+    }
+
+    /// The meter with this number.
+    pub fn meter_at(&self, index: MeterIndex) -> Option<Meter> {
+        self.shared.state.catalogue().meters().get(index.position()).cloned()
+    }
+
+    /// Subscriptions that match, newest first.
+    pub fn subscriptions(&self, filter: &SubscriptionFilter, page: Page) -> Vec<SubscriptionView> {
+        let state = &self.shared.state;
+        let customer = filter
+            .customer_id
+            .as_ref()
+            .map(|id| state.with_accounts(|accounts| accounts.index(id.as_str())));
+        let found: Vec<Arc<Subscription>> = state.with_books(|books| {
+            let product = filter.product_id.as_ref().map(|id| books.product_by_id(id));
+            let product = product.map(|found| found.map(|product| product.index));
+            let matches = |found: &&Arc<Subscription>| {
+                customer.is_none_or(|wanted| wanted == Some(found.customer))
+                    && product.is_none_or(|wanted| wanted == Some(found.terms.product))
+                    && filter.status.is_none_or(|wanted| wanted == found.status)
+                    && filter
+                        .cancel_at_next_billing_date
+                        .is_none_or(|wanted| wanted == found.cancel_at_next_billing_date)
+                    && filter.created_from.is_none_or(|from| found.created_at >= from)
+                    && filter.created_to.is_none_or(|to| found.created_at <= to)
+            };
+            match customer {
+                Some(None) => Vec::new(),
+                Some(Some(customer)) => {
+                    let mut own: Vec<_> = books.of_customer(customer).filter(matches).collect();
+                    own.reverse();
+                    own.into_iter().skip(page.offset).take(page.limit).cloned().collect()
+                }
+                None => {
+                    let newest_first = books.subscriptions().iter().rev().filter(matches);
+                    newest_first.skip(page.offset).take(page.limit).cloned().collect()
+                }
+            }
+        });
+        found.into_iter().filter_map(|subscription| self.view(subscription)).collect()
+    }
+
+    /// One subscription.
+    pub fn subscription(&self, id: &SubscriptionId) -> Option<SubscriptionView> {
+        let found = self.shared.state.with_books(|books| books.subscription_by_id(id).cloned());
+        self.view(found?)
+    }
+
+    fn view(&self, subscription: Arc<Subscription>) -> Option<SubscriptionView> {
+        let state = &self.shared.state;
+        let customer: Arc<Customer> =
+            state.with_accounts(|accounts| accounts.at(subscription.customer).cloned())?;
+        let (product, shares_meters_with) = state.with_books(|books| {
+            let product = books.product(subscription.terms.product).cloned();
+            (product, sharing(books, &subscription))
+        });
+        Some(SubscriptionView {
+            first_payment: subscription.first_payment.clone(),
+            customer,
+            product: product?,
+            shares_meters_with,
+            subscription,
+        })
+    }
+
+    /// How far billing is.
+    pub fn billing_status(&self) -> BillingStatus {
+        let now = self.now().max(self.shared.state.log_time());
+        let marks = self.shared.state.billing_marks();
+        let (next_due, overdue, stopped) = self.shared.state.with_books(|books| {
+            let overdue = books.due().take_while(|work| work.at <= now).count();
+            (books.due().next().map(|work| work.at), overdue as u64, books.stopped())
+        });
+        BillingStatus {
+            next_due,
+            overdue,
+            waiting_for_clock: overdue > 0 && self.shared.clock_in_doubt(),
+            last_run: marks.last_run,
+            stopped,
+        }
+    }
+}
+
+/// Other live subscriptions of the customer that bill a meter of this one too.
+fn sharing(books: &Books, subscription: &Subscription) -> Vec<SubscriptionId> {
+    let own = books.meters(subscription.terms);
+    let others = books.of_customer(subscription.customer);
+    let sharing = others.filter(|other| {
+        other.index != subscription.index
+            && other.running.is_some_and(|running| {
+                books.meters(running.terms).iter().any(|meter| own.contains(meter))
+            })
+    });
+    sharing.map(|other| other.id.clone()).collect()
+}

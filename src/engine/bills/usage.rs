@@ -1,0 +1,225 @@
+//! Usage period by period, and what the next invoices would be: from the segments' accumulators alone.
+
+use std::sync::Arc;
+
+use super::payments::invoice_at;
+use super::{BillsError, MeterUsage, Upcoming, UpcomingInvoices, UsageHistoryQuery, UsagePeriod};
+use crate::billing::{self, Overflow, Prices, Reading, close_cycle, usage_lines};
+use crate::engine::books::Books;
+use crate::engine::books::segments::SegmentKey;
+use crate::engine::catalogue::Catalogue;
+use crate::engine::shared::Shared;
+use crate::engine::{Engine, Page};
+use crate::metering::accumulator::Kind;
+use crate::model::invoice::{Invoice, InvoiceCause, InvoiceLine, LineDetail};
+use crate::model::subscription::{Closing, Segment};
+use crate::model::{
+    CustomerId, InvoiceNumber, MeterId, Period, Subscription, SubscriptionId, SubscriptionIndex,
+};
+
+/// What a segment has counted of each meter of its price, in the price's order, with every event of it
+/// that is there: also those whose time has not come.
+pub(in crate::engine) fn readings(
+    shared: &Shared,
+    subscription: &Subscription,
+    segment: &Segment,
+) -> Vec<Reading> {
+    let pending = shared.state.segments().pending_in(subscription.customer, segment.period);
+    let catalogue = shared.state.catalogue();
+    let meters = shared.state.with_books(|books| books.meters(segment.terms));
+    let readings = meters.into_iter().map(|meter| {
+        let key = SegmentKey { subscription: subscription.index, segment: segment.number, meter };
+        let kind = catalogue.kind(meter).unwrap_or(Kind::Count);
+        let counted = shared.state.segments().read(key, kind, &pending);
+        Reading { consumed: counted.value(kind), lsns: counted.lsns() }
+    });
+    readings.collect()
+}
+
+impl Engine {
+    /// Usage of a subscription period by period: the running one first, then those that are closing,
+    /// then those that were billed, newest first. Reads the disk: call it off the reactor.
+    ///
+    /// # Errors
+    /// [`BillsError`]
+    pub fn usage_history(
+        &self,
+        id: &SubscriptionId,
+        query: &UsageHistoryQuery,
+        page: Page,
+    ) -> Result<Vec<UsagePeriod>, BillsError> {
+        let catalogue = self.shared.state.catalogue();
+        let wants = |period: &Period| {
+            query.from.is_none_or(|from| period.end >= from)
+                && query.to.is_none_or(|to| period.start <= to)
+        };
+        let index = self.shared.state.with_books(|books| {
+            books.subscription_by_id(id).map(|subscription| subscription.index)
+        });
+        let index = index.ok_or(BillsError::NotFound("subscription"))?;
+        let found = self.steady(index, |subscription, billed| {
+            let closing = subscription.closing.iter().rev().map(|closing| (&closing.segment, true));
+            let running = subscription.running.iter().map(|running| (running, false));
+            let open = running.chain(closing).filter(|(segment, _)| wants(&segment.period));
+            let open: Vec<UsagePeriod> = open
+                .filter_map(|(segment, closing)| self.open_period(subscription, segment, closing))
+                .collect();
+            (open, billed)
+        });
+        let (open, billed) = found.ok_or(BillsError::NotFound("subscription"))?;
+        let mut left = page.offset.saturating_sub(open.len());
+        let open = open.into_iter().skip(page.offset).take(page.limit);
+        let mut periods: Vec<UsagePeriod> = open.collect();
+        for number in billed {
+            if periods.len() == page.limit {
+                break;
+            }
+            let invoice = invoice_at(&self.shared, number)?;
+            if !matches!(invoice.cause, InvoiceCause::Closed(_)) || !wants(&invoice.period) {
+                continue;
+            }
+            if left > 0 {
+                left -= 1;
+                continue;
+            }
+            periods.push(billed_period(&invoice, &catalogue));
+        }
+        if let Some(wanted) = &query.meter_id {
+            for period in &mut periods {
+                period.meters.retain(|meter| meter.meter_id == *wanted);
+            }
+        }
+        Ok(periods)
+    }
+
+    /// Reads what belongs to a subscription, and its invoices, newest first, as they are at one
+    /// instant: when it has changed meanwhile, what it had counted may be forgotten, and `read` is
+    /// called again.
+    fn steady<T>(
+        &self,
+        index: SubscriptionIndex,
+        read: impl Fn(&Subscription, Vec<InvoiceNumber>) -> T,
+    ) -> Option<T> {
+        let look = || {
+            self.shared.state.with_books(|books| {
+                let billed: Vec<_> = books.payments.invoices_of(index).collect();
+                Some((Arc::clone(books.subscription(index)?), billed))
+            })
+        };
+        loop {
+            let (subscription, billed) = look()?;
+            let found = read(&subscription, billed);
+            if look().is_some_and(|(now, _)| Arc::ptr_eq(&now, &subscription)) {
+                return Some(found);
+            }
+        }
+    }
+
+    fn open_period(
+        &self,
+        subscription: &Subscription,
+        segment: &Segment,
+        closing: bool,
+    ) -> Option<UsagePeriod> {
+        let readings = readings(&self.shared, subscription, segment);
+        let catalogue = self.shared.state.catalogue();
+        let (currency, lines) = self.shared.state.with_books(|books| {
+            let prices = Prices { products: books.products(), meters: catalogue.meters() };
+            let currency = books.price(segment.terms).map(|price| price.currency);
+            (currency, usage_lines(segment.terms, &readings, prices))
+        });
+        let lines = lines.unwrap_or_default();
+        let meters = meters_of(&lines, &catalogue);
+        Some(UsagePeriod { period: segment.period, closing, currency: currency?, meters })
+    }
+
+    /// What the next invoices of a customer would be, from the counters alone.
+    ///
+    /// # Errors
+    /// [`BillsError::NotFound`]
+    pub fn upcoming_invoices(&self, id: &CustomerId) -> Result<UpcomingInvoices, BillsError> {
+        let state = &self.shared.state;
+        let customer = state.with_accounts(|accounts| accounts.index(id.as_str()));
+        let customer = customer.ok_or(BillsError::NotFound("customer"))?;
+        let as_of_lsn = state.applied();
+        let own: Vec<SubscriptionIndex> = state
+            .with_books(|books| books.of_customer(customer).map(|found| found.index).collect());
+        let mut items: Vec<Upcoming> = own
+            .into_iter()
+            .filter_map(|index| self.steady(index, |found, _| self.upcoming_of(found)))
+            .flatten()
+            .collect();
+        items.sort_by_key(|item| (!item.closing, item.due_at));
+        Ok(UpcomingInvoices { items, as_of_lsn })
+    }
+
+    fn upcoming_of(&self, subscription: &Subscription) -> Vec<Upcoming> {
+        let closing = subscription.closing.iter();
+        let closing = closing.filter_map(|closing| self.upcoming(subscription, closing, true));
+        // As if the boundary had come.
+        let turned = billing::turn(subscription, self.shared.options.grace);
+        let running = turned.ok().and_then(|turned| turned.closing.last().copied());
+        let running = running.and_then(|next| self.upcoming(subscription, &next, false));
+        closing.chain(running).collect()
+    }
+
+    fn upcoming(
+        &self,
+        subscription: &Subscription,
+        closing: &Closing,
+        has_ended: bool,
+    ) -> Option<Upcoming> {
+        let readings = readings(&self.shared, subscription, &closing.segment);
+        let catalogue = self.shared.state.catalogue();
+        let (currency, bill) = self.shared.state.with_books(|books: &Books| {
+            let prices = Prices { products: books.products(), meters: catalogue.meters() };
+            let currency = books.price(closing.segment.terms).map(|price| price.currency);
+            (currency, close_cycle(closing, &readings, prices))
+        });
+        let bill = bill.inspect_err(|_: &Overflow| {
+            tracing::warn!(subscription = %subscription.id, "an upcoming total leaves 64 bits");
+        });
+        let bill = bill.ok()?;
+        Some(Upcoming {
+            subscription_id: subscription.id.clone(),
+            currency: currency?,
+            period: closing.segment.period,
+            due_at: closing.due_at,
+            close_at: closing.close_at,
+            closing: has_ended,
+            meter_ids: bill.lines.iter().map(|line| meter_id(line, &catalogue)).collect(),
+            lines: bill.lines,
+            total: bill.total,
+        })
+    }
+}
+
+fn billed_period(invoice: &Invoice, catalogue: &Catalogue) -> UsagePeriod {
+    UsagePeriod {
+        period: invoice.period,
+        closing: false,
+        currency: invoice.currency,
+        meters: meters_of(&invoice.lines, catalogue),
+    }
+}
+
+fn meters_of(lines: &[InvoiceLine], catalogue: &Catalogue) -> Vec<MeterUsage> {
+    let meters = lines.iter().filter_map(|line| match &line.detail {
+        LineDetail::Fixed(_) => None,
+        LineDetail::Usage(usage) => Some(MeterUsage {
+            meter_id: meter_id(line, catalogue)?,
+            usage: usage.clone(),
+            total: line.amount,
+        }),
+    });
+    meters.collect()
+}
+
+fn meter_id(line: &InvoiceLine, catalogue: &Catalogue) -> Option<MeterId> {
+    match &line.detail {
+        LineDetail::Fixed(_) => None,
+        LineDetail::Usage(usage) => {
+            catalogue.meters().get(usage.meter.position()).map(|meter| meter.id.clone())
+        }
+    }
+}

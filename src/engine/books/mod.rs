@@ -1,0 +1,180 @@
+//! What the state holds of billing: products, subscriptions, what is due, payments and invoices.
+//!
+//! It changes by whole objects alone, which the log's records carry: putting one again does no harm.
+
+pub mod payments;
+pub mod routes;
+pub mod segments;
+pub mod shelf;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::billing::{Step, due};
+use crate::model::{
+    CustomerIndex, MeterIndex, Price, Product, ProductId, ProductIndex, Subscription,
+    SubscriptionId, SubscriptionIndex, Terms, Timestamp,
+};
+
+use payments::Payments;
+use routes::Routes;
+use shelf::Shelf;
+
+/// Something that is due at an instant; sorts in the order in which it is done.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DueWork {
+    /// The instant.
+    pub at: Timestamp,
+    /// Turns before closes.
+    is_close: bool,
+    /// The subscription.
+    pub subscription_id: SubscriptionId,
+    /// What is to be done.
+    pub step: Step,
+    /// The subscription's number.
+    pub subscription: SubscriptionIndex,
+}
+
+/// Products, subscriptions, payments and invoices; see the module.
+#[derive(Debug, Default)]
+pub struct Books {
+    products: Vec<Arc<Product>>,
+    product_ids: HashMap<ProductId, ProductIndex>,
+    subscriptions: Shelf<Subscription>,
+    subscription_ids: HashMap<SubscriptionId, SubscriptionIndex>,
+    of_customer: HashMap<CustomerIndex, Vec<SubscriptionIndex>>,
+    due: BTreeSet<DueWork>,
+    stopped: u64,
+    /// Which segments events enter.
+    pub routes: Routes,
+    /// Payments and invoices.
+    pub payments: Payments,
+}
+
+impl Books {
+    /// Puts a product in its place.
+    ///
+    /// # Panics
+    /// When its index would leave a gap.
+    pub fn put_product(&mut self, product: Arc<Product>) {
+        if let Some(place) = self.products.get_mut(product.index.position()) {
+            *place = product;
+        } else {
+            assert_eq!(product.index, self.next_product(), "products have no gaps");
+            self.product_ids.insert(product.id.clone(), product.index);
+            self.products.push(product);
+        }
+    }
+
+    /// Puts a subscription in its place: what is due of it, and where its customer's events go, is
+    /// as it says from now on.
+    ///
+    /// # Panics
+    /// When its index would leave a gap.
+    pub fn put_subscription(&mut self, subscription: Arc<Subscription>) {
+        if let Some(old) = self.subscriptions.get(subscription.index.position()) {
+            for work in due_of(old) {
+                self.due.remove(&work);
+            }
+            self.stopped -= u64::from(old.stopped);
+        } else {
+            self.subscription_ids.insert(subscription.id.clone(), subscription.index);
+            self.of_customer.entry(subscription.customer).or_default().push(subscription.index);
+        }
+        self.due.extend(due_of(&subscription));
+        self.stopped += u64::from(subscription.stopped);
+        let products = &self.products;
+        self.routes.put(&subscription, |terms| {
+            products.get(terms.product.position()).map(|product| &**product)
+        });
+        self.subscriptions.put(subscription.index.position(), subscription);
+    }
+
+    /// Every product, in the order of their indexes.
+    pub fn products(&self) -> &[Arc<Product>] {
+        &self.products
+    }
+
+    /// The product with this number.
+    pub fn product(&self, index: ProductIndex) -> Option<&Arc<Product>> {
+        self.products.get(index.position())
+    }
+
+    /// The product with this id.
+    pub fn product_by_id(&self, id: &ProductId) -> Option<&Arc<Product>> {
+        self.product(*self.product_ids.get(id)?)
+    }
+
+    /// The price that was bought.
+    pub fn price(&self, terms: Terms) -> Option<&Price> {
+        self.product(terms.product)?.price_at(terms.version)
+    }
+
+    /// The meters of a price, in its order.
+    pub fn meters(&self, terms: Terms) -> Vec<MeterIndex> {
+        let price = self.price(terms);
+        price
+            .map_or_else(Vec::new, |price| price.meters().iter().map(|meter| meter.meter).collect())
+    }
+
+    /// The index that the next product gets.
+    ///
+    /// # Panics
+    /// After 2^32 products.
+    pub fn next_product(&self) -> ProductIndex {
+        ProductIndex(u32::try_from(self.products.len()).expect("fewer than 2^32 products"))
+    }
+
+    /// The index that the next subscription gets.
+    ///
+    /// # Panics
+    /// After 2^32 subscriptions.
+    pub fn next_subscription(&self) -> SubscriptionIndex {
+        let count = u32::try_from(self.subscriptions.len());
+        SubscriptionIndex(count.expect("fewer than 2^32 subscriptions"))
+    }
+
+    /// Every subscription, in the order of their indexes.
+    pub fn subscriptions(&self) -> &Shelf<Subscription> {
+        &self.subscriptions
+    }
+
+    /// The subscription with this number.
+    pub fn subscription(&self, index: SubscriptionIndex) -> Option<&Arc<Subscription>> {
+        self.subscriptions.get(index.position())
+    }
+
+    /// The subscription with this id.
+    pub fn subscription_by_id(&self, id: &SubscriptionId) -> Option<&Arc<Subscription>> {
+        self.subscription(*self.subscription_ids.get(id)?)
+    }
+
+    /// The subscriptions of a customer, oldest first.
+    pub fn of_customer(&self, customer: CustomerIndex) -> impl Iterator<Item = &Arc<Subscription>> {
+        let indexes = self.of_customer.get(&customer).into_iter().flatten();
+        indexes.filter_map(|index| self.subscription(*index))
+    }
+
+    /// What is due, in the order in which it is to be done.
+    pub fn due(&self) -> impl Iterator<Item = &DueWork> {
+        self.due.iter()
+    }
+
+    /// Subscriptions whose closes have stopped.
+    pub fn stopped(&self) -> u64 {
+        self.stopped
+    }
+}
+
+fn due_of(subscription: &Subscription) -> impl Iterator<Item = DueWork> {
+    due(subscription).into_iter().map(|due| DueWork {
+        at: due.at,
+        is_close: match due.step {
+            Step::Turn => false,
+            Step::Close { .. } => true,
+        },
+        subscription_id: subscription.id.clone(),
+        step: due.step,
+        subscription: subscription.index,
+    })
+}

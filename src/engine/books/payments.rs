@@ -1,0 +1,196 @@
+//! Payments and invoices: in memory what lists are chosen by, on disk what they say.
+//!
+//! Whole objects stay in memory until a checkpoint has made their rows durable.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::model::{
+    Currency, CustomerIndex, Invoice, InvoiceId, InvoiceNumber, Lsn, Payment, PaymentId,
+    PaymentIndex, PaymentStatus, ProductIndex, SubscriptionIndex, Timestamp,
+};
+
+/// What lists of payments are chosen by.
+#[derive(Clone, Copy, Debug)]
+pub struct PaymentHead {
+    /// Who pays.
+    pub customer: CustomerIndex,
+    /// The subscription.
+    pub subscription: SubscriptionIndex,
+    /// The product.
+    pub product: ProductIndex,
+    /// The currency.
+    pub currency: Currency,
+    /// Where it stands.
+    pub status: PaymentStatus,
+    /// Log time of the creation.
+    pub created_at: Timestamp,
+    /// The invoice that it pays.
+    pub invoice: InvoiceNumber,
+}
+
+/// What lists of invoices are chosen by.
+#[derive(Clone, Copy, Debug)]
+pub struct InvoiceHead {
+    /// Who pays.
+    pub customer: CustomerIndex,
+    /// The subscription.
+    pub subscription: SubscriptionIndex,
+    /// The invoice before of the same subscription.
+    pub previous: Option<InvoiceNumber>,
+    /// The newest payment of it.
+    pub payment: Option<PaymentIndex>,
+}
+
+/// All payments and invoices.
+#[derive(Debug, Default)]
+pub struct Payments {
+    heads: Vec<PaymentHead>,
+    ids: HashMap<PaymentId, PaymentIndex>,
+    recent: HashMap<PaymentIndex, (Lsn, Arc<Payment>)>,
+    invoice_heads: Vec<InvoiceHead>,
+    invoice_ids: HashMap<InvoiceId, InvoiceNumber>,
+    recent_invoices: HashMap<InvoiceNumber, (Lsn, Arc<Invoice>)>,
+    last_invoices: HashMap<SubscriptionIndex, InvoiceNumber>,
+}
+
+impl Payments {
+    /// Puts a payment in its place; `lsn` is that of its record, and `None` when it was read from its
+    /// row.
+    ///
+    /// # Panics
+    /// When its index would leave a gap.
+    pub fn put(&mut self, lsn: Option<Lsn>, payment: Payment) {
+        let head = PaymentHead {
+            customer: payment.customer,
+            subscription: payment.subscription,
+            product: payment.product,
+            currency: payment.currency,
+            status: payment.status,
+            created_at: payment.created_at,
+            invoice: payment.invoice,
+        };
+        if let Some(place) = self.heads.get_mut(payment.index.position()) {
+            *place = head;
+        } else {
+            assert_eq!(payment.index, self.next_index(), "payments have no gaps");
+            self.heads.push(head);
+            self.ids.insert(payment.id.clone(), payment.index);
+        }
+        if let Some(invoice) = self.invoice_heads.get_mut(position(payment.invoice)) {
+            invoice.payment = invoice.payment.max(Some(payment.index));
+        }
+        if let Some(lsn) = lsn {
+            self.recent.insert(payment.index, (lsn, Arc::new(payment)));
+        }
+    }
+
+    /// Puts an invoice in its place; `lsn` as for [`Payments::put`].
+    ///
+    /// # Panics
+    /// When its number would leave a gap.
+    pub fn put_invoice(&mut self, lsn: Option<Lsn>, invoice: Invoice) {
+        if position(invoice.number) == self.invoice_heads.len() {
+            let previous = self.last_invoices.insert(invoice.subscription, invoice.number);
+            self.invoice_heads.push(InvoiceHead {
+                customer: invoice.customer,
+                subscription: invoice.subscription,
+                previous,
+                payment: None,
+            });
+            self.invoice_ids.insert(invoice.id.clone(), invoice.number);
+        }
+        assert!(position(invoice.number) < self.invoice_heads.len(), "invoices have no gaps");
+        if let Some(lsn) = lsn {
+            self.recent_invoices.insert(invoice.number, (lsn, Arc::new(invoice)));
+        }
+    }
+
+    /// Forgets the objects whose rows are durable up to `lsn`.
+    pub fn forget_recent(&mut self, lsn: Lsn) {
+        self.recent.retain(|_, (changed, _)| *changed > lsn);
+        self.recent_invoices.retain(|_, (changed, _)| *changed > lsn);
+    }
+
+    /// The index that the next payment gets.
+    ///
+    /// # Panics
+    /// After 2^32 payments.
+    pub fn next_index(&self) -> PaymentIndex {
+        PaymentIndex(u32::try_from(self.heads.len()).expect("fewer than 2^32 payments"))
+    }
+
+    /// The number that the next invoice gets.
+    pub fn next_number(&self) -> InvoiceNumber {
+        InvoiceNumber(self.invoice_heads.len() as u64 + 1)
+    }
+
+    /// The payment with this id.
+    pub fn index(&self, id: &PaymentId) -> Option<PaymentIndex> {
+        self.ids.get(id).copied()
+    }
+
+    /// The invoice with this id.
+    pub fn number(&self, id: &InvoiceId) -> Option<InvoiceNumber> {
+        self.invoice_ids.get(id).copied()
+    }
+
+    /// What is known of a payment without its row.
+    pub fn head(&self, index: PaymentIndex) -> Option<&PaymentHead> {
+        self.heads.get(index.position())
+    }
+
+    /// What is known of an invoice without its row.
+    pub fn invoice_head(&self, number: InvoiceNumber) -> Option<&InvoiceHead> {
+        self.invoice_heads.get(position(number))
+    }
+
+    /// The payment, when its row may not be durable yet.
+    pub fn recent(&self, index: PaymentIndex) -> Option<Arc<Payment>> {
+        self.recent.get(&index).map(|(_, payment)| Arc::clone(payment))
+    }
+
+    /// The invoice, when its row may not be durable yet.
+    pub fn recent_invoice(&self, number: InvoiceNumber) -> Option<Arc<Invoice>> {
+        self.recent_invoices.get(&number).map(|(_, invoice)| Arc::clone(invoice))
+    }
+
+    /// The payments that match, newest first.
+    pub fn list(
+        &self,
+        matches: impl Fn(&PaymentHead) -> bool,
+    ) -> impl Iterator<Item = PaymentIndex> {
+        // Fits: there are fewer than 2^32 payments.
+        let count = u32::try_from(self.heads.len()).unwrap_or(u32::MAX);
+        let indexes = (0..count).rev().map(PaymentIndex);
+        indexes.filter(move |index| self.head(*index).is_some_and(&matches))
+    }
+
+    /// The invoices that match, newest first.
+    pub fn list_invoices(
+        &self,
+        matches: impl Fn(&InvoiceHead) -> bool,
+    ) -> impl Iterator<Item = InvoiceNumber> {
+        let numbers = (1..=self.invoice_heads.len() as u64).rev().map(InvoiceNumber);
+        numbers.filter(move |number| self.invoice_head(*number).is_some_and(&matches))
+    }
+
+    /// The invoices of a subscription, newest first.
+    pub fn invoices_of(
+        &self,
+        subscription: SubscriptionIndex,
+    ) -> impl Iterator<Item = InvoiceNumber> {
+        let newest = self.last_invoices.get(&subscription).copied();
+        std::iter::successors(newest, |number| self.invoice_head(*number)?.previous)
+    }
+
+    /// How many invoices there are.
+    pub fn invoice_count(&self) -> u64 {
+        self.invoice_heads.len() as u64
+    }
+}
+
+fn position(number: InvoiceNumber) -> usize {
+    // Fits: a number beyond the address space stands for no invoice in memory.
+    usize::try_from(number.0.saturating_sub(1)).unwrap_or(usize::MAX)
+}

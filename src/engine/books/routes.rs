@@ -1,0 +1,129 @@
+//! Which segments an event of a customer enters.
+//!
+//! The segments of a subscription never overlap, so an event enters one of each at most. A boundary
+//! that has passed and whose turn is late does not hold events up: those behind it enter the segment
+//! that the turn will begin.
+
+use crate::billing::boundary;
+use crate::engine::books::segments::SegmentKey;
+use crate::model::subscription::Cycle;
+use crate::model::{
+    CustomerIndex, MeterIndex, Period, Product, Subscription, SubscriptionIndex, Terms, Timestamp,
+};
+
+/// The segments of all customers.
+#[derive(Debug, Default)]
+pub struct Routes {
+    /// By customer; those who subscribe to nothing with a meter have none.
+    of_customer: Vec<Vec<Route>>,
+}
+
+/// One segment.
+#[derive(Debug)]
+struct Route {
+    subscription: SubscriptionIndex,
+    segment: u32,
+    period: Period,
+    meters: Box<[MeterIndex]>,
+    /// Of the running segment of a subscription that goes on.
+    ahead: Option<Ahead>,
+}
+
+/// What follows a running segment.
+#[derive(Debug)]
+struct Ahead {
+    cycle: Cycle,
+    meters: Box<[MeterIndex]>,
+}
+
+impl Routes {
+    /// Replaces the segments of a subscription by those that it has now.
+    pub fn put<'p>(
+        &mut self,
+        subscription: &Subscription,
+        product: impl Fn(Terms) -> Option<&'p Product>,
+    ) {
+        let place = subscription.customer.position();
+        let meters = |terms: Terms| -> Box<[MeterIndex]> {
+            let price = product(terms).and_then(|product| product.price_at(terms.version));
+            price
+                .map(|price| price.meters().iter().map(|meter| meter.meter).collect())
+                .unwrap_or_default()
+        };
+        let closing = subscription.closing.iter().map(|closing| (&closing.segment, None));
+        let running = subscription.running.iter().map(|segment| {
+            let goes_on = !subscription.cancel_at_next_billing_date
+                && segment.period.end < subscription.cycle.expires_at;
+            let ahead = goes_on
+                .then(|| Ahead { cycle: subscription.cycle, meters: meters(subscription.terms) });
+            (segment, ahead)
+        });
+        let routes: Vec<Route> = closing
+            .chain(running)
+            .map(|(segment, ahead)| Route {
+                subscription: subscription.index,
+                segment: segment.number,
+                period: segment.period,
+                meters: meters(segment.terms),
+                ahead,
+            })
+            .filter(|route| {
+                let follow = route.ahead.as_ref().is_some_and(|ahead| !ahead.meters.is_empty());
+                !route.meters.is_empty() || follow
+            })
+            .collect();
+        if self.of_customer.len() <= place {
+            if routes.is_empty() {
+                return;
+            }
+            self.of_customer.resize_with(place + 1, Vec::new);
+        }
+        if let Some(all) = self.of_customer.get_mut(place) {
+            all.retain(|route| route.subscription != subscription.index);
+            all.extend(routes);
+        }
+    }
+
+    /// Whether events of a customer may enter any segment.
+    pub fn is_any(&self, customer: CustomerIndex) -> bool {
+        self.of_customer.get(customer.position()).is_some_and(|routes| !routes.is_empty())
+    }
+
+    /// Names each segment that an event of this customer enters under this meter.
+    pub fn each(
+        &self,
+        customer: CustomerIndex,
+        meter: MeterIndex,
+        at: Timestamp,
+        mut enter: impl FnMut(SegmentKey),
+    ) {
+        let Some(routes) = self.of_customer.get(customer.position()) else { return };
+        for route in routes {
+            let subscription = route.subscription;
+            if route.period.holds(at) {
+                if route.meters.contains(&meter) {
+                    enter(SegmentKey { subscription, segment: route.segment, meter });
+                }
+            } else if at >= route.period.end
+                && let Some(ahead) = &route.ahead
+                && ahead.meters.contains(&meter)
+                && let Some(later) = ahead.segments_later(at)
+            {
+                enter(SegmentKey { subscription, segment: route.segment + later, meter });
+            }
+        }
+    }
+}
+
+impl Ahead {
+    /// How many segments after the running one `at` lies; nothing when the subscription is over then.
+    fn segments_later(&self, at: Timestamp) -> Option<u32> {
+        let Cycle { anchor, interval, next_boundary, expires_at, .. } = self.cycle;
+        if at >= expires_at {
+            return None;
+        }
+        let ends = (next_boundary..u32::MAX).skip(1).map(|k| boundary(anchor, interval, k));
+        let place = ends.take_while(|end| end.is_some_and(|end| end <= at)).count();
+        u32::try_from(place + 1).ok()
+    }
+}

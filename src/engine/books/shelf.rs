@@ -1,0 +1,108 @@
+//! A list by number whose copy costs a thousandth of its length: what a checkpoint copies while
+//! nothing may change.
+
+use std::sync::Arc;
+
+/// Objects of one drawer. A change after a copy copies one drawer of pointers.
+const DRAWER: usize = 1024;
+
+/// A list of shared objects; see the module.
+#[derive(Debug)]
+pub struct Shelf<T> {
+    drawers: Vec<Arc<Vec<Arc<T>>>>,
+}
+
+impl<T> Default for Shelf<T> {
+    fn default() -> Self {
+        Self { drawers: Vec::new() }
+    }
+}
+
+impl<T> Clone for Shelf<T> {
+    fn clone(&self) -> Self {
+        Self { drawers: self.drawers.clone() }
+    }
+}
+
+impl<T> Shelf<T> {
+    /// How many objects there are.
+    pub fn len(&self) -> usize {
+        self.drawers.last().map_or(0, |last| (self.drawers.len() - 1) * DRAWER + last.len())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.drawers.is_empty()
+    }
+
+    /// The object at `place`.
+    pub fn get(&self, place: usize) -> Option<&Arc<T>> {
+        self.drawers.get(place / DRAWER)?.get(place % DRAWER)
+    }
+
+    /// Puts an object over the one at `place`, or behind the last one.
+    ///
+    /// # Panics
+    /// When that would leave a gap.
+    pub fn put(&mut self, place: usize, object: Arc<T>) {
+        assert!(place <= self.len(), "places have no gaps");
+        if place / DRAWER == self.drawers.len() {
+            self.drawers.push(Arc::default());
+        }
+        let drawer = self.drawers.get_mut(place / DRAWER).expect("it was just made");
+        let drawer = Arc::make_mut(drawer);
+        match drawer.get_mut(place % DRAWER) {
+            Some(known) => *known = object,
+            None => drawer.push(object),
+        }
+    }
+
+    /// The objects, in order.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<T>> {
+        self.drawers.iter().flat_map(|drawer| drawer.iter())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_copy_keeps_what_was_there_and_the_list_what_is(
+            puts in prop::collection::vec((any::<prop::sample::Index>(), any::<u32>()), 0..40),
+            filled in 0..3000_usize,
+            copy_at in 0..40_usize,
+        ) {
+            let (mut shelf, mut model) = (Shelf::default(), Vec::new());
+            for place in 0..filled {
+                shelf.put(place, Arc::new(0));
+                model.push(0);
+            }
+            let mut copied = (shelf.clone(), model.clone());
+            for (nth, (place, value)) in puts.into_iter().enumerate() {
+                if nth == copy_at {
+                    copied = (shelf.clone(), model.clone());
+                }
+                let place = place.index(model.len() + 1);
+                shelf.put(place, Arc::new(value));
+                if place == model.len() {
+                    model.push(value);
+                } else {
+                    model[place] = value;
+                }
+            }
+            for (shelf, model) in [(shelf, model), copied] {
+                prop_assert_eq!(shelf.len(), model.len());
+                let found: Vec<u32> = shelf.iter().map(|value| **value).collect();
+                prop_assert_eq!(&found, &model);
+                prop_assert!(shelf.get(model.len()).is_none());
+                let by_place: Vec<u32> =
+                    (0..model.len()).filter_map(|place| Some(**shelf.get(place)?)).collect();
+                prop_assert_eq!(by_place, model);
+            }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Changes of products, subscriptions and payments that a client asks for.
+//!
+//! Whoever makes one of these has checked forms, lengths and ranges; what depends on the state is
+//! checked by the committer.
+
+use crate::model::customer::Metadata;
+use crate::model::price::{Interval, Recurrence};
+use crate::model::product::TaxCategory;
+use crate::model::subscription::{BillingAddress, CancelReason, CancellationFeedback};
+use crate::model::{Currency, CustomerId, MeterId, Money, ProductId, Timestamp, UnitPrice};
+
+/// What one meter's usage is to cost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewMeterPrice {
+    /// The meter.
+    pub meter_id: MeterId,
+    /// The price of one unit.
+    pub price_per_unit: UnitPrice,
+    /// Whole units of each period that cost nothing.
+    pub free_threshold: u64,
+}
+
+/// When a price is to be due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NewPriceKind {
+    /// A purchase.
+    OneTime,
+    /// Each cycle.
+    Recurring(Recurrence),
+    /// Each cycle, with usage.
+    UsageBased {
+        /// The cycle.
+        recurrence: Recurrence,
+        /// The meters: at most [`crate::model::price::METERS_MAX`], each once.
+        meters: Vec<NewMeterPrice>,
+    },
+}
+
+/// A price to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewPrice {
+    /// The currency of all its amounts.
+    pub currency: Currency,
+    /// What one costs, once or each cycle; not negative.
+    pub fixed: Money,
+    /// Off the fixed price, in hundredths of a percent; at most 10,000.
+    pub discount_bps: u16,
+    /// As the client says.
+    pub tax_inclusive: bool,
+    /// As the client says.
+    pub purchasing_power_parity: bool,
+    /// When it is due.
+    pub kind: NewPriceKind,
+}
+
+/// A product to be created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewProduct {
+    /// The name people read.
+    pub name: String,
+    /// A longer text.
+    pub description: Option<String>,
+    /// What it is for the tax office.
+    pub tax_category: TaxCategory,
+    /// Free details.
+    pub metadata: Metadata,
+    /// Its first price.
+    pub price: NewPrice,
+}
+
+/// Changes of a product; `None` keeps.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProductPatch {
+    /// The name.
+    pub name: Option<String>,
+    /// The longer text; `Some(None)` clears it.
+    pub description: Option<Option<String>>,
+    /// What it is for the tax office.
+    pub tax_category: Option<TaxCategory>,
+    /// Free details.
+    pub metadata: Option<Metadata>,
+    /// The price of new purchases; of the kind that the product's prices have.
+    pub price: Option<NewPrice>,
+}
+
+/// Who subscribes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subscriber {
+    /// The customer with this id.
+    Existing(CustomerId),
+    /// The customer with this address, made when there is none.
+    Addressed {
+        /// The address; not empty.
+        email: String,
+        /// The name of a new customer.
+        name: Option<String>,
+        /// The phone number of a new customer.
+        phone_number: Option<String>,
+    },
+}
+
+/// A subscription to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewSubscription {
+    /// Who pays.
+    pub customer: Subscriber,
+    /// What for.
+    pub product_id: ProductId,
+    /// How many; at least one.
+    pub quantity: u32,
+    /// Days before the first cycle; those of the price when it is `None`.
+    pub trial_days: Option<u32>,
+    /// The currency that the client expects.
+    pub billing_currency: Option<Currency>,
+    /// Where the customer lives.
+    pub billing: BillingAddress,
+    /// The customer's company.
+    pub customer_business_name: Option<String>,
+    /// The customer's tax number.
+    pub tax_id: Option<String>,
+    /// Free details.
+    pub metadata: Metadata,
+}
+
+/// Changes of a subscription; `None` keeps.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubscriptionPatch {
+    /// End it now.
+    pub cancel_now: bool,
+    /// End it at the next boundary, or do not.
+    pub cancel_at_next_billing_date: Option<bool>,
+    /// Who or what ends it.
+    pub cancel_reason: Option<CancelReason>,
+    /// Why.
+    pub cancellation_feedback: Option<CancellationFeedback>,
+    /// Why, in words.
+    pub cancellation_comment: Option<String>,
+    /// The next boundary; the cycle is anchored there.
+    pub next_billing_date: Option<Timestamp>,
+    /// How long it lasts.
+    pub subscription_period: Option<Interval>,
+    /// Where the customer lives.
+    pub billing: Option<BillingAddress>,
+    /// The customer's company; `Some(None)` clears it.
+    pub customer_business_name: Option<Option<String>>,
+    /// The customer's tax number; `Some(None)` clears it.
+    pub tax_id: Option<Option<String>>,
+    /// Free details.
+    pub metadata: Option<Metadata>,
+}
+
+/// What became of a payment that waited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// The money is there.
+    Succeeded,
+    /// It is not.
+    Failed {
+        /// For programs.
+        code: Option<String>,
+        /// For people.
+        message: Option<String>,
+    },
+}

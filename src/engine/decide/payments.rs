@@ -1,0 +1,102 @@
+//! What becomes of payments that somebody else collects.
+
+use std::sync::Arc;
+
+use crate::billing;
+use crate::engine::bill::{Numbers, first_status};
+use crate::engine::bills;
+use crate::engine::command::billing::Mark;
+use crate::engine::command::{Outcome, Refused};
+use crate::engine::record::{Body, ClosedEntry, MarkedEntry};
+use crate::engine::shared::Shared;
+use crate::model::invoice::{PaymentFailure, PaymentStatus};
+use crate::model::{Payment, PaymentId, Subscription};
+
+use super::subscriptions::refused;
+use super::{Moment, Plan};
+
+/// The payment with this id. Its row may have to be read: payments are marked one at a time.
+pub(super) fn find(id: &PaymentId, shared: &Shared) -> Result<Arc<Payment>, Refused> {
+    let found = bills::payment_by_id(shared, id).map_err(|error| {
+        tracing::error!(error = &error as &dyn std::error::Error, "read a payment");
+        Refused::Busy
+    })?;
+    found.ok_or(Refused::NotFound("payment"))
+}
+
+fn subscription_of(payment: &Payment, shared: &Shared) -> Result<Arc<Subscription>, Refused> {
+    let found = shared.state.with_books(|books| books.subscription(payment.subscription).cloned());
+    found.ok_or(Refused::NotFound("subscription"))
+}
+
+/// Says what became of a payment that waited.
+pub(super) fn mark(id: &PaymentId, mark: &Mark, moment: Moment<'_>) -> Result<Plan, Refused> {
+    let Moment { shared, at, identity } = moment;
+    let payment = find(id, shared)?;
+    match payment.status {
+        PaymentStatus::Processing => {}
+        PaymentStatus::Succeeded | PaymentStatus::Failed => {
+            let message = "this payment does not wait: it has succeeded or failed already";
+            return Err(Refused::Conflict(message.to_owned()));
+        }
+    }
+    let before = subscription_of(&payment, shared)?;
+    let (status, failure, subscription) = match mark {
+        Mark::Succeeded => {
+            let paid = billing::payment_succeeded(&before, payment.invoice, at);
+            (PaymentStatus::Succeeded, PaymentFailure::default(), paid.map_err(refused)?)
+        }
+        Mark::Failed { code, message } => {
+            let failure = PaymentFailure { code: code.clone(), message: message.clone() };
+            let unpaid = billing::payment_failed(&before, payment.invoice);
+            (PaymentStatus::Failed, failure, unpaid)
+        }
+    };
+    let begins = before.next_segment == 0 && subscription.next_segment > 0;
+    let renewal = if begins { billing::first_renewal(&subscription) } else { None };
+    let payment = Payment {
+        status,
+        failure,
+        updated_at: at,
+        service_period: renewal.map(|renewal| renewal.period).or(payment.service_period),
+        ..Payment::clone(&payment)
+    };
+    let outcome = Outcome::Payment(Arc::new(payment.clone()));
+    let marked = MarkedEntry { payment, subscription: Arc::new(subscription), identity };
+    Ok(Plan { bodies: vec![Body::PaymentMarked(Box::new(marked))], outcome })
+}
+
+/// Tries a payment that has failed again: another payment of the same invoice.
+pub(super) fn retry(id: &PaymentId, moment: Moment<'_>) -> Result<Plan, Refused> {
+    let Moment { shared, at, identity } = moment;
+    let failed = find(id, shared)?;
+    let newest = shared.state.with_books(|books| {
+        books.payments.invoice_head(failed.invoice).and_then(|invoice| invoice.payment)
+    });
+    if failed.status != PaymentStatus::Failed || newest != Some(failed.index) {
+        let message =
+            "only the newest payment of an invoice can be retried, and only once it failed";
+        return Err(Refused::Conflict(message.to_owned()));
+    }
+    let payment = Payment {
+        id: PaymentId::new(moment.new_id("pay")),
+        index: Numbers::next(shared).take_payment(),
+        status: first_status(shared, failed.total),
+        failure: PaymentFailure::default(),
+        retry_attempt: failed.retry_attempt + 1,
+        created_at: at,
+        updated_at: at,
+        ..Payment::clone(&failed)
+    };
+    let subscription = match payment.status {
+        PaymentStatus::Succeeded => {
+            let before = subscription_of(&payment, shared)?;
+            let paid = billing::payment_succeeded(&before, payment.invoice, at);
+            Some(Arc::new(paid.map_err(refused)?))
+        }
+        PaymentStatus::Processing | PaymentStatus::Failed => None,
+    };
+    let outcome = Outcome::Payment(Arc::new(payment.clone()));
+    let entry = ClosedEntry { payment, invoice: None, subscription, identity };
+    Ok(Plan { bodies: vec![Body::CycleClosed(Box::new(entry))], outcome })
+}

@@ -1,0 +1,198 @@
+//! What the creation or change of a subscription leaves behind.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::billing::{self, Draft, Prices, Refusal, first_bill};
+use crate::engine::bill::{Billed, Numbers, bill, first_status};
+use crate::engine::command::billing::{NewSubscription, Subscriber, SubscriptionPatch};
+use crate::engine::command::{NewCustomer, Outcome, Refused};
+use crate::engine::record::{Body, Change, ChangeEntry, ClosedEntry};
+use crate::engine::shared::Shared;
+use crate::model::invoice::{InvoiceCause, PaymentStatus};
+use crate::model::price::Recurrence;
+use crate::model::subscription::Cancellation;
+use crate::model::{
+    Customer, PaymentId, Period, Product, Subscription, SubscriptionId, Terms, Timestamp,
+};
+
+use super::{Moment, Plan, customers};
+
+/// A segment that is cut under a test clock ends this long after the present: what happened at the
+/// frozen instant lies before the cut.
+const INSTANT: Duration = Duration::from_nanos(1);
+
+/// Makes a subscription with its first payment, and the customer when there is none.
+pub(super) fn create(new: &NewSubscription, moment: Moment<'_>) -> Result<Plan, Refused> {
+    let Moment { shared, at, identity } = moment;
+    let (customer, is_new_customer) = subscriber(&new.customer, moment)?;
+    let (product, recurrence) = product(new, shared)?;
+    let pending = billing::subscribe(Draft {
+        id: SubscriptionId::new(moment.new_id("sub")),
+        index: shared.state.with_books(crate::engine::books::Books::next_subscription),
+        customer: customer.index,
+        terms: Terms { product: product.index, version: product.version() },
+        quantity: new.quantity,
+        interval: recurrence.payment_frequency,
+        subscription_period: recurrence.subscription_period,
+        trial_days: new.trial_days.unwrap_or(recurrence.trial_days),
+        first_payment: PaymentId::new(moment.new_id("pay")),
+        billing: new.billing.clone(),
+        customer_business_name: new.customer_business_name.clone(),
+        tax_id: new.tax_id.clone(),
+        metadata: new.metadata.clone(),
+        created_at: at,
+    });
+    let pending = pending.map_err(refused)?;
+    let renewal = billing::first_renewal(&pending);
+    let catalogue = shared.state.catalogue();
+    let first = shared.state.with_books(|books| {
+        let prices = Prices { products: books.products(), meters: catalogue.meters() };
+        first_bill(renewal.as_ref(), prices)
+    });
+    let first = first.map_err(|overflow| invalid("quantity", overflow.to_string()))?;
+    let subscription = match first_status(shared, first.total) {
+        PaymentStatus::Succeeded => billing::activate(&pending, at).map_err(refused)?,
+        PaymentStatus::Processing | PaymentStatus::Failed => pending,
+    };
+    let subscription = Arc::new(subscription);
+    let start = Period { start: at, end: subscription.cycle.next_billing_date };
+    let billed = Billed {
+        customer: Arc::clone(&customer),
+        cause: InvoiceCause::Created,
+        period: renewal.map_or(start, |renewal| renewal.period),
+        due_at: at,
+        service_period: renewal.map(|renewal| renewal.period),
+        terms: subscription.terms,
+        quantity: subscription.quantity,
+        bill: first,
+    };
+    let instants = (at, shared.state.applied());
+    let numbers = &mut Numbers::next(shared);
+    let (payment, invoice) = bill(shared, &subscription, billed, instants, numbers);
+    let made = is_new_customer.then(|| Change::Customer(Customer::clone(&customer)));
+    let made = made.map(|change| Body::Change(ChangeEntry { change, identity: None }));
+    let change = Change::Subscription(Arc::clone(&subscription));
+    let payment =
+        ClosedEntry { payment, invoice: Some(invoice), subscription: None, identity: None };
+    let records =
+        [Body::Change(ChangeEntry { change, identity }), Body::CycleClosed(Box::new(payment))];
+    Ok(Plan {
+        bodies: made.into_iter().chain(records).collect(),
+        outcome: Outcome::Subscription(subscription),
+    })
+}
+
+/// The customer, and whether it is made by this request.
+fn subscriber(wanted: &Subscriber, moment: Moment<'_>) -> Result<(Arc<Customer>, bool), Refused> {
+    let state = &moment.shared.state;
+    match wanted {
+        Subscriber::Existing(id) => {
+            let found = state.with_accounts(|accounts| accounts.get(id.as_str()).cloned());
+            Ok((found.ok_or(Refused::NotFound("customer"))?, false))
+        }
+        Subscriber::Addressed { email, name, phone_number } => {
+            let found = state.with_accounts(|accounts| accounts.addressed(email).cloned());
+            if let Some(customer) = found {
+                return Ok((customer, false));
+            }
+            let new = NewCustomer {
+                id: None,
+                name: name.clone().unwrap_or_default(),
+                email: email.clone(),
+                phone_number: phone_number.clone(),
+                preferred_locale: None,
+                metadata: Vec::new(),
+            };
+            let id = moment.new_id("cus");
+            Ok((Arc::new(customers::create_customer(&new, state, id, moment.at)?), true))
+        }
+    }
+}
+
+/// The product, and the cycle of what it costs now.
+fn product(new: &NewSubscription, shared: &Shared) -> Result<(Arc<Product>, Recurrence), Refused> {
+    let found = shared.state.with_books(|books| books.product_by_id(&new.product_id).cloned());
+    let product = found.ok_or(Refused::NotFound("product"))?;
+    if product.archived {
+        return Err(invalid("product_id", "this product is archived"));
+    }
+    let price = product.price();
+    let recurrence = price.recurrence().copied();
+    let recurrence = recurrence
+        .ok_or_else(|| invalid("product_id", "this product is bought once, not each cycle"))?;
+    if let Some(wanted) = new.billing_currency
+        && wanted != price.currency
+    {
+        let message = format!("the price of this product is in {}", price.currency);
+        return Err(invalid("billing_currency", message));
+    }
+    Ok((product, recurrence))
+}
+
+/// Changes or ends a subscription: everything that is asked for, or nothing.
+pub(super) fn update(
+    id: &SubscriptionId,
+    patch: &SubscriptionPatch,
+    moment: Moment<'_>,
+) -> Result<Arc<Subscription>, Refused> {
+    let Moment { shared, at, .. } = moment;
+    let found = shared.state.with_books(|books| books.subscription_by_id(id).cloned());
+    let mut changed = Subscription::clone(&*found.ok_or(Refused::NotFound("subscription"))?);
+    if changed.running.is_some_and(|running| running.period.end <= at) {
+        let message = "a boundary of this subscription has passed, and its turn waits until the \
+            clock is trusted";
+        return Err(Refused::Conflict(message.to_owned()));
+    }
+    if let Some(period) = patch.subscription_period {
+        changed = billing::extend(&changed, period).map_err(refused)?;
+    }
+    if let Some(to) = patch.next_billing_date {
+        changed = billing::move_next_billing_date(&changed, to, at).map_err(refused)?;
+    }
+    if let Some(wanted) = patch.cancel_at_next_billing_date {
+        changed = billing::cancel_at_next_billing_date(&changed, wanted).map_err(refused)?;
+        if !wanted {
+            changed.cancellation = Cancellation::default();
+        }
+    }
+    if patch.cancel_now {
+        let grace = shared.options.grace;
+        let end = changed.running.map_or(Timestamp::MAX, |running| running.period.end);
+        let cut = cut(at, shared).min(end);
+        changed = billing::cancel_now(&changed, at, cut, grace).map_err(refused)?;
+    }
+    let cancellation = &mut changed.cancellation;
+    cancellation.reason = patch.cancel_reason.or(cancellation.reason);
+    cancellation.feedback = patch.cancellation_feedback.or(cancellation.feedback);
+    if let Some(comment) = &patch.cancellation_comment {
+        cancellation.comment = Some(comment.clone());
+    }
+    let business_name = patch.customer_business_name.clone();
+    Ok(Arc::new(Subscription {
+        billing: patch.billing.clone().unwrap_or(changed.billing),
+        customer_business_name: business_name.unwrap_or(changed.customer_business_name),
+        tax_id: patch.tax_id.clone().unwrap_or(changed.tax_id),
+        metadata: patch.metadata.clone().unwrap_or(changed.metadata),
+        ..changed
+    }))
+}
+
+/// Where a segment ends that is cut now: every event that it has counted lies before.
+fn cut(at: Timestamp, shared: &Shared) -> Timestamp {
+    let entered = shared.state.billing_marks().entered_through.max(at);
+    if shared.is_test_clock() { entered.plus(INSTANT) } else { entered }
+}
+
+pub(super) fn refused(refusal: Refusal) -> Refused {
+    let message = refusal.to_string();
+    match refusal {
+        Refusal::NotLive(_) | Refusal::Begun => Refused::Conflict(message),
+        Refusal::NotInTheFuture | Refusal::AfterExpiry => invalid("next_billing_date", message),
+        Refusal::NotLonger | Refusal::OutOfRange => invalid("subscription_period_count", message),
+    }
+}
+
+fn invalid(field: &str, message: impl Into<String>) -> Refused {
+    Refused::Invalid { field: field.to_owned(), message: message.into() }
+}

@@ -1,0 +1,307 @@
+//! Random lives of subscriptions: whatever happens, every invoice says what the events come to.
+
+use std::time::Duration;
+
+use super::billing_oracle::{Acknowledged, Oracle};
+use super::dice::Dice;
+use super::rig::{Crash, Rig, Sent, tiny};
+use crate::engine::checkpoint::Progress;
+use crate::engine::command::NewMeter;
+use crate::engine::command::billing::{
+    NewMeterPrice, NewPrice, NewPriceKind, NewProduct, NewSubscription, Subscriber,
+    SubscriptionPatch,
+};
+use crate::engine::options::Options;
+use crate::engine::{Command, Outcome, Refused};
+use crate::metering::accumulator::Kind;
+use crate::model::price::{Interval, IntervalUnit, Recurrence};
+use crate::model::product::TaxCategory;
+use crate::model::subscription::BillingAddress;
+use crate::model::{
+    Aggregation, Currency, CustomerId, Lsn, MeterId, Money, ProductId, SubscriptionId, UnitPrice,
+};
+
+const HOUR: Duration = Duration::from_hours(1);
+const MINUTE: Duration = Duration::from_mins(1);
+const CUSTOMERS: u64 = 4;
+
+struct Life {
+    rig: Rig,
+    dice: Dice,
+    oracle: Oracle,
+    products: Vec<ProductId>,
+    subscriptions: Vec<SubscriptionId>,
+    sent: Vec<Sent>,
+}
+
+pub(super) fn new_meter(aggregation: Aggregation) -> NewMeter {
+    NewMeter {
+        name: "Tokens".to_owned(),
+        description: None,
+        event_name: "call".to_owned(),
+        measurement_unit: "tokens".to_owned(),
+        aggregation,
+        filter: None,
+    }
+}
+
+pub(super) fn usage_price(meters: Vec<NewMeterPrice>, interval: Interval, fixed: i64) -> NewPrice {
+    NewPrice {
+        currency: Currency::from_code("USD").unwrap(),
+        fixed: Money::from_minor(fixed),
+        discount_bps: 0,
+        tax_inclusive: false,
+        purchasing_power_parity: false,
+        kind: NewPriceKind::UsageBased {
+            recurrence: Recurrence {
+                payment_frequency: interval,
+                subscription_period: Interval { count: 40, unit: interval.unit },
+                trial_days: 0,
+            },
+            meters,
+        },
+    }
+}
+
+pub(super) fn new_product(price: NewPrice) -> Command {
+    Command::CreateProduct(Box::new(NewProduct {
+        name: "Plan".to_owned(),
+        description: None,
+        tax_category: TaxCategory::Saas,
+        metadata: Vec::new(),
+        price,
+    }))
+}
+
+pub(super) fn new_subscription(customer: &str, product_id: &ProductId) -> NewSubscription {
+    NewSubscription {
+        customer: Subscriber::Existing(CustomerId::new(customer)),
+        product_id: product_id.clone(),
+        quantity: 1,
+        trial_days: None,
+        billing_currency: None,
+        billing: BillingAddress {
+            country: "PE".to_owned(),
+            city: None,
+            state: None,
+            street: None,
+            zipcode: None,
+        },
+        customer_business_name: None,
+        tax_id: None,
+        metadata: Vec::new(),
+    }
+}
+
+impl Life {
+    fn new(seed: u64) -> Self {
+        let mut life = Self {
+            // Ids are remembered for ever: an event that is sent again months later is a duplicate.
+            rig: Rig::new(Options { dedupe_window: Duration::ZERO, ..tiny() }),
+            dice: Dice::new(seed),
+            oracle: Oracle::default(),
+            products: Vec::new(),
+            subscriptions: Vec::new(),
+            sent: Vec::new(),
+        };
+        let key = || "tokens".to_owned();
+        let aggregations = [
+            (Aggregation::Count, Kind::Count),
+            (Aggregation::Sum { key: key() }, Kind::Sum),
+            (Aggregation::Max { key: key() }, Kind::Max),
+            (Aggregation::Last { key: key() }, Kind::Last),
+        ];
+        for (aggregation, kind) in aggregations {
+            let command = Command::CreateMeter(new_meter(aggregation));
+            let Outcome::Meter(meter) = life.rig.change(command).unwrap().outcome else {
+                panic!("a meter")
+            };
+            life.oracle.meters.push((meter.id, kind));
+        }
+        for customer in 0..CUSTOMERS {
+            let mut sent = Sent::new(format!("first-{customer}"), &format!("c{customer}"));
+            sent.name = "hello".to_owned();
+            life.rig.ingest(&[sent]).unwrap();
+        }
+        for unit in [IntervalUnit::Day, IntervalUnit::Week, IntervalUnit::Month] {
+            life.make_product(Interval { count: 1, unit });
+        }
+        life
+    }
+
+    fn make_product(&mut self, interval: Interval) {
+        let prices = ["2", "0.5", "0.000225", "1.5"];
+        let meters: Vec<(MeterId, &str)> =
+            self.oracle.meters.iter().map(|(id, _)| id.clone()).zip(prices).collect();
+        let meters = meters.into_iter().map(|(meter_id, price)| NewMeterPrice {
+            meter_id,
+            price_per_unit: UnitPrice::parse(price).unwrap(),
+            free_threshold: self.dice.below(4),
+        });
+        let price = usage_price(meters.collect(), interval, self.dice.within(0..5_000));
+        let Outcome::Product(product) = self.rig.change(new_product(price)).unwrap().outcome else {
+            panic!("a product")
+        };
+        self.products.push(product.id.clone());
+    }
+
+    fn send(&mut self) {
+        let now = self.rig.engine.now();
+        let count = 1 + self.dice.below(4);
+        let fresh = self.sent.len();
+        let events: Vec<Sent> = (0..count)
+            .map(|n| {
+                if self.dice.one_in(12) && !self.sent.is_empty() {
+                    return self.dice.pick(&self.sent).clone();
+                }
+                let customer = format!("c{}", self.dice.below(CUSTOMERS));
+                let mut sent = Sent::new(format!("e{fresh}-{n}"), &customer);
+                if !self.dice.one_in(4) {
+                    let minutes = self.dice.within(-59..5);
+                    let late = MINUTE * u32::try_from(minutes.unsigned_abs()).unwrap();
+                    sent.at = Some(if minutes < 0 { now.minus(late) } else { now.plus(late) });
+                }
+                match self.dice.below(5) {
+                    0 => sent,
+                    1 => sent.with_tokens("-1.25"),
+                    _ => sent.with_tokens(&format!("{}.5", self.dice.below(1_000))),
+                }
+            })
+            .collect();
+        let mut seen = std::collections::HashSet::new();
+        let events: Vec<Sent> =
+            events.into_iter().filter(|sent| seen.insert(sent.id.clone())).collect();
+        let is_new: Vec<bool> =
+            events.iter().map(|sent| !self.sent.iter().any(|known| known.id == sent.id)).collect();
+        match self.rig.ingest(&events) {
+            Ok(ingested) => {
+                let mut lsn = Lsn(ingested.lsn.0 + 1 - u64::from(ingested.new));
+                for (sent, is_new) in events.into_iter().zip(is_new) {
+                    if is_new {
+                        self.acknowledge(&sent, lsn);
+                        self.sent.push(sent);
+                        lsn = lsn.next();
+                    }
+                }
+            }
+            Err(Refused::Event(_)) => {}
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    fn acknowledge(&mut self, sent: &Sent, lsn: Lsn) {
+        let tokens = sent.metadata.iter().map(|(_, value)| match value {
+            super::rig::Value::Number(text) => text.clone(),
+            super::rig::Value::Text(_) | super::rig::Value::Flag(_) => panic!("not sent here"),
+        });
+        self.oracle.events.push(Acknowledged {
+            customer: sent.customer.clone(),
+            at: sent.at.unwrap_or_else(|| self.rig.engine.now()),
+            lsn,
+            tokens: tokens.clone().next_back(),
+        });
+    }
+
+    fn subscribe(&mut self) {
+        let customer = format!("c{}", self.dice.below(CUSTOMERS));
+        let mut new = new_subscription(&customer, self.dice.pick(&self.products));
+        new.quantity = 1 + u32::try_from(self.dice.below(3)).unwrap();
+        if self.dice.one_in(3) {
+            new.trial_days = Some(u32::try_from(self.dice.below(20)).unwrap());
+        }
+        let made = self.rig.change(Command::CreateSubscription(Box::new(new))).unwrap();
+        let Outcome::Subscription(subscription) = made.outcome else { panic!("a subscription") };
+        self.subscriptions.push(subscription.id.clone());
+    }
+
+    fn patch(&mut self) {
+        if self.subscriptions.is_empty() {
+            return;
+        }
+        let id = self.dice.pick(&self.subscriptions).clone();
+        let now = self.rig.engine.now();
+        let mut patch = SubscriptionPatch::default();
+        match self.dice.below(6) {
+            0 => patch.cancel_now = true,
+            1 | 2 => patch.cancel_at_next_billing_date = Some(self.dice.one_in(2)),
+            3 | 4 => {
+                let later = HOUR * u32::try_from(self.dice.below(400)).unwrap();
+                patch.next_billing_date = Some(now.plus(later));
+            }
+            _ => {
+                let count = 30 + u32::try_from(self.dice.below(60)).unwrap();
+                patch.subscription_period = Some(Interval { count, unit: IntervalUnit::Day });
+            }
+        }
+        match self.rig.change(Command::UpdateSubscription(id, Box::new(patch))) {
+            Ok(_) | Err(Refused::Conflict(_) | Refused::Invalid { .. }) => {}
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    fn pass_time(&mut self) {
+        let step = match self.dice.below(8) {
+            0 => HOUR * 24 * u32::try_from(1 + self.dice.below(40)).unwrap(),
+            1..4 => HOUR * u32::try_from(1 + self.dice.below(60)).unwrap(),
+            _ => Duration::from_secs(1 + self.dice.below(5_000)),
+        };
+        self.rig.advance(step);
+        self.rig.settle().unwrap();
+    }
+
+    fn restart(self) -> Self {
+        let seed = self.dice.below(1_000);
+        let crash = *self.dice.pick(&[Crash::Killed, Crash::DropsAll, Crash::Random(seed)]);
+        let place = self.rig.place.after(crash);
+        // While it was down, boundaries may have passed.
+        if self.dice.one_in(3) {
+            let hours = u32::try_from(self.dice.below(24 * 50)).unwrap();
+            place.clock.advance(HOUR * hours);
+        }
+        Self { rig: place.open(), ..self }
+    }
+
+    fn checkpoint(&mut self) {
+        let machine = &mut self.rig.machine;
+        if self.dice.one_in(2) {
+            machine.checkpoint().unwrap();
+            return;
+        }
+        machine.checkpointer.begin();
+        machine.settle().unwrap();
+        for _ in 0..self.dice.below(2_000) {
+            if machine.checkpointer.step().unwrap() != Progress::Working {
+                break;
+            }
+        }
+    }
+
+    fn step(mut self) -> Self {
+        match self.dice.below(40) {
+            0..22 => self.send(),
+            22..30 => self.pass_time(),
+            30..33 => self.subscribe(),
+            33..36 => self.patch(),
+            36 | 37 => self.checkpoint(),
+            38 => self.oracle.check(&self.rig.engine, &self.subscriptions),
+            _ => return self.restart(),
+        }
+        self
+    }
+}
+
+#[test]
+fn invoices_say_what_the_events_come_to_over_any_history() {
+    for seed in 0..60 {
+        eprintln!("seed {seed}");
+        let mut life = Life::new(seed);
+        for _ in 0..150 {
+            life = life.step();
+        }
+        life.oracle.check(&life.rig.engine, &life.subscriptions);
+        life = life.restart();
+        life.rig.advance(HOUR * 24 * 400);
+        life.rig.settle().unwrap();
+        life.oracle.check(&life.rig.engine, &life.subscriptions);
+    }
+}
