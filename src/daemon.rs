@@ -252,6 +252,7 @@ fn options(config: &Config, key_text: String) -> Options {
 pub(crate) fn edge_options(config: &Config, test_clock: bool) -> EdgeOptions {
     EdgeOptions {
         business_id: config.business_id.clone(),
+        brand_id: config.brand_id.clone(),
         hosts: config.listen.hosts.clone(),
         metrics_open: config.metrics_open,
         test_clock,

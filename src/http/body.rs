@@ -8,6 +8,7 @@ use hyper::header::CONTENT_TYPE;
 use hyper::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::error::Category;
+use serde_json::value::RawValue;
 
 use crate::http::reply::{self, ApiError};
 
@@ -83,12 +84,32 @@ pub(crate) fn require_json(headers: &HeaderMap, body_is_empty: bool) -> Result<(
 /// # Errors
 /// 400 when it is not JSON, 422 when it is another value or a member has another type.
 pub(crate) fn object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, ApiError> {
-    let read = serde_json::from_slice(text).map_err(|error| refusal(&error))?;
+    let mut reader = serde_json::Deserializer::from_slice(text);
+    let read = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string().replace('[', ".").replace(']', "");
+        let refused = refusal(error.inner());
+        // A dot stands for the body itself.
+        if path == "." { refused } else { refused.in_field(path) }
+    })?;
+    reader.end().map_err(|error| refusal(&error))?;
     // Arrays fill the members of a derived type in their order; nobody means that.
     if text.trim_ascii_start().first() == Some(&b'{') {
         return Ok(read);
     }
     Err(ApiError::parameters("a JSON object is expected"))
+}
+
+/// Refuses members that ask for something that is not sold here; `null`, `false` and what is empty ask
+/// for nothing.
+///
+/// # Errors
+/// 422 that names the member
+pub(crate) fn refuse_not_offered(members: &[(&str, Option<&RawValue>)]) -> Result<(), ApiError> {
+    let asks = |raw: &RawValue| !matches!(raw.get(), "null" | "false" | "[]" | "{}" | "\"\"");
+    match members.iter().find(|(_, raw)| raw.is_some_and(asks)) {
+        Some((name, _)) => Err(ApiError::invalid(name, format!("{name}: this is not offered"))),
+        None => Ok(()),
+    }
 }
 
 /// What is wrong, without the place: for texts that are a part of a body.

@@ -12,8 +12,9 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::engine::{Changed, Command, Engine, RequestIdentity};
+use crate::http::query::Parameters;
 use crate::http::reply::{ApiError, Failure};
-use crate::model::{BusinessId, KeyDigest, KeyId};
+use crate::model::{BrandId, BusinessId, KeyDigest, KeyId};
 
 /// Reads of the disk at a time; more wait. Each may keep a core busy, and the committer needs one.
 const READS_MAX: usize = 2;
@@ -23,6 +24,8 @@ const READS_MAX: usize = 2;
 pub struct EdgeOptions {
     /// The business that objects name.
     pub business_id: BusinessId,
+    /// The brand that some objects name.
+    pub brand_id: BrandId,
     /// Names that a `Host` header may have beside the loopback ones and the listener's own address.
     /// A name without a port stands for itself and for itself with the listener's port.
     pub hosts: Vec<String>,
@@ -142,6 +145,15 @@ impl Edge {
             Err(Ok(panic)) => std::panic::resume_unwind(panic),
             Err(Err(_runtime_stops)) => Err(ApiError::busy("the daemon stops").into()),
         }
+    }
+
+    /// Whether a list asks for our one brand, or for any.
+    ///
+    /// # Errors
+    /// 422 when it asks for two.
+    pub(crate) fn is_our_brand(&self, parameters: &Parameters) -> Result<bool, ApiError> {
+        let wanted = parameters.text("brand_id")?;
+        Ok(wanted.is_none_or(|wanted| wanted == self.options.brand_id.as_str()))
     }
 
     /// Says that no new connections are served.

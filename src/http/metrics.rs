@@ -94,6 +94,23 @@ impl Collector for Snapshot {
         page.bytes("body", body_bytes, self.body_bytes)?;
         page.bytes("queue", "Bytes that wait for the committer.", stats.queue_bytes)?;
         page.gauge("accumulators", "Accumulators in memory.", stats.accumulators)?;
+        page.gauge(
+            "pending_samples",
+            "Metered values of events that are ahead of the clock.",
+            stats.pending_samples,
+        )?;
+        page.gauge("subscriptions", "Subscriptions, ended ones too.", stats.subscriptions)?;
+        page.gauge(
+            "subscriptions_stopped",
+            "Subscriptions that are not billed any more because an amount left 64 bits.",
+            stats.subscriptions_stopped,
+        )?;
+        page.gauge(
+            "billing_overdue",
+            "Turns and closes that are due and not done.",
+            stats.billing_overdue,
+        )?;
+        page.gauge("invoices", "Invoices ever made.", stats.invoices)?;
         page.gauge("generations", "Generations of the id index in memory.", stats.generations)?;
         page.gauge("runs", "Runs of the id index on disk.", stats.runs)?;
         page.gauge("filter_ids", "Ids in the filter of the id index.", stats.filter_ids)?;
@@ -202,6 +219,11 @@ mod tests {
             sync_seconds: histogram,
             queue_bytes: 16,
             accumulators: 17,
+            pending_samples: 30,
+            subscriptions: 31,
+            subscriptions_stopped: 32,
+            billing_overdue: 33,
+            invoices: 34,
             generations: 18,
             runs: 19,
             filter_ids: 20,
@@ -231,6 +253,11 @@ mod tests {
             "quipu_sync_seconds_count 6",
             "quipu_queue_bytes 16",
             "quipu_accumulators 17",
+            "quipu_pending_samples 30",
+            "quipu_subscriptions 31",
+            "quipu_subscriptions_stopped 32",
+            "quipu_billing_overdue 33",
+            "quipu_invoices 34",
             "quipu_generations 18",
             "quipu_runs 19",
             "quipu_filter_ids 20",

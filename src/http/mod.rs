@@ -5,12 +5,15 @@
 //! file a resource. Nothing here decides what is counted, and no handler that is dropped loses more
 //! than its reply.
 
+mod address;
 mod auth;
+mod billing;
 mod body;
 mod clock;
 mod customers;
 pub mod decode;
 mod dispatch;
+mod document;
 mod edge;
 mod events;
 mod filter;
@@ -19,16 +22,22 @@ mod health;
 mod host;
 mod identity;
 mod ingest;
+mod invoice_line;
+mod invoices;
 mod keys;
 mod meters;
 mod metrics;
 mod page;
+mod payments;
+mod price;
+mod products;
 mod query;
 mod reply;
 mod route;
 mod scalar;
 mod server;
 mod socket;
+mod subscriptions;
 mod text;
 mod usage;
 

@@ -11,6 +11,7 @@ use hyper::{HeaderMap, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::engine::bills::BillsError;
 use crate::engine::command::EventRefusal;
 use crate::engine::{InspectError, Refused, UsageError};
 use crate::http::decode::DecodeError;
@@ -154,7 +155,8 @@ impl ApiError {
         Self::new(status, code, message)
     }
 
-    fn in_field(mut self, field: impl Into<String>) -> Self {
+    /// The same, naming the offending field.
+    pub(crate) fn in_field(mut self, field: impl Into<String>) -> Self {
         self.body.field = Some(field.into());
         self
     }
@@ -253,6 +255,15 @@ impl From<InspectError> for ApiError {
             | InspectError::History(_)
             | InspectError::Index(_)
             | InspectError::Payload(_)) => storage("read events", &error),
+        }
+    }
+}
+
+impl From<BillsError> for ApiError {
+    fn from(error: BillsError) -> Self {
+        match error {
+            BillsError::NotFound(what) => Self::not_found(what),
+            error @ (BillsError::Rows(_) | BillsError::Codec(_)) => storage("read bills", &error),
         }
     }
 }

@@ -26,7 +26,10 @@ use utoipa_axum::routes;
 use crate::http::auth::{self, Open, RouteScope};
 use crate::http::edge::Edge;
 use crate::http::reply::{ApiError, ErrorBody};
-use crate::http::{clock, customers, events, health, ingest, keys, meters, metrics, usage};
+use crate::http::{
+    billing, clock, customers, events, health, ingest, invoices, keys, meters, metrics, payments,
+    products, subscriptions, usage,
+};
 use crate::model::Scope;
 
 /// The name of the key in the OpenAPI document.
@@ -135,9 +138,20 @@ impl Routes {
 /// All routes.
 pub(crate) fn all(options: RouteOptions) -> Routes {
     let routes = Routes::new().describe::<auth::Ingest>(ingest::description());
-    let routes = [events::routes, meters::routes, customers::routes, usage::routes, keys::routes]
-        .into_iter()
-        .fold(routes, |routes, add| add(routes));
+    let routes = [
+        events::routes,
+        meters::routes,
+        customers::routes,
+        usage::routes,
+        products::routes,
+        subscriptions::routes,
+        payments::routes,
+        invoices::routes,
+        billing::routes,
+        keys::routes,
+    ]
+    .into_iter()
+    .fold(routes, |routes, add| add(routes));
     let routes = clock::routes(routes, options.test_clock);
     let routes = metrics::routes(routes, options.metrics_open);
     health::routes(routes).add::<Open>(routes!(openapi))
@@ -239,6 +253,28 @@ mod tests {
             ("GET /customers/{customer_id}", read),
             ("PATCH /customers/{customer_id}", admin),
             ("GET /usage", read),
+            ("GET /products", read),
+            ("POST /products", admin),
+            ("GET /products/{id}", read),
+            ("PATCH /products/{id}", admin),
+            ("DELETE /products/{id}", admin),
+            ("POST /products/{id}/unarchive", admin),
+            ("GET /subscriptions", read),
+            ("POST /subscriptions", admin),
+            ("GET /subscriptions/{subscription_id}", read),
+            ("PATCH /subscriptions/{subscription_id}", admin),
+            ("GET /subscriptions/{subscription_id}/usage-history", read),
+            ("GET /customers/{customer_id}/upcoming-invoice", read),
+            ("GET /payments", read),
+            ("GET /payments/{payment_id}", read),
+            ("GET /payments/{payment_id}/line-items", read),
+            ("GET /payments/{payment_id}/retry", read),
+            ("POST /payments/{payment_id}/retry", admin),
+            ("POST /payments/{payment_id}/mark", admin),
+            ("GET /invoices", read),
+            ("GET /invoices/{id}", read),
+            ("GET /invoices/payments/{payment_id}", read),
+            ("GET /billing/status", read),
             ("GET /keys", admin),
             ("POST /keys", admin),
             ("DELETE /keys/{id}", admin),

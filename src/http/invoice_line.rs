@@ -1,0 +1,70 @@
+//! A line of an invoice on the wire.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::model::invoice::{InvoiceLine, LineDetail};
+use crate::model::{MeterId, ProductId};
+
+/// A line of an invoice: a fixed price, or the usage of one meter.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = InvoiceLine)]
+pub(crate) struct InvoiceLineBody {
+    /// Of usage.
+    meter_id: Option<String>,
+    product_id: Option<String>,
+    description: String,
+    /// Of a fixed price.
+    quantity: Option<u32>,
+    /// Of usage: the meter's aggregation over the period.
+    consumed_units: Option<String>,
+    free_threshold: Option<u64>,
+    chargeable_units: Option<String>,
+    /// Of usage, in the currency's minor unit.
+    price_per_unit: Option<String>,
+    /// Which of the product's prices.
+    price_version: u32,
+    /// In the currency's minor unit, rounded once.
+    amount: i64,
+    /// The first and the last event that were counted, by position in the log.
+    first_lsn: Option<u64>,
+    last_lsn: Option<u64>,
+}
+
+impl InvoiceLineBody {
+    /// The line as it is printed.
+    pub(crate) fn new(
+        line: &InvoiceLine,
+        meter_id: Option<&MeterId>,
+        product_id: Option<&ProductId>,
+    ) -> Self {
+        let (quantity, usage) = match &line.detail {
+            LineDetail::Fixed(fixed) => (Some(fixed.quantity), None),
+            LineDetail::Usage(usage) => (None, Some(usage)),
+        };
+        let lsns = usage.and_then(|usage| usage.lsns);
+        Self {
+            meter_id: meter_id.map(|id| id.as_str().to_owned()),
+            product_id: product_id.map(|id| id.as_str().to_owned()),
+            description: description(line),
+            quantity,
+            consumed_units: usage.map(|usage| usage.consumed.to_string()),
+            free_threshold: usage.map(|usage| usage.free_threshold),
+            chargeable_units: usage.map(|usage| usage.chargeable.to_string()),
+            price_per_unit: usage.map(|usage| usage.price_per_unit.to_string()),
+            price_version: line.price_version.0,
+            amount: line.amount.as_minor(),
+            first_lsn: lsns.map(|(first, _)| first.0),
+            last_lsn: lsns.map(|(_, last)| last.0),
+        }
+    }
+}
+
+/// What a line is for, in words.
+pub(crate) fn description(line: &InvoiceLine) -> String {
+    match &line.detail {
+        LineDetail::Fixed(fixed) if fixed.quantity == 1 => fixed.name.clone(),
+        LineDetail::Fixed(fixed) => format!("{} x {}", fixed.name, fixed.quantity),
+        LineDetail::Usage(usage) => format!("{} ({})", usage.name, usage.measurement_unit),
+    }
+}
