@@ -13,7 +13,8 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::backfill::Backfills;
-use crate::engine::books::segments::{PendingKey, PendingSample, SegmentAccumulator, SegmentKey};
+use crate::engine::books::routes::SegmentKey;
+use crate::engine::books::segments::{PendingKey, PendingSample, SegmentAccumulator};
 use crate::engine::books::shelf::Shelf;
 use crate::engine::catalogue::Catalogue;
 use crate::engine::commit::Submission;

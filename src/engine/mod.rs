@@ -5,7 +5,6 @@
 
 pub mod accounts;
 pub mod backfill;
-pub mod bill;
 pub mod bills;
 pub mod books;
 pub mod catalogue;
@@ -19,6 +18,7 @@ pub mod flush;
 pub mod health;
 pub mod incarnation;
 pub mod inspect;
+pub mod invoicing;
 pub mod key;
 pub mod machine;
 pub mod options;

@@ -61,6 +61,8 @@ pub struct Options {
     pub history_bytes_max: Option<u64>,
     /// How much a backfill holds and hands over at once.
     pub backfill: backfill::Limits,
+    /// Samples that may wait for their time to come; beyond, events ahead of the clock are refused.
+    pub pending_max: usize,
     /// Submissions that may wait for the committer.
     pub queue_length: usize,
     /// Texts of keys that open everything, from outside the data directory.
@@ -98,6 +100,8 @@ impl Default for Options {
             history_keep: Duration::from_hours(400 * 24),
             history_bytes_max: None,
             backfill: backfill::Limits::default(),
+            // Some 200 MB.
+            pending_max: 1_000_000,
             queue_length: 4_096,
             configured_keys: Vec::new(),
         }

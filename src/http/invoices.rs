@@ -18,10 +18,10 @@ use crate::http::document::{self, Document};
 use crate::http::edge::Edge;
 use crate::http::invoice_line::InvoiceLineBody;
 use crate::http::page::{self, Items, Paging};
+use crate::http::period::PeriodBody;
 use crate::http::query::Parameters;
 use crate::http::reply::{self, ApiError, Failure};
 use crate::http::route::{Routes, Segment};
-use crate::http::subscriptions::PeriodBody;
 use crate::http::text::Instant;
 use crate::model::{CustomerId, InvoiceId, PaymentId, SubscriptionId};
 

@@ -29,6 +29,7 @@ mod meters;
 mod metrics;
 mod page;
 mod payments;
+mod period;
 mod price;
 mod products;
 mod query;

@@ -6,7 +6,7 @@ use super::payments::invoice_at;
 use super::{BillsError, MeterUsage, Upcoming, UpcomingInvoices, UsageHistoryQuery, UsagePeriod};
 use crate::billing::{self, Overflow, Prices, Reading, close_cycle, usage_lines};
 use crate::engine::books::Books;
-use crate::engine::books::segments::SegmentKey;
+use crate::engine::books::routes::SegmentKey;
 use crate::engine::catalogue::Catalogue;
 use crate::engine::shared::Shared;
 use crate::engine::{Engine, Page};

@@ -4,12 +4,33 @@
 //! that has passed and whose turn is late does not hold events up: those behind it enter the segment
 //! that the turn will begin.
 
+use serde::{Deserialize, Serialize};
+
 use crate::billing::boundary;
-use crate::engine::books::segments::SegmentKey;
+use crate::engine::striped::StripedKey;
 use crate::model::subscription::Cycle;
 use crate::model::{
     CustomerIndex, MeterIndex, Period, Product, Subscription, SubscriptionIndex, Terms, Timestamp,
 };
+
+/// What one segment counts of one meter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SegmentKey {
+    /// The subscription.
+    pub subscription: SubscriptionIndex,
+    /// The number of its segment.
+    pub segment: u32,
+    /// The meter.
+    pub meter: MeterIndex,
+}
+
+impl StripedKey for SegmentKey {
+    type Group = SubscriptionIndex;
+
+    fn group(&self) -> SubscriptionIndex {
+        self.subscription
+    }
+}
 
 /// The segments of all customers.
 #[derive(Debug, Default)]

@@ -9,35 +9,11 @@ use std::collections::BTreeSet;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::books::routes::Routes;
+use crate::engine::books::routes::{Routes, SegmentKey};
 use crate::engine::striped::{Striped, StripedKey};
 use crate::engine::stripes::Delta;
 use crate::metering::accumulator::{Accumulator, Kind, Sample};
-use crate::model::{
-    CustomerIndex, Lsn, MeterIndex, Period, Quantity, SubscriptionIndex, Timestamp,
-};
-
-/// Pending samples beyond which events ahead of the clock are refused: some 200 MB.
-pub const PENDING_MAX: usize = 1_000_000;
-
-/// What one segment counts of one meter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct SegmentKey {
-    /// The subscription.
-    pub subscription: SubscriptionIndex,
-    /// The number of its segment.
-    pub segment: u32,
-    /// The meter.
-    pub meter: MeterIndex,
-}
-
-impl StripedKey for SegmentKey {
-    type Group = SubscriptionIndex;
-
-    fn group(&self) -> SubscriptionIndex {
-        self.subscription
-    }
-}
+use crate::model::{CustomerIndex, Lsn, MeterIndex, Period, Quantity, Timestamp};
 
 /// A running aggregation over a segment, and the first and last event in it by LSN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use super::{Committer, GROUP_BYTES, Reply};
 use crate::billing::{self, Bill, Overflow, Prices, Step, close_cycle};
-use crate::engine::bill::{Billed, Numbers, bill};
 use crate::engine::bills::readings;
 use crate::engine::books::DueWork;
 use crate::engine::command::Changed;
 use crate::engine::decide::ClockMove;
+use crate::engine::invoicing::{Billed, Numbers, bill};
 use crate::engine::record::{Body, Change, ChangeEntry, ClosedEntry};
 use crate::engine::shared::Shared;
 use crate::model::invoice::InvoiceCause;

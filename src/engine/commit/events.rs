@@ -7,7 +7,6 @@ use hashbrown::HashMap;
 
 use super::{Answer, Committer, GROUP_BYTES, Reply, Submission};
 use crate::engine::Ingested;
-use crate::engine::books::segments::PENDING_MAX;
 use crate::engine::command::{EventRefusal, Refused};
 use crate::engine::options::UnknownCustomers;
 use crate::engine::prepare::{Prepared, PreparedCustomer, PreparedEvent};
@@ -69,12 +68,13 @@ impl Committer {
         let mut has_new = vec![false; prepared.customers.len()];
         let mut new_count = 0;
         let mut is_any_ahead = false;
+        let now = self.log_time.max(self.shared.world.clock.wall());
         for (event_index, (event, earlier)) in prepared.events.iter().zip(&earlier).enumerate() {
             if earlier.is_some() {
                 continue;
             }
             self.refuse_late(event).map_err(|rejection| refusal(event_index, rejection))?;
-            is_any_ahead |= event.timestamp >= self.log_time;
+            is_any_ahead |= event.timestamp >= now;
             new_count += 1;
             match has_new.get_mut(event.customer) {
                 Some(seen) if !*seen => {
@@ -85,7 +85,8 @@ impl Committer {
                 Some(_) | None => {}
             }
         }
-        if is_any_ahead && self.shared.state.segments().pending_count() >= PENDING_MAX {
+        let pending_max = self.shared.options.pending_max;
+        if is_any_ahead && self.shared.state.segments().pending_count() >= pending_max {
             // What is ahead of the clock waits in memory until its time comes.
             return Err(Refused::Busy);
         }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::billing;
-use crate::engine::bill::{Numbers, first_status};
 use crate::engine::bills;
 use crate::engine::command::billing::Mark;
 use crate::engine::command::{Outcome, Refused};
+use crate::engine::invoicing::{Numbers, first_status};
 use crate::engine::record::{Body, ClosedEntry, MarkedEntry};
 use crate::engine::shared::Shared;
 use crate::model::invoice::{PaymentFailure, PaymentStatus};

@@ -17,7 +17,7 @@ use super::Moment;
 const PRICES_MAX: usize = 1_000;
 /// Bytes of all products together, with every price they had. A checkpoint writes them at once, with
 /// the meters, as one value of at most 16 MiB.
-const PRODUCTS_BYTES_MAX: usize = 7 * 1024 * 1024;
+const PRODUCTS_BYTES_MAX: usize = 6 * 1024 * 1024;
 
 pub(super) fn create(new: &NewProduct, moment: Moment<'_>) -> Result<Arc<Product>, Refused> {
     let Moment { shared, at, .. } = moment;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::billing::{self, Draft, Prices, Refusal, first_bill};
-use crate::engine::bill::{Billed, Numbers, bill, first_status};
 use crate::engine::command::billing::{NewSubscription, Subscriber, SubscriptionPatch};
 use crate::engine::command::{NewCustomer, Outcome, Refused};
+use crate::engine::invoicing::{Billed, Numbers, bill, first_status};
 use crate::engine::record::{Body, Change, ChangeEntry, ClosedEntry};
 use crate::engine::shared::Shared;
 use crate::model::invoice::{InvoiceCause, PaymentStatus};

@@ -290,6 +290,28 @@ impl Life {
     }
 }
 
+/// The limit was held against the time of the last record: once it was reached, and time had passed,
+/// nothing was ever admitted again.
+#[test]
+fn too_many_events_ahead_of_the_clock_are_refused_until_their_time_comes() {
+    let mut rig = Rig::new(Options { pending_max: 3, ..tiny() });
+    rig.change(Command::CreateMeter(new_meter(Aggregation::Count))).unwrap();
+    let start = rig.engine.now();
+    let early = |id: &str| Sent::new(id, "c").at(start.minus(MINUTE));
+    let ahead = |id: &str| Sent::new(id, "c").at(start.plus(MINUTE));
+    for id in ["a", "b", "c"] {
+        rig.ingest(&[ahead(id)]).unwrap();
+    }
+    assert_eq!(rig.ingest(&[early("d"), ahead("e")]), Err(Refused::Busy));
+    assert_eq!(rig.ingest(&[early("d")]).unwrap().new, 1);
+    rig.advance(MINUTE * 2);
+    assert_eq!(rig.ingest(&[ahead("f")]).unwrap().new, 1, "it is not ahead any more");
+    let stats = rig.engine.stats();
+    assert_eq!(stats.pending_samples, 0);
+    let later = Sent::new("g", "c").at(start.plus(MINUTE * 3));
+    assert_eq!(rig.ingest(&[later]).unwrap().new, 1);
+}
+
 #[test]
 fn invoices_say_what_the_events_come_to_over_any_history() {
     for seed in 0..60 {

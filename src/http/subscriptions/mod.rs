@@ -25,7 +25,6 @@ use crate::model::{CustomerId, ProductId, Subscription, SubscriptionId};
 
 use input::{StatusWord, SubscriptionCreate, SubscriptionUpdate};
 use output::{CreatedBody, ListedBody, SubscriptionBody};
-pub(crate) use usage::PeriodBody;
 
 /// Adds the routes of subscriptions.
 pub(crate) fn routes(routes: Routes) -> Routes {

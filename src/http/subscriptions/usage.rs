@@ -14,11 +14,12 @@ use crate::http::auth::Read;
 use crate::http::edge::Edge;
 use crate::http::invoice_line::InvoiceLineBody;
 use crate::http::page::{self, Items, Paging};
+use crate::http::period::PeriodBody;
 use crate::http::query::Parameters;
 use crate::http::reply::{self, ApiError, Failure};
 use crate::http::route::{Routes, Segment};
 use crate::http::text::Instant;
-use crate::model::{CustomerId, MeterId, Period, ProductId, SubscriptionId};
+use crate::model::{CustomerId, MeterId, ProductId, SubscriptionId};
 
 /// One period of a subscription.
 #[derive(Debug, Serialize, ToSchema)]
@@ -47,16 +48,6 @@ struct MeterUsageBody {
     /// In the currency's minor unit, rounded once.
     total_price: i64,
     currency: String,
-}
-
-/// Half-open: holds its start and not its end.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Period)]
-pub(crate) struct PeriodBody {
-    #[schema(value_type = String, format = DateTime)]
-    start: Instant,
-    #[schema(value_type = String, format = DateTime)]
-    end: Instant,
 }
 
 /// An invoice that will be made, as it would be now.
@@ -185,16 +176,10 @@ impl UpcomingBody {
     }
 }
 
-impl From<Period> for PeriodBody {
-    fn from(period: Period) -> Self {
-        Self { start: Instant(period.start), end: Instant(period.end) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use crate::model::invoice::UsageLine;
-    use crate::model::{Currency, MeterIndex, Money, Quantity, Timestamp, UnitPrice};
+    use crate::model::{Currency, MeterIndex, Money, Period, Quantity, Timestamp, UnitPrice};
 
     use super::*;
 

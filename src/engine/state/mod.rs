@@ -5,6 +5,8 @@
 //! has its own lock, held for a copy or a change. Of the parts' locks no two are held at once, but
 //! those of the books and then of segments.
 
+mod billing;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -14,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::accounts::Accounts;
 use crate::engine::backfill::{Backfill, Backfills};
 use crate::engine::books::Books;
-use crate::engine::books::segments::{SegmentKey, Segments};
+use crate::engine::books::segments::Segments;
 use crate::engine::catalogue::Catalogue;
 use crate::engine::record::{
     BackfilledEntry, Change, ChangeEntry, ClosedEntry, Identity, MarkedEntry,
@@ -23,11 +25,12 @@ use crate::engine::replies::{KeptAnswer, Replies, Reply};
 use crate::engine::rows::Row;
 use crate::engine::stripes::{Delta, Stripes};
 use crate::metering::accumulator::{Sample, SkipReason};
-use crate::model::invoice::InvoiceCause;
 use crate::model::{
-    ApiKey, Customer, CustomerId, CustomerIndex, Hour, Invoice, Lsn, MeterIndex, Payment, Product,
-    Subscription, SubscriptionIndex, Timestamp,
+    ApiKey, Customer, CustomerId, CustomerIndex, Hour, Lsn, MeterIndex, Product, Subscription,
+    Timestamp,
 };
+
+pub use billing::BillingMarks;
 
 /// A record in the form that is applied.
 #[derive(Debug)]
@@ -68,26 +71,6 @@ pub struct MeterTotals {
     pub skipped: [u64; 3],
     /// The sum of all magnitudes, in units of 10^-12: no sum of this meter can be larger.
     pub magnitude: u128,
-}
-
-/// How far billing has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BillingMarks {
-    /// The latest log time there ever was: every event of an earlier timestamp has entered.
-    pub entered_through: Timestamp,
-    /// The latest end of a segment that has its invoice: no new event before it is admitted.
-    pub closed_through: Timestamp,
-    /// The latest instant at which something was due and done.
-    pub due_through: Timestamp,
-    /// Log time when something due was last done.
-    pub last_run: Option<Timestamp>,
-}
-
-impl Default for BillingMarks {
-    fn default() -> Self {
-        let never = Timestamp::MIN;
-        Self { entered_through: never, closed_through: never, due_through: never, last_run: None }
-    }
 }
 
 /// What everything in memory comes to; see the module.
@@ -146,10 +129,7 @@ impl State {
                 lsn
             }
             Record::PaymentMarked(entry) => {
-                self.put_payment(lsn, &entry.payment);
-                self.books.write().put_subscription(Arc::clone(&entry.subscription));
-                let answer = KeptAnswer::Payment(entry.payment.id.clone());
-                self.keep_reply(lsn, log_time, entry.identity, answer);
+                self.apply_marked(lsn, log_time, entry);
                 lsn
             }
         };
@@ -216,68 +196,6 @@ impl State {
                 self.books.write().put_subscription(Arc::clone(subscription));
             }
         }
-    }
-
-    /// Lets the events enter their segments whose time has come.
-    fn enter_due(&self, log_time: Timestamp) {
-        let mut marks = self.marks.lock();
-        marks.entered_through = marks.entered_through.max(log_time);
-        drop(marks);
-        if self.segments.is_any_due(log_time) {
-            self.segments.release(log_time, &self.books.read().routes);
-        }
-    }
-
-    fn apply_turned(&self, log_time: Timestamp, subscription: &Arc<Subscription>) {
-        if let Some(closing) = subscription.closing.last() {
-            self.mark_done(closing.segment.period.end, log_time);
-        }
-        self.books.write().put_subscription(Arc::clone(subscription));
-    }
-
-    fn apply_closed(&self, lsn: Lsn, log_time: Timestamp, entry: &ClosedEntry) {
-        if let Some(invoice) = &entry.invoice {
-            if let InvoiceCause::Closed(segment) = invoice.cause {
-                self.forget_segment(invoice.subscription, segment, log_time);
-            }
-            self.rows.lock().push(Row::invoice(invoice));
-            self.books.write().payments.put_invoice(Some(lsn), invoice.clone());
-        }
-        self.put_payment(lsn, &entry.payment);
-        if let Some(subscription) = &entry.subscription {
-            self.books.write().put_subscription(Arc::clone(subscription));
-        }
-        let answer = KeptAnswer::Payment(entry.payment.id.clone());
-        self.keep_reply(lsn, log_time, entry.identity, answer);
-    }
-
-    /// A segment has its invoice: what it has counted is not needed any more.
-    fn forget_segment(&self, index: SubscriptionIndex, number: u32, log_time: Timestamp) {
-        let books = self.books.read();
-        let subscription = books.subscription(index);
-        let mut closing = subscription.into_iter().flat_map(|subscription| &subscription.closing);
-        let Some(closing) = closing.find(|closing| closing.segment.number == number) else {
-            return;
-        };
-        for meter in books.meters(closing.segment.terms) {
-            self.segments.forget(&SegmentKey { subscription: index, segment: number, meter });
-        }
-        let (end, close_at) = (closing.segment.period.end, closing.close_at);
-        drop(books);
-        self.mark_done(close_at, log_time);
-        let mut marks = self.marks.lock();
-        marks.closed_through = marks.closed_through.max(end);
-    }
-
-    fn mark_done(&self, due_at: Timestamp, log_time: Timestamp) {
-        let mut marks = self.marks.lock();
-        marks.due_through = marks.due_through.max(due_at);
-        marks.last_run = Some(log_time);
-    }
-
-    fn put_payment(&self, lsn: Lsn, payment: &Payment) {
-        self.rows.lock().push(Row::payment(payment));
-        self.books.write().payments.put(Some(lsn), payment.clone());
     }
 
     fn keep_reply(
@@ -353,41 +271,6 @@ impl State {
     /// Looks at the backfills; `look` only copies.
     pub fn with_backfills<T>(&self, look: impl FnOnce(&Backfills) -> T) -> T {
         look(&self.backfills.read())
-    }
-
-    /// Looks at products, subscriptions, payments and invoices; `look` only copies.
-    pub fn with_books<T>(&self, look: impl FnOnce(&Books) -> T) -> T {
-        look(&self.books.read())
-    }
-
-    /// What segments have counted.
-    pub fn segments(&self) -> &Segments {
-        &self.segments
-    }
-
-    /// How far billing has come.
-    pub fn billing_marks(&self) -> BillingMarks {
-        *self.marks.lock()
-    }
-
-    /// Forgets whole payments and invoices whose rows are durable up to `lsn`.
-    pub fn forget_recent_bills(&self, lsn: Lsn) {
-        self.books.write().payments.forget_recent(lsn);
-    }
-
-    /// Loads a payment row; its invoice was loaded before.
-    pub fn load_payment(&self, payment: Payment) {
-        self.books.write().payments.put(None, payment);
-    }
-
-    /// Loads an invoice row.
-    pub fn load_invoice(&self, invoice: Invoice) {
-        self.books.write().payments.put_invoice(None, invoice);
-    }
-
-    /// Loads a subscription of a snapshot; the products were loaded before.
-    pub fn load_subscription(&self, subscription: Arc<Subscription>) {
-        self.books.write().put_subscription(subscription);
     }
 
     /// Events that were ever admitted.

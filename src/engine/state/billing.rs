@@ -1,0 +1,141 @@
+//! What records of billing do to the state.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::State;
+use crate::engine::books::Books;
+use crate::engine::books::routes::SegmentKey;
+use crate::engine::books::segments::Segments;
+use crate::engine::record::{ClosedEntry, MarkedEntry};
+use crate::engine::replies::KeptAnswer;
+use crate::engine::rows::Row;
+use crate::model::invoice::InvoiceCause;
+use crate::model::{Invoice, Lsn, Payment, Subscription, SubscriptionIndex, Timestamp};
+
+/// How far billing has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BillingMarks {
+    /// The latest log time there ever was: every event of an earlier timestamp has entered.
+    pub entered_through: Timestamp,
+    /// The latest end of a segment that has its invoice: no new event before it is admitted.
+    pub closed_through: Timestamp,
+    /// The latest instant at which something was due and done.
+    pub due_through: Timestamp,
+    /// Log time when something due was last done.
+    pub last_run: Option<Timestamp>,
+}
+
+impl Default for BillingMarks {
+    fn default() -> Self {
+        let never = Timestamp::MIN;
+        Self { entered_through: never, closed_through: never, due_through: never, last_run: None }
+    }
+}
+
+impl State {
+    /// Lets the events enter their segments whose time has come.
+    pub(super) fn enter_due(&self, log_time: Timestamp) {
+        let mut marks = self.marks.lock();
+        marks.entered_through = marks.entered_through.max(log_time);
+        drop(marks);
+        if self.segments.is_any_due(log_time) {
+            self.segments.release(log_time, &self.books.read().routes);
+        }
+    }
+
+    pub(super) fn apply_turned(&self, log_time: Timestamp, subscription: &Arc<Subscription>) {
+        if let Some(closing) = subscription.closing.last() {
+            self.mark_done(closing.segment.period.end, log_time);
+        }
+        self.books.write().put_subscription(Arc::clone(subscription));
+    }
+
+    pub(super) fn apply_closed(&self, lsn: Lsn, log_time: Timestamp, entry: &ClosedEntry) {
+        if let Some(invoice) = &entry.invoice {
+            if let InvoiceCause::Closed(segment) = invoice.cause {
+                self.forget_segment(invoice.subscription, segment, log_time);
+            }
+            self.rows.lock().push(Row::invoice(invoice));
+            self.books.write().payments.put_invoice(Some(lsn), invoice.clone());
+        }
+        self.put_payment(lsn, &entry.payment);
+        if let Some(subscription) = &entry.subscription {
+            self.books.write().put_subscription(Arc::clone(subscription));
+        }
+        let answer = KeptAnswer::Payment(entry.payment.id.clone());
+        self.keep_reply(lsn, log_time, entry.identity, answer);
+    }
+
+    /// A segment has its invoice: what it has counted is not needed any more.
+    fn forget_segment(&self, index: SubscriptionIndex, number: u32, log_time: Timestamp) {
+        let books = self.books.read();
+        let subscription = books.subscription(index);
+        let mut closing = subscription.into_iter().flat_map(|subscription| &subscription.closing);
+        let Some(closing) = closing.find(|closing| closing.segment.number == number) else {
+            return;
+        };
+        for meter in books.meters(closing.segment.terms) {
+            self.segments.forget(&SegmentKey { subscription: index, segment: number, meter });
+        }
+        let (end, close_at) = (closing.segment.period.end, closing.close_at);
+        drop(books);
+        self.mark_done(close_at, log_time);
+        let mut marks = self.marks.lock();
+        marks.closed_through = marks.closed_through.max(end);
+    }
+
+    fn mark_done(&self, due_at: Timestamp, log_time: Timestamp) {
+        let mut marks = self.marks.lock();
+        marks.due_through = marks.due_through.max(due_at);
+        marks.last_run = Some(log_time);
+    }
+
+    fn put_payment(&self, lsn: Lsn, payment: &Payment) {
+        self.rows.lock().push(Row::payment(payment));
+        self.books.write().payments.put(Some(lsn), payment.clone());
+    }
+
+    pub(super) fn apply_marked(&self, lsn: Lsn, log_time: Timestamp, entry: &MarkedEntry) {
+        self.put_payment(lsn, &entry.payment);
+        self.books.write().put_subscription(Arc::clone(&entry.subscription));
+        let answer = KeptAnswer::Payment(entry.payment.id.clone());
+        self.keep_reply(lsn, log_time, entry.identity, answer);
+    }
+
+    /// Looks at products, subscriptions, payments and invoices; `look` only copies.
+    pub fn with_books<T>(&self, look: impl FnOnce(&Books) -> T) -> T {
+        look(&self.books.read())
+    }
+
+    /// What segments have counted.
+    pub fn segments(&self) -> &Segments {
+        &self.segments
+    }
+
+    /// How far billing has come.
+    pub fn billing_marks(&self) -> BillingMarks {
+        *self.marks.lock()
+    }
+
+    /// Forgets whole payments and invoices whose rows are durable up to `lsn`.
+    pub fn forget_recent_bills(&self, lsn: Lsn) {
+        self.books.write().payments.forget_recent(lsn);
+    }
+
+    /// Loads a payment row; its invoice was loaded before.
+    pub fn load_payment(&self, payment: Payment) {
+        self.books.write().payments.put(None, payment);
+    }
+
+    /// Loads an invoice row.
+    pub fn load_invoice(&self, invoice: Invoice) {
+        self.books.write().payments.put_invoice(None, invoice);
+    }
+
+    /// Loads a subscription of a snapshot; the products were loaded before.
+    pub fn load_subscription(&self, subscription: Arc<Subscription>) {
+        self.books.write().put_subscription(subscription);
+    }
+}
