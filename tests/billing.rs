@@ -160,6 +160,10 @@ fn a_cycle_bills_the_next_period_in_advance_and_the_last_ones_usage() {
     assert_eq!(history[0]["closing"], json!(false));
     assert_eq!(history[1]["closing"], json!(true));
     assert_eq!(history[1]["meters"][0]["consumed_units"], json!("25000"));
+    let upcoming = shop.get("/customers/c1/upcoming-invoice");
+    let listed = upcoming["items"].as_array().unwrap().iter();
+    let listed: Vec<Value> = listed.map(|item| json!([item["closing"], item["total"]])).collect();
+    assert_eq!(json!(listed), json!([[true, 12_400], [false, 4_900]]), "what closes comes first");
     shop.advance("2026-02-28T11:10:00Z");
     let payment = &shop.items("/payments?page_number=0")[0];
     let shown = ["total_amount", "charge_type", "includes_usage", "status", "retry_attempt"]
@@ -308,6 +312,38 @@ fn a_cancelled_subscription_owes_its_usage_alone() {
     shop.advance("2026-12-31T00:00:00Z");
     let totals: Vec<i64> = shop.invoices().into_iter().map(|(.., total)| total).collect();
     assert_eq!(totals, [4900, 4900, 3_000, 3_000], "nothing is billed after the end");
+}
+
+#[test]
+fn a_cancellation_after_the_boundary_leaves_the_renewal_owed() {
+    let shop = Shop::open();
+    let product = shop.product(&shop.price(4900, "2", 0));
+    let (subscription, _) = ids(&shop.subscribe("c1", &product));
+    shop.use_tokens("old", "c1", &json!(10));
+    shop.advance("2026-02-28T10:20:00Z");
+    shop.use_tokens("new", "c1", &json!(7));
+    assert_eq!(shop.patch(&subscription, &json!({ "status": "cancelled" })).status, 200);
+    shop.advance("2026-02-28T12:00:00Z");
+    let totals: Vec<i64> = shop.invoices().into_iter().map(|(.., total)| total).collect();
+    assert_eq!(totals, [4900, 4920, 14]);
+    let status = shop.get("/billing/status");
+    assert_eq!(status["next_due"], Value::Null, "nothing is due of what has ended");
+}
+
+#[test]
+fn what_is_due_at_one_instant_is_done_in_the_order_of_subscription_ids() {
+    let shop = Shop::open();
+    let product = shop.product(&shop.price(100, "1", 0));
+    for customer in 0..9 {
+        shop.subscribe(&format!("c{customer}"), &product);
+    }
+    shop.advance("2026-04-15T00:00:00Z");
+    let mut invoices = shop.items("/invoices?page_size=100&page_number=0");
+    invoices.reverse();
+    let order: Vec<String> = invoices.iter().map(|found| text(&found["subscription_id"])).collect();
+    let mut ids = order[..9].to_vec();
+    ids.sort_unstable();
+    assert_eq!([&order[9..18], &order[18..27]], [&ids[..], &ids[..]]);
 }
 
 #[test]

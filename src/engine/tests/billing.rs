@@ -20,6 +20,7 @@ use crate::model::subscription::BillingAddress;
 use crate::model::{
     Aggregation, Currency, CustomerId, Lsn, MeterId, Money, ProductId, SubscriptionId, UnitPrice,
 };
+use crate::world::Disk;
 
 const HOUR: Duration = Duration::from_hours(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -290,6 +291,57 @@ impl Life {
     }
 }
 
+#[test]
+fn without_the_newest_snapshot_billing_goes_on_from_the_one_before() {
+    for seed in 100..106 {
+        let mut life = Life::new(seed);
+        for _ in 0..3 {
+            for _ in 0..50 {
+                life = life.step();
+            }
+            life.rig.machine.checkpoint().unwrap();
+        }
+        let place = life.rig.place.after(Crash::DropsAll);
+        let is_snapshot = |name: &String| name.starts_with("snapshot-");
+        let newest = place.disk.names().unwrap().into_iter().filter(is_snapshot).max().unwrap();
+        place.disk.flip_bit(&newest, 40, 0);
+        let mut life = Life { rig: place.open(), ..life };
+        assert!(life.rig.replayed > 0, "it replays from the older one");
+        life.oracle.check(&life.rig.engine, &life.subscriptions);
+        for _ in 0..50 {
+            life = life.step();
+        }
+        life.oracle.check(&life.rig.engine, &life.subscriptions);
+    }
+}
+
+#[test]
+fn turns_and_closes_wait_while_the_clock_is_in_doubt() {
+    let mut life = Life::new(7);
+    life.subscribe();
+    let id = life.subscriptions[0].clone();
+    let before = life.rig.engine.subscription(&id).unwrap().subscription;
+    let end = before.cycle.next_billing_date;
+    life.rig.place.clock.set_wall(end.plus(HOUR * 5));
+    life.rig.settle().unwrap();
+    life.send();
+    let status = life.rig.engine.billing_status();
+    assert!(status.waiting_for_clock && status.overdue > 0, "{status:?}");
+    let waiting = life.rig.engine.subscription(&id).unwrap().subscription;
+    assert_eq!(waiting, before, "nothing has turned, and events are admitted");
+    let patch = SubscriptionPatch { cancel_now: true, ..SubscriptionPatch::default() };
+    let patch = Command::UpdateSubscription(id.clone(), Box::new(patch));
+    assert!(matches!(life.rig.change(patch), Err(Refused::Conflict(_))));
+    life.oracle.check(&life.rig.engine, &life.subscriptions);
+    // Ten steady minutes later the clock is trusted.
+    life.rig.advance(MINUTE * 11);
+    life.rig.settle().unwrap();
+    assert_eq!(life.rig.engine.billing_status().overdue, 0);
+    let turned = life.rig.engine.subscription(&id).unwrap().subscription;
+    assert_eq!(turned.cycle.previous_billing_date, end);
+    life.oracle.check(&life.rig.engine, &life.subscriptions);
+}
+
 /// The limit was held against the time of the last record: once it was reached, and time had passed,
 /// nothing was ever admitted again.
 #[test]
@@ -314,6 +366,7 @@ fn too_many_events_ahead_of_the_clock_are_refused_until_their_time_comes() {
 
 #[test]
 fn invoices_say_what_the_events_come_to_over_any_history() {
+    let mut invoices = 0;
     for seed in 0..60 {
         eprintln!("seed {seed}");
         let mut life = Life::new(seed);
@@ -325,5 +378,7 @@ fn invoices_say_what_the_events_come_to_over_any_history() {
         life.rig.advance(HOUR * 24 * 400);
         life.rig.settle().unwrap();
         life.oracle.check(&life.rig.engine, &life.subscriptions);
+        invoices += life.rig.engine.stats().invoices;
     }
+    assert!(invoices > 10_000, "only {invoices} invoices were looked at");
 }
