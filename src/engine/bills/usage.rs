@@ -24,14 +24,17 @@ pub(in crate::engine) fn readings(
     subscription: &Subscription,
     segment: &Segment,
 ) -> Vec<Reading> {
-    let pending = shared.state.segments().pending_in(subscription.customer, segment.period);
     let catalogue = shared.state.catalogue();
     let meters = shared.state.with_books(|books| books.meters(segment.terms));
-    let readings = meters.into_iter().map(|meter| {
+    let keys = meters.into_iter().map(|meter| {
         let key = SegmentKey { subscription: subscription.index, segment: segment.number, meter };
-        let kind = catalogue.kind(meter).unwrap_or(Kind::Count);
-        let counted = shared.state.segments().read(key, kind, &pending);
-        Reading { consumed: counted.value(kind), lsns: counted.lsns() }
+        (key, catalogue.kind(meter).unwrap_or(Kind::Count))
+    });
+    let keys: Vec<(SegmentKey, Kind)> = keys.collect();
+    let counted = shared.state.segments().read(subscription.customer, segment.period, &keys);
+    let readings = counted.iter().zip(&keys).map(|(counted, (_, kind))| Reading {
+        consumed: counted.value(*kind),
+        lsns: counted.lsns(),
     });
     readings.collect()
 }

@@ -102,14 +102,15 @@ impl Segments {
     /// Lets the samples enter whose time has come at `log_time`.
     pub fn release(&self, log_time: Timestamp, routes: &Routes) {
         loop {
-            let first = self.order.lock().first().copied();
-            let Some(key) = first.filter(|key| key.at < log_time) else { return };
+            // Held until the sample has moved: whoever reads finds it in one place.
+            let mut order = self.order.lock();
+            let Some(key) = order.first().copied().filter(|key| key.at < log_time) else { return };
             if let Some(PendingSample { kind, value }) = self.pending.get(&key) {
                 let sample = Sample { value, at: key.at, lsn: key.lsn };
                 self.enter(key.customer, key.meter, (kind, sample), routes);
             }
             self.pending.remove(&key);
-            self.order.lock().remove(&key);
+            order.remove(&key);
         }
     }
 
@@ -141,36 +142,38 @@ impl Segments {
         });
     }
 
-    /// What a segment has counted of a meter, with these pending samples.
+    /// What a segment of `customer` has counted under each key, with the pending samples of its
+    /// `period`: each sample is in one of the two, however many enter meanwhile.
     pub fn read(
         &self,
-        key: SegmentKey,
-        kind: Kind,
-        pending: &[(PendingKey, PendingSample)],
-    ) -> SegmentAccumulator {
-        let mut counted = self.counted.get(&key).unwrap_or_default();
-        for (pending, sample) in pending.iter().filter(|(pending, _)| pending.meter == key.meter) {
-            counted.add(kind, Sample { value: sample.value, at: pending.at, lsn: pending.lsn });
-        }
-        counted
+        customer: CustomerIndex,
+        period: Period,
+        keys: &[(SegmentKey, Kind)],
+    ) -> Vec<SegmentAccumulator> {
+        // Nothing enters from the pending ones as long as their order is locked.
+        let order = self.order.lock();
+        let pending = if order.is_empty() { Vec::new() } else { self.pending_in(customer, period) };
+        let read = keys.iter().map(|(key, kind)| {
+            let mut counted = self.counted.get(key).unwrap_or_default();
+            for (pending, sample) in pending.iter().filter(|(found, _)| found.meter == key.meter) {
+                let sample = Sample { value: sample.value, at: pending.at, lsn: pending.lsn };
+                counted.add(*kind, sample);
+            }
+            counted
+        });
+        read.collect()
     }
 
-    /// The pending samples of a customer whose time lies in `period`.
-    pub fn pending_in(
+    /// The pending samples of a customer whose time lies in `period`, in no order.
+    fn pending_in(
         &self,
         customer: CustomerIndex,
         period: Period,
     ) -> Vec<(PendingKey, PendingSample)> {
-        if self.pending_count() == 0 {
-            return Vec::new();
-        }
         let stripe = self.pending.lock(self.pending.place(&customer));
         let is_wanted = |key: &PendingKey| key.customer == customer && period.holds(key.at);
         let of_customer = stripe.entries.iter().filter(|(key, _)| is_wanted(key));
-        let mut found: Vec<_> = of_customer.map(|(key, sample)| (*key, *sample)).collect();
-        drop(stripe);
-        found.sort_unstable_by_key(|(key, _)| *key);
-        found
+        of_customer.map(|(key, sample)| (*key, *sample)).collect()
     }
 
     /// How many samples are pending.

@@ -12,7 +12,7 @@ use crate::engine::shared::Shared;
 use crate::model::invoice::{PaymentFailure, PaymentStatus};
 use crate::model::{Payment, PaymentId, Subscription};
 
-use super::subscriptions::refused;
+use super::subscriptions::{refuse_overdue, refused};
 use super::{Moment, Plan};
 
 /// The payment with this id. Its row may have to be read: payments are marked one at a time.
@@ -41,6 +41,7 @@ pub(super) fn mark(id: &PaymentId, mark: &Mark, moment: Moment<'_>) -> Result<Pl
         }
     }
     let before = subscription_of(&payment, shared)?;
+    refuse_overdue(&before, at)?;
     let (status, failure, subscription) = match mark {
         Mark::Succeeded => {
             let paid = billing::payment_succeeded(&before, payment.invoice, at);
@@ -91,6 +92,7 @@ pub(super) fn retry(id: &PaymentId, moment: Moment<'_>) -> Result<Plan, Refused>
     let subscription = match payment.status {
         PaymentStatus::Succeeded => {
             let before = subscription_of(&payment, shared)?;
+            refuse_overdue(&before, at)?;
             let paid = billing::payment_succeeded(&before, payment.invoice, at);
             Some(Arc::new(paid.map_err(refused)?))
         }

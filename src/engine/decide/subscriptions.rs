@@ -139,9 +139,13 @@ pub(super) fn update(
     let Moment { shared, at, .. } = moment;
     let found = shared.state.with_books(|books| books.subscription_by_id(id).cloned());
     let mut changed = Subscription::clone(&*found.ok_or(Refused::NotFound("subscription"))?);
-    if changed.running.is_some_and(|running| running.period.end <= at) {
-        let message = "a boundary of this subscription has passed, and its turn waits until the \
-            clock is trusted";
+    refuse_overdue(&changed, at)?;
+    let entered = shared.state.billing_marks().entered_through;
+    let moves = patch.next_billing_date.is_some() || patch.subscription_period.is_some();
+    if moves && changed.running.is_some_and(|running| running.period.end < entered) {
+        // Events may have been counted in the segment behind the boundary as it stands.
+        let message = "the clock once stood behind the next boundary of this subscription, which \
+            cannot be moved any more";
         return Err(Refused::Conflict(message.to_owned()));
     }
     if let Some(period) = patch.subscription_period {
@@ -176,6 +180,16 @@ pub(super) fn update(
         metadata: patch.metadata.clone().unwrap_or(changed.metadata),
         ..changed
     }))
+}
+
+/// A turn finds what was in force at its boundary: while it waits for a clock in doubt, nothing changes.
+pub(super) fn refuse_overdue(subscription: &Subscription, at: Timestamp) -> Result<(), Refused> {
+    if subscription.running.is_none_or(|running| at < running.period.end) {
+        return Ok(());
+    }
+    let message = "a boundary of this subscription has passed, and its turn waits until the clock \
+        is trusted";
+    Err(Refused::Conflict(message.to_owned()))
 }
 
 /// Where a segment ends that is cut now: every event that it has counted lies before.

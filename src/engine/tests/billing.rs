@@ -5,20 +5,22 @@ use std::time::Duration;
 use super::billing_oracle::{Acknowledged, Oracle};
 use super::dice::Dice;
 use super::rig::{Crash, Rig, Sent, tiny};
+use crate::engine::bills::{PaymentFilter, UsageHistoryQuery};
 use crate::engine::checkpoint::Progress;
 use crate::engine::command::NewMeter;
 use crate::engine::command::billing::{
-    NewMeterPrice, NewPrice, NewPriceKind, NewProduct, NewSubscription, Subscriber,
+    Mark, NewMeterPrice, NewPrice, NewPriceKind, NewProduct, NewSubscription, Subscriber,
     SubscriptionPatch,
 };
-use crate::engine::options::Options;
+use crate::engine::options::{Collection, Options};
 use crate::engine::{Command, Outcome, Refused};
 use crate::metering::accumulator::Kind;
 use crate::model::price::{Interval, IntervalUnit, Recurrence};
 use crate::model::product::TaxCategory;
 use crate::model::subscription::BillingAddress;
 use crate::model::{
-    Aggregation, Currency, CustomerId, Lsn, MeterId, Money, ProductId, SubscriptionId, UnitPrice,
+    Aggregation, Currency, CustomerId, Lsn, MeterId, Money, PaymentId, ProductId, Quantity,
+    SubscriptionId, UnitPrice,
 };
 use crate::world::Disk;
 
@@ -339,6 +341,103 @@ fn turns_and_closes_wait_while_the_clock_is_in_doubt() {
     assert_eq!(life.rig.engine.billing_status().overdue, 0);
     let turned = life.rig.engine.subscription(&id).unwrap().subscription;
     assert_eq!(turned.cycle.previous_billing_date, end);
+    life.oracle.check(&life.rig.engine, &life.subscriptions);
+}
+
+/// While samples entered their segment, a reader found some both there and among those that wait.
+#[test]
+fn usage_that_is_read_while_samples_enter_counts_each_once() {
+    const SAMPLES: usize = 1_000;
+    let mut life = Life::new(3);
+    let new = new_subscription("c1", &life.products[2]);
+    let made = life.rig.change(Command::CreateSubscription(Box::new(new))).unwrap();
+    let Outcome::Subscription(subscription) = made.outcome else { panic!("a subscription") };
+    for round in 1..=10 {
+        let ahead = life.rig.engine.now().plus(MINUTE);
+        let sent = |n| Sent::new(format!("ahead-{round}-{n}"), "c1").at(ahead);
+        for first in (0..SAMPLES).step_by(20) {
+            let events: Vec<Sent> = (first..first + 20).map(sent).collect();
+            life.rig.ingest(&events).unwrap();
+            life.rig.flush_all();
+        }
+        life.rig.advance(MINUTE * 2);
+        let (engine, id) = (life.rig.engine.clone(), subscription.id.clone());
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(std::sync::atomic::Ordering::Acquire) {
+                    let page = crate::engine::Page { offset: 0, limit: 1 };
+                    let history =
+                        engine.usage_history(&id, &UsageHistoryQuery::default(), page).unwrap();
+                    let consumed = history[0].meters[0].usage.consumed;
+                    assert_eq!(consumed, Quantity::from_count(round * SAMPLES as u64));
+                }
+            });
+            life.rig.ingest(&[Sent::new(format!("now-{round}"), "c2")]).unwrap();
+            is_over.store(true, std::sync::atomic::Ordering::Release);
+        });
+        assert_eq!(life.rig.engine.stats().pending_samples, 1, "the newest is not before log time");
+    }
+}
+
+#[test]
+fn a_payment_is_not_marked_while_a_turn_waits_for_the_clock() {
+    let mut life = Life::new(11);
+    let place = super::rig::Place::new(Options {
+        collection: Collection::Manual,
+        dedupe_window: Duration::ZERO,
+        ..tiny()
+    });
+    let mut rig = place.open();
+    rig.ingest(&[Sent::new("first", "c1")]).unwrap();
+    let price = usage_price(Vec::new(), Interval { count: 1, unit: IntervalUnit::Month }, 100);
+    let Outcome::Product(product) = rig.change(new_product(price)).unwrap().outcome else {
+        panic!("a product")
+    };
+    let new = Box::new(new_subscription("c1", &product.id));
+    let Outcome::Subscription(made) = rig.change(Command::CreateSubscription(new)).unwrap().outcome
+    else {
+        panic!("a subscription")
+    };
+    let paid = |id: &PaymentId| Command::MarkPayment(id.clone(), Mark::Succeeded);
+    rig.change(paid(&made.first_payment)).unwrap();
+    rig.advance(HOUR * 24 * 32);
+    rig.settle().unwrap();
+    let page = crate::engine::Page { offset: 0, limit: 1 };
+    let renewal =
+        rig.engine.payments(&PaymentFilter::default(), page).unwrap()[0].payment.id.clone();
+    assert_ne!(renewal, made.first_payment);
+    let end = rig.engine.subscription(&made.id).unwrap().subscription.cycle.next_billing_date;
+    rig.place.clock.set_wall(end.plus(HOUR));
+    assert!(matches!(rig.change(paid(&renewal)), Err(Refused::Conflict(_))));
+    rig.advance(MINUTE * 11);
+    rig.change(paid(&renewal)).unwrap();
+    life.rig = rig;
+    life.oracle.check(&life.rig.engine, std::slice::from_ref(&made.id));
+}
+
+#[test]
+fn a_boundary_that_the_clock_once_stood_behind_is_not_moved() {
+    let mut life = Life::new(13);
+    life.subscribe();
+    let id = life.subscriptions[0].clone();
+    let end = life.rig.engine.subscription(&id).unwrap().subscription.cycle.next_billing_date;
+    let right = life.rig.engine.now();
+    life.rig.place.clock.set_wall(end.plus(HOUR));
+    (0..20).for_each(|_| life.send());
+    life.rig.place.clock.set_wall(right);
+    life.rig.change(Command::ConfirmClock).unwrap();
+    let moved = |to| {
+        let patch = SubscriptionPatch { next_billing_date: Some(to), ..Default::default() };
+        Command::UpdateSubscription(id.clone(), Box::new(patch))
+    };
+    let refused = life.rig.change(moved(end.plus(HOUR * 5)));
+    assert!(matches!(refused, Err(Refused::Conflict(_))), "{refused:?}");
+    life.rig.advance(end.since(right) + HOUR * 2);
+    life.rig.settle().unwrap();
+    life.oracle.check(&life.rig.engine, &life.subscriptions);
+    let now = life.rig.engine.now();
+    life.rig.change(moved(now.plus(HOUR * 5))).unwrap();
     life.oracle.check(&life.rig.engine, &life.subscriptions);
 }
 
