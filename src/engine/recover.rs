@@ -239,11 +239,9 @@ fn assemble(
     queue: Receiver<Submission>,
     ((wal, upkeep), flusher, last): ((log::Wal, log::Upkeep), index::Flusher, Option<Checkpoints>),
 ) -> Machine {
-    let closed = shared.state.billing_marks().closed_through;
-    let closed_through = shared.state.memory_from().start().max(closed);
     Machine {
         queue,
-        committer: Committer::new(Arc::clone(&shared), closed_through),
+        committer: Committer::new(Arc::clone(&shared)),
         writer: Writer::new(Arc::clone(&shared), wal),
         checkpointer: Checkpointer::new(Arc::clone(&shared), last),
         flush: Flush::new(Arc::clone(&shared), flusher),

@@ -59,8 +59,11 @@ pub struct Committer {
 
 impl Committer {
     /// A committer that goes on where the state stands.
-    pub fn new(shared: Arc<Shared>, closed_through: Timestamp) -> Self {
+    pub fn new(shared: Arc<Shared>) -> Self {
         let state = &shared.state;
+        // Periods may be closed beyond the line between memory and disk; only a cut moves that.
+        let closed_hours = state.memory_from();
+        let closed_through = closed_hours.start().max(state.billing_marks().closed_through);
         let (next_lsn, log_time) = (state.applied().next(), state.log_time());
         let next_customer = state.with_accounts(crate::engine::accounts::Accounts::next_index);
         let magnitudes = state.totals().iter().map(|total| total.magnitude).collect();
@@ -76,7 +79,7 @@ impl Committer {
             next_customer,
             magnitudes,
             closed_through,
-            closed_hours: Hour::of(closed_through),
+            closed_hours,
             is_work_due: false,
             is_ingest_next: false,
             advancing: None,

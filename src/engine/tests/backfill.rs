@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use super::billing::{new_product, new_subscription, usage_price};
 use super::compare::{assert_answers, assert_same, usage_of};
 use super::rig::{Crash, Rig, Sent, tiny};
 use super::story::meter_of;
 use super::trial::{End, Trial};
 use crate::engine::backfill::{Limits, Step};
+use crate::engine::command::billing::NewMeterPrice;
 use crate::engine::command::{Command, Outcome, Refused};
 use crate::engine::commit::Submission;
 use crate::engine::options::Options;
@@ -14,7 +16,8 @@ use crate::engine::record::BackfilledEntry;
 use crate::engine::state::MeterTotals;
 use crate::engine::{BackfillState, BackfillStatus};
 use crate::metering::{Rule, Rules};
-use crate::model::{Aggregation, Hour, MeterId, MeterIndex};
+use crate::model::price::{Interval, IntervalUnit};
+use crate::model::{Aggregation, Hour, MeterId, MeterIndex, Quantity, UnitPrice};
 use crate::world::Clock;
 use crate::world::clock::SystemClock;
 
@@ -262,4 +265,46 @@ fn a_log_that_cannot_be_read_ends_a_backfill_and_nothing_else() {
     assert_eq!(rig.engine.backfill(index).state, BackfillState::Failed);
     rig.ingest(&[Sent::new("live", "cus-0").with_tokens("1")]).unwrap();
     assert_eq!(total(&rig, &meter), "1");
+}
+
+/// After a restart the line between memory and disk began where a period had been closed, though a
+/// meter was waiting: hours that it had counted since moved to disk, and the backfill then replaced
+/// their days.
+#[test]
+fn the_line_stands_still_over_a_restart_although_a_period_was_closed() {
+    let options = Options { dedupe_window: Duration::ZERO, ..tiny() };
+    let mut rig = Rig::new(options);
+    let (priced, _) = create(&mut rig, Aggregation::Count);
+    rig.ingest(&[Sent::new("before", "c1")]).unwrap();
+    let price = NewMeterPrice {
+        meter_id: priced,
+        price_per_unit: UnitPrice::parse("2").unwrap(),
+        free_threshold: 0,
+    };
+    let daily = Interval { count: 1, unit: IntervalUnit::Day };
+    let product = new_product(usage_price(vec![price], daily, 100));
+    let Outcome::Product(product) = rig.change(product).unwrap().outcome else {
+        panic!("a product")
+    };
+    let new = Box::new(new_subscription("c1", &product.id));
+    rig.change(Command::CreateSubscription(new)).unwrap();
+    let (late, _) = create(&mut rig, Aggregation::Count);
+    // Another hour of the same day.
+    rig.advance(Duration::from_hours(2));
+    rig.ingest(&[Sent::new("after", "c1")]).unwrap();
+    rig.advance(Duration::from_hours(30));
+    rig.settle().unwrap();
+    assert_eq!(rig.engine.stats().invoices, 2, "the first day is closed");
+
+    let mut rig = rig.place.after(Crash::Killed).open();
+    rig.machine.checkpoint().unwrap();
+    rig.finish_backfills();
+    for hours in [1, 30] {
+        rig.advance(Duration::from_hours(hours));
+        rig.ingest(&[Sent::new(format!("later-{hours}"), "c2")]).unwrap();
+        rig.machine.checkpoint().unwrap();
+        let usage = rig.engine.usage(&usage_of(Some(&late), None)).unwrap();
+        let of_first = usage.items.iter().find(|item| item.customer_id.as_str() == "c1").unwrap();
+        assert_eq!(of_first.total, Quantity::from_count(2));
+    }
 }
