@@ -4,16 +4,15 @@
 //! restart gives a new, healthy disk and leaves the old one as it was, so that one run can be cut
 //! in many ways; files still open on the old disk cannot reach the new one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::entropy::SplitMix;
 use super::fault::{FaultKind, Operation, Plan, Repeat, Verdict};
 use super::inode::Inode;
-use super::journal::PowerCut;
+use super::journal::{Losses, PowerCut};
 use super::names::{InodeNumber, Names};
 use crate::world::disk::{Disk, DiskFile, check_name};
 
@@ -33,6 +32,7 @@ struct State {
     names: Names,
     plan: Plan,
     capacity_bytes: u64,
+    losses: Losses,
 }
 
 #[derive(Debug)]
@@ -57,8 +57,8 @@ impl SimDisk {
 
     fn with(inodes: BTreeMap<InodeNumber, Inode>, names: Names, capacity_bytes: u64) -> Self {
         let inodes_made = inodes.last_key_value().map_or(0, |(number, _)| *number);
-        let plan = Plan::default();
-        let state = State { inodes, inodes_made, names, plan, capacity_bytes };
+        let (plan, losses) = (Plan::default(), Losses::default());
+        let state = State { inodes, inodes_made, names, plan, capacity_bytes, losses };
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
@@ -96,13 +96,13 @@ impl SimDisk {
     /// undone.
     #[must_use]
     pub fn crash(&self, seed: u64) -> Self {
-        self.cut(&mut PowerCut::Random(SplitMix::new(seed)))
+        self.cut(PowerCut::random(seed))
     }
 
     /// The disk after a power cut that leaves nothing but what was synced.
     #[must_use]
     pub fn crash_dropping_all(&self) -> Self {
-        self.cut(&mut PowerCut::DropsAll)
+        self.cut(PowerCut::drops_all())
     }
 
     /// The disk as the next process finds it after `kill -9`: all that was written, and of that
@@ -114,13 +114,31 @@ impl SimDisk {
         Self::with(inodes.collect(), state.names.clone(), state.capacity_bytes)
     }
 
-    fn cut(&self, power: &mut PowerCut) -> Self {
+    fn cut(&self, mut power: PowerCut) -> Self {
         let state = self.state.lock();
-        let names = state.names.cut(power);
+        let names = state.names.cut(&mut power);
         let inodes = names.values().filter_map(|number| {
-            Some((*number, Inode::durable(state.inodes.get(number)?.cut(power))))
+            Some((*number, Inode::durable(state.inodes.get(number)?.cut(&mut power))))
         });
-        Self::with(inodes.collect(), Names::durable(names.clone()), state.capacity_bytes)
+        let inodes = inodes.collect();
+        let after = Self::with(inodes, Names::durable(names), state.capacity_bytes);
+        after.state.lock().losses = power.losses();
+        after
+    }
+
+    /// What the power cut that this disk came from did to what was not synced.
+    pub fn losses(&self) -> Losses {
+        self.state.lock().losses
+    }
+
+    /// Which kinds of fault which operations have met so far.
+    pub fn faults_met(&self) -> BTreeSet<(FaultKind, Operation)> {
+        self.state.lock().plan.met().clone()
+    }
+
+    /// The operation at which [`SimDisk::stop_at`] has frozen the machine.
+    pub fn stopped_in(&self) -> Option<Operation> {
+        self.state.lock().plan.stopped_in()
     }
 
     /// The content of the file `name` as programs see it; not an operation.

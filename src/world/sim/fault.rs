@@ -3,12 +3,13 @@
 //! Operations are numbered from 1 in the order in which they begin. A plan names operations by
 //! number; what the failed operation leaves behind is the disk's business.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use rustix::io::Errno;
 
 /// How an operation fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FaultKind {
     /// An I/O error; any operation can meet it, and it leaves nothing behind.
     Io,
@@ -28,8 +29,9 @@ pub enum Repeat {
 }
 
 /// What the disk is asked to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Operation {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the names are those of the disk's methods")]
+pub enum Operation {
     Open,
     Create,
     Rename,
@@ -59,6 +61,8 @@ pub(super) struct Plan {
     operations: u64,
     faults: Vec<Fault>,
     stop_at: Option<u64>,
+    met: BTreeSet<(FaultKind, Operation)>,
+    stopped_in: Option<Operation>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -111,6 +115,16 @@ impl Plan {
         self.stop_at = Some(at);
     }
 
+    /// Which kinds of fault which operations have met so far.
+    pub(super) fn met(&self) -> &BTreeSet<(FaultKind, Operation)> {
+        &self.met
+    }
+
+    /// The operation at which the machine was stopped.
+    pub(super) fn stopped_in(&self) -> Option<Operation> {
+        self.stopped_in
+    }
+
     pub(super) fn clear(&mut self) {
         self.faults.clear();
         self.stop_at = None;
@@ -121,6 +135,7 @@ impl Plan {
         self.operations += 1;
         let number = self.operations;
         if self.stop_at.is_some_and(|stop_at| number >= stop_at) {
+            self.stopped_in.get_or_insert(operation);
             return Verdict::Stopped;
         }
         let due = self.faults.iter().find(|fault| {
@@ -130,7 +145,9 @@ impl Plan {
             };
             is_now && fault.kind.can_hit(operation)
         });
-        due.map_or(Verdict::Goes, |fault| Verdict::Fails(fault.kind))
+        let Some(fault) = due else { return Verdict::Goes };
+        self.met.insert((fault.kind, operation));
+        Verdict::Fails(fault.kind)
     }
 }
 

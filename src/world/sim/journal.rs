@@ -33,31 +33,70 @@ pub(super) enum Left {
 
 /// The fate of changes that are not durable when the power fails.
 #[derive(Debug)]
-pub(super) enum PowerCut {
-    /// None of them survives.
-    DropsAll,
-    /// Each survives whole, in part or not at all.
-    Random(SplitMix),
+pub(super) struct PowerCut {
+    /// Each survives whole, in part or not at all; without a generator none does.
+    generator: Option<SplitMix>,
+    losses: Losses,
+}
+
+/// What a power cut did to changes that were not durable, files' and names' alike.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Changes that survived whole.
+    pub kept: u64,
+    /// Writes of which some sectors may have survived.
+    pub torn: u64,
+    /// Changes that are gone.
+    pub dropped: u64,
+    /// Changes that survived although an earlier one of the same file, or of the names, did not.
+    pub reordered: u64,
+    /// Of all these the ones whose sync had failed.
+    pub in_doubt: u64,
+    /// Of those that are gone, creations, renames and removals.
+    pub names_undone: u64,
 }
 
 impl PowerCut {
+    pub(super) fn drops_all() -> Self {
+        Self { generator: None, losses: Losses::default() }
+    }
+
+    pub(super) fn random(seed: u64) -> Self {
+        Self { generator: Some(SplitMix::new(seed)), losses: Losses::default() }
+    }
+
+    /// What the cut did so far.
+    pub(super) fn losses(&self) -> Losses {
+        self.losses
+    }
+
+    pub(super) fn count_name_undone(&mut self) {
+        self.losses.names_undone += 1;
+    }
+
     fn left(&mut self) -> Left {
-        match self {
-            Self::DropsAll => Left::Nothing,
-            Self::Random(generator) => match generator.next() % 3 {
-                0 => Left::All,
-                1 => Left::Some,
-                _ => Left::Nothing,
-            },
+        match self.generator.as_mut().map(|generator| generator.next() % 3) {
+            None | Some(2) => Left::Nothing,
+            Some(0) => Left::All,
+            Some(_) => Left::Some,
         }
     }
 
     /// Whether one part of a change survives, when [`Left::Some`] of it does.
     pub(super) fn keeps_part(&mut self) -> bool {
-        match self {
-            Self::DropsAll => false,
-            Self::Random(generator) => generator.coin(),
+        self.generator.as_mut().is_some_and(SplitMix::coin)
+    }
+
+    fn count(&mut self, left: Left, fate: Fate, is_any_lost: &mut bool) {
+        let losses = &mut self.losses;
+        losses.in_doubt += u64::from(fate == Fate::InDoubt);
+        losses.reordered += u64::from(left == Left::All && *is_any_lost);
+        match left {
+            Left::All => losses.kept += 1,
+            Left::Some => losses.torn += 1,
+            Left::Nothing => losses.dropped += 1,
         }
+        *is_any_lost |= left != Left::All;
     }
 }
 
@@ -95,10 +134,15 @@ impl<Change> Journal<Change> {
     /// What is left of each change after a power cut, in order.
     pub(super) fn cut(&self, power: &mut PowerCut) -> Vec<(Left, &Change)> {
         let entries = self.entries.iter();
+        let mut is_any_lost = false;
         entries
             .map(|(fate, change)| match fate {
                 Fate::Durable => (Left::All, change),
-                Fate::Waiting | Fate::InDoubt => (power.left(), change),
+                Fate::Waiting | Fate::InDoubt => {
+                    let left = power.left();
+                    power.count(left, *fate, &mut is_any_lost);
+                    (left, change)
+                }
             })
             .collect()
     }

@@ -18,4 +18,5 @@ mod tests;
 pub use clock::SimClock;
 pub use disk::SimDisk;
 pub use entropy::SimEntropy;
-pub use fault::{FaultKind, Repeat};
+pub use fault::{FaultKind, Operation, Repeat};
+pub use journal::Losses;

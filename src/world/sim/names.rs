@@ -77,6 +77,8 @@ impl Names {
             };
             if is_kept {
                 change.apply(&mut names);
+            } else {
+                power.count_name_undone();
             }
         }
         names
