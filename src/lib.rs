@@ -1,5 +1,9 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
+// Some tests of the engine share files with those of `tests/`, which name the crate.
+#[cfg(test)]
+extern crate self as quipu;
+
 pub mod bench;
 pub mod billing;
 pub mod cli;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::billing_oracle::{Acknowledged, Oracle};
 use super::dice::Dice;
+use super::oracle::{Oracle, Sample};
 use super::rig::{Crash, Rig, Sent, tiny};
 use crate::engine::bills::{PaymentFilter, UsageHistoryQuery};
 use crate::engine::checkpoint::Progress;
@@ -19,7 +19,7 @@ use crate::model::price::{Interval, IntervalUnit, Recurrence};
 use crate::model::product::TaxCategory;
 use crate::model::subscription::BillingAddress;
 use crate::model::{
-    Aggregation, Currency, CustomerId, Lsn, MeterId, Money, PaymentId, ProductId, Quantity,
+    Aggregation, Currency, CustomerId, Lsn, MeterId, Money, Number, PaymentId, ProductId, Quantity,
     SubscriptionId, UnitPrice,
 };
 use crate::world::Disk;
@@ -32,6 +32,7 @@ struct Life {
     rig: Rig,
     dice: Dice,
     oracle: Oracle,
+    meters: Vec<(MeterId, Kind)>,
     products: Vec<ProductId>,
     subscriptions: Vec<SubscriptionId>,
     sent: Vec<Sent>,
@@ -103,6 +104,7 @@ impl Life {
             rig: Rig::new(Options { dedupe_window: Duration::ZERO, ..tiny() }),
             dice: Dice::new(seed),
             oracle: Oracle::default(),
+            meters: Vec::new(),
             products: Vec::new(),
             subscriptions: Vec::new(),
             sent: Vec::new(),
@@ -119,7 +121,8 @@ impl Life {
             let Outcome::Meter(meter) = life.rig.change(command).unwrap().outcome else {
                 panic!("a meter")
             };
-            life.oracle.meters.push((meter.id, kind));
+            life.oracle.add_meter(meter.id.clone(), kind);
+            life.meters.push((meter.id, kind));
         }
         for customer in 0..CUSTOMERS {
             let mut sent = Sent::new(format!("first-{customer}"), &format!("c{customer}"));
@@ -135,7 +138,7 @@ impl Life {
     fn make_product(&mut self, interval: Interval) {
         let prices = ["2", "0.5", "0.000225", "1.5"];
         let meters: Vec<(MeterId, &str)> =
-            self.oracle.meters.iter().map(|(id, _)| id.clone()).zip(prices).collect();
+            self.meters.iter().map(|(id, _)| id.clone()).zip(prices).collect();
         let meters = meters.into_iter().map(|(meter_id, price)| NewMeterPrice {
             meter_id,
             price_per_unit: UnitPrice::parse(price).unwrap(),
@@ -194,23 +197,25 @@ impl Life {
 
     fn acknowledge(&mut self, sent: &Sent, lsn: Lsn) {
         let tokens = sent.metadata.iter().map(|(_, value)| match value {
-            super::rig::Value::Number(text) => text.clone(),
+            super::rig::Value::Number(text) => Number::new(text).unwrap().to_quantity().unwrap(),
             super::rig::Value::Text(_) | super::rig::Value::Flag(_) => panic!("not sent here"),
         });
-        self.oracle.events.push(Acknowledged {
-            customer: sent.customer.clone(),
-            at: sent.at.unwrap_or_else(|| self.rig.engine.now()),
-            lsn,
-            tokens: tokens.clone().next_back(),
-        });
+        let tokens = tokens.clone().next_back();
+        let at = sent.at.unwrap_or_else(|| self.rig.engine.now());
+        for (meter, kind) in &self.meters {
+            let value = if *kind == Kind::Count { Some(Quantity::ZERO) } else { tokens };
+            if let Some(value) = value {
+                self.oracle.count(meter, &sent.customer, Sample { at, lsn, value });
+            }
+        }
     }
 
     fn subscribe(&mut self) {
         let customer = format!("c{}", self.dice.below(CUSTOMERS));
         let mut new = new_subscription(&customer, self.dice.pick(&self.products));
-        new.quantity = 1 + u32::try_from(self.dice.below(3)).unwrap();
+        new.quantity = 1 + self.dice.few(3);
         if self.dice.one_in(3) {
-            new.trial_days = Some(u32::try_from(self.dice.below(20)).unwrap());
+            new.trial_days = Some(self.dice.few(20));
         }
         let made = self.rig.change(Command::CreateSubscription(Box::new(new))).unwrap();
         let Outcome::Subscription(subscription) = made.outcome else { panic!("a subscription") };
@@ -228,11 +233,11 @@ impl Life {
             0 => patch.cancel_now = true,
             1 | 2 => patch.cancel_at_next_billing_date = Some(self.dice.one_in(2)),
             3 | 4 => {
-                let later = HOUR * u32::try_from(self.dice.below(400)).unwrap();
+                let later = HOUR * self.dice.few(400);
                 patch.next_billing_date = Some(now.plus(later));
             }
             _ => {
-                let count = 30 + u32::try_from(self.dice.below(60)).unwrap();
+                let count = 30 + self.dice.few(60);
                 patch.subscription_period = Some(Interval { count, unit: IntervalUnit::Day });
             }
         }
@@ -244,8 +249,8 @@ impl Life {
 
     fn pass_time(&mut self) {
         let step = match self.dice.below(8) {
-            0 => HOUR * 24 * u32::try_from(1 + self.dice.below(40)).unwrap(),
-            1..4 => HOUR * u32::try_from(1 + self.dice.below(60)).unwrap(),
+            0 => HOUR * 24 * (1 + self.dice.few(40)),
+            1..4 => HOUR * (1 + self.dice.few(60)),
             _ => Duration::from_secs(1 + self.dice.below(5_000)),
         };
         self.rig.advance(step);
@@ -258,7 +263,7 @@ impl Life {
         let place = self.rig.place.after(crash);
         // While it was down, boundaries may have passed.
         if self.dice.one_in(3) {
-            let hours = u32::try_from(self.dice.below(24 * 50)).unwrap();
+            let hours = self.dice.few(24 * 50);
             place.clock.advance(HOUR * hours);
         }
         Self { rig: place.open(), ..self }
@@ -286,7 +291,7 @@ impl Life {
             30..33 => self.subscribe(),
             33..36 => self.patch(),
             36 | 37 => self.checkpoint(),
-            38 => self.oracle.check(&self.rig.engine, &self.subscriptions),
+            38 => drop(self.oracle.check(&self.rig.engine, &self.subscriptions).unwrap()),
             _ => return self.restart(),
         }
         self
@@ -309,11 +314,11 @@ fn without_the_newest_snapshot_billing_goes_on_from_the_one_before() {
         place.disk.flip_bit(&newest, 40, 0);
         let mut life = Life { rig: place.open(), ..life };
         assert!(life.rig.replayed > 0, "it replays from the older one");
-        life.oracle.check(&life.rig.engine, &life.subscriptions);
+        life.oracle.check(&life.rig.engine, &life.subscriptions).unwrap();
         for _ in 0..50 {
             life = life.step();
         }
-        life.oracle.check(&life.rig.engine, &life.subscriptions);
+        life.oracle.check(&life.rig.engine, &life.subscriptions).unwrap();
     }
 }
 
@@ -334,14 +339,14 @@ fn turns_and_closes_wait_while_the_clock_is_in_doubt() {
     let patch = SubscriptionPatch { cancel_now: true, ..SubscriptionPatch::default() };
     let patch = Command::UpdateSubscription(id.clone(), Box::new(patch));
     assert!(matches!(life.rig.change(patch), Err(Refused::Conflict(_))));
-    life.oracle.check(&life.rig.engine, &life.subscriptions);
+    life.oracle.check(&life.rig.engine, &life.subscriptions).unwrap();
     // Ten steady minutes later the clock is trusted.
     life.rig.advance(MINUTE * 11);
     life.rig.settle().unwrap();
     assert_eq!(life.rig.engine.billing_status().overdue, 0);
     let turned = life.rig.engine.subscription(&id).unwrap().subscription;
     assert_eq!(turned.cycle.previous_billing_date, end);
-    life.oracle.check(&life.rig.engine, &life.subscriptions);
+    life.oracle.check(&life.rig.engine, &life.subscriptions).unwrap();
 }
 
 /// While samples entered their segment, a reader found some both there and among those that wait.
@@ -413,7 +418,7 @@ fn a_payment_is_not_marked_while_a_turn_waits_for_the_clock() {
     rig.advance(MINUTE * 11);
     rig.change(paid(&renewal)).unwrap();
     life.rig = rig;
-    life.oracle.check(&life.rig.engine, std::slice::from_ref(&made.id));
+    life.oracle.check(&life.rig.engine, std::slice::from_ref(&made.id)).unwrap();
 }
 
 #[test]
@@ -435,10 +440,10 @@ fn a_boundary_that_the_clock_once_stood_behind_is_not_moved() {
     assert!(matches!(refused, Err(Refused::Conflict(_))), "{refused:?}");
     life.rig.advance(end.since(right) + HOUR * 2);
     life.rig.settle().unwrap();
-    life.oracle.check(&life.rig.engine, &life.subscriptions);
+    life.oracle.check(&life.rig.engine, &life.subscriptions).unwrap();
     let now = life.rig.engine.now();
     life.rig.change(moved(now.plus(HOUR * 5))).unwrap();
-    life.oracle.check(&life.rig.engine, &life.subscriptions);
+    life.oracle.check(&life.rig.engine, &life.subscriptions).unwrap();
 }
 
 /// The limit was held against the time of the last record: once it was reached, and time had passed,
@@ -472,11 +477,11 @@ fn invoices_say_what_the_events_come_to_over_any_history() {
         for _ in 0..150 {
             life = life.step();
         }
-        life.oracle.check(&life.rig.engine, &life.subscriptions);
+        life.oracle.check(&life.rig.engine, &life.subscriptions).unwrap();
         life = life.restart();
         life.rig.advance(HOUR * 24 * 400);
         life.rig.settle().unwrap();
-        life.oracle.check(&life.rig.engine, &life.subscriptions);
+        life.oracle.check(&life.rig.engine, &life.subscriptions).unwrap();
         invoices += life.rig.engine.stats().invoices;
     }
     assert!(invoices > 10_000, "only {invoices} invoices were looked at");

@@ -1,0 +1,253 @@
+//! What was submitted and not yet answered, and what the answers, or a restart, say of it.
+
+use quipu::engine::bills::{ProductFilter, SubscriptionFilter};
+use quipu::engine::command::{Changed, Command, Outcome, RequestIdentity};
+use quipu::engine::{CustomerFilter, Ingested, Page, Refused};
+use quipu::model::{EventId, Lsn, Meter, MeterId, Timestamp};
+
+use crate::event::Sent;
+use crate::model::Model;
+use crate::place::{Process, Slot};
+use crate::reached::Reached;
+use crate::workload::TAG;
+
+const ALL: Page = Page { offset: 0, limit: 100_000 };
+
+/// A request that was submitted.
+#[derive(Debug)]
+pub(crate) enum Waiting {
+    Events { sent: Vec<Sent>, received_at: Timestamp, slot: Slot<Ingested> },
+    Change { asked: Box<Asked>, slot: Slot<Changed> },
+}
+
+/// A change as a client asks for it.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) command: Command,
+    pub(crate) identity: RequestIdentity,
+    /// It was applied before: the answer must be that of the first time.
+    pub(crate) is_repeated: bool,
+}
+
+/// Moves the model on by what was answered. Gives back what was not, in order, and the changes that
+/// were applied.
+pub(crate) fn take_answers(
+    model: &mut Model,
+    waiting: Vec<Waiting>,
+    is_disk_full: bool,
+) -> (Vec<Waiting>, Vec<Asked>) {
+    let (mut unanswered, mut applied) = (Vec::new(), Vec::new());
+    for waiting in waiting {
+        match waiting {
+            Waiting::Events { sent, received_at, slot } => match slot.take() {
+                None => unanswered.push(Waiting::Events { sent, received_at, slot }),
+                Some(Err(refused)) => {
+                    check_refusal(model, &sent, received_at, &refused, is_disk_full);
+                }
+                Some(Ok(ingested)) => {
+                    assert!(unanswered.is_empty(), "{sent:?} was answered before what it follows");
+                    let expected = model.expected(&sent, received_at);
+                    assert!(expected.may_be_admitted, "{sent:?} was admitted: {expected:?}");
+                    let told = model.admit(&sent, received_at, ingested.lsn);
+                    assert_eq!(ingested, told, "{sent:?}");
+                }
+            },
+            Waiting::Change { asked, slot } => match slot.take() {
+                None => unanswered.push(Waiting::Change { asked, slot }),
+                Some(Err(refused)) => assert!(!asked.is_repeated, "{asked:?}: {refused}"),
+                Some(Ok(changed)) => {
+                    assert!(unanswered.is_empty(), "a change was answered before what it follows");
+                    assert_eq!(changed.replayed, asked.is_repeated, "{asked:?}: {changed:?}");
+                    if !changed.replayed {
+                        put(model, changed.outcome);
+                        model.last_lsn = model.last_lsn.max(changed.lsn);
+                        applied.push(*asked);
+                    }
+                }
+            },
+        }
+    }
+    (unanswered, applied)
+}
+
+fn check_refusal(
+    model: &Model,
+    sent: &[Sent],
+    received_at: Timestamp,
+    refused: &Refused,
+    is_disk_full: bool,
+) {
+    match refused {
+        // The disk could not be read, or a start is under way: the client is told to come back.
+        Refused::Busy => {}
+        Refused::StorageFull => assert!(is_disk_full, "there is room"),
+        Refused::Event(refusal) => {
+            let expected = model.expected(sent, received_at);
+            let found = (refusal.event_index, refusal.rejection.rule);
+            let is_right = expected.refusals.contains(&found);
+            assert!(is_right, "{sent:?} at {received_at}: {expected:?}, found {refused:?}");
+        }
+        Refused::NotFound(_)
+        | Refused::Conflict(_)
+        | Refused::Invalid { .. }
+        | Refused::IdempotencyKeyReused => panic!("{sent:?}: {refused}"),
+    }
+}
+
+/// Takes up an object as it was acknowledged.
+fn put(model: &mut Model, outcome: Outcome) {
+    match outcome {
+        Outcome::Meter(meter) => model.put_meter(&meter),
+        Outcome::Customer(customer) => model.put_customer(&customer),
+        Outcome::Key(key) if key.deleted_at.is_none() => {
+            model.keys.insert(key.id.as_str().to_owned(), key);
+        }
+        Outcome::Key(key) => drop(model.keys.remove(key.id.as_str())),
+        Outcome::Product(product) => model.put_product(&product),
+        Outcome::Subscription(subscription) => model.put_subscription(&subscription),
+        Outcome::Payment(payment) => model.put_payment(&payment),
+        Outcome::Clock(_) => {}
+    }
+}
+
+/// Finds out what became of requests without an answer: each was applied whole or not at all, and
+/// none that came after one that was lost. Gives the changes back, as they can be asked for again.
+pub(crate) fn resolve(
+    process: &Process,
+    model: &mut Model,
+    waiting: &[Waiting],
+    reached: &mut Reached,
+) -> Result<Vec<Asked>, String> {
+    let mut is_lost = false;
+    let mut changes = Vec::new();
+    for waiting in waiting {
+        let applied = match waiting {
+            Waiting::Events { sent, received_at, .. } => {
+                resolve_events(process, model, sent, *received_at)?
+            }
+            Waiting::Change { asked, .. } => {
+                let applied = resolve_change(process, model, &asked.command);
+                let is_repeated = asked.is_repeated || applied == Some(true);
+                changes.push(Asked { is_repeated, ..Asked::clone(asked) });
+                applied
+            }
+        };
+        match applied {
+            Some(true) => {
+                assert!(!is_lost, "{waiting:?} was applied, an earlier one was not");
+                reached.note("request without an answer that was applied");
+            }
+            Some(false) => {
+                is_lost = true;
+                reached.note("request without an answer that was lost");
+            }
+            None => {}
+        }
+    }
+    Ok(changes)
+}
+
+/// Whether the request was applied; `None` when it had nothing new, or may have been refused.
+fn resolve_events(
+    process: &Process,
+    model: &mut Model,
+    sent: &[Sent],
+    received_at: Timestamp,
+) -> Result<Option<bool>, String> {
+    let expected = model.expected(sent, received_at);
+    let new = model.new_of(sent);
+    if new.is_empty() || !expected.may_be_admitted {
+        return Ok(None);
+    }
+    let mut found = Vec::new();
+    for sent in &new {
+        let event = process.engine.event(&EventId::new(sent.id.as_str()));
+        found.extend(event.map_err(|error| crate::place::chain(&error))?);
+    }
+    if found.is_empty() {
+        return Ok(expected.refusals.is_empty().then_some(false));
+    }
+    assert_eq!(found.len(), new.len(), "a request was torn: {sent:?}");
+    let last: Lsn = found.iter().map(|event| event.lsn).max().expect("there is one");
+    model.admit(sent, received_at, last);
+    Ok(Some(true))
+}
+
+/// Takes up what the change left behind, when it can be told that it was applied.
+fn resolve_change(process: &Process, model: &mut Model, command: &Command) -> Option<bool> {
+    let engine = &process.engine;
+    match command {
+        Command::CreateMeter(new) => {
+            let meters = engine.meters(false, ALL).into_iter().chain(engine.meters(true, ALL));
+            let found = meters.into_iter().find(|meter| meter.name == new.name);
+            found.map(|meter| model.put_meter(&meter)).is_some().then_some(true)
+        }
+        Command::UpdateMeter(id, patch) => {
+            resolve_meter(process, model, id, |meter| patch.name.as_ref() == Some(&meter.name))
+        }
+        Command::ArchiveMeter(id) => resolve_meter(process, model, id, |meter| meter.archived),
+        Command::UnarchiveMeter(id) => resolve_meter(process, model, id, |meter| !meter.archived),
+        Command::CreateCustomer(new) => resolve_customer(process, model, &new.name),
+        Command::UpdateCustomer(_, patch) => {
+            resolve_customer(process, model, patch.name.as_deref().expect("it is always drawn"))
+        }
+        Command::CreateKey(new) => {
+            let found = engine.keys().into_iter().find(|key| key.name == new.name)?;
+            model.keys.insert(found.id.as_str().to_owned(), found);
+            Some(true)
+        }
+        Command::CreateProduct(new) => {
+            let products = engine.products(ProductFilter::default(), ALL);
+            let found = products.into_iter().find(|product| product.name == new.name)?;
+            model.put_product(&found);
+            Some(true)
+        }
+        Command::CreateSubscription(new) => resolve_subscription(process, model, &new.metadata),
+        Command::UpdateSubscription(_, patch) => {
+            resolve_subscription(process, model, patch.metadata.as_ref().expect("always drawn"))
+        }
+        Command::MarkPayment(id, _) => {
+            let found = engine.payment(id).ok()??.payment;
+            let is_new = model.payments.get(id) != Some(&found);
+            is_new.then(|| model.put_payment(&found)).map(|()| true)
+        }
+        Command::DeleteKey(_)
+        | Command::UpdateProduct(..)
+        | Command::ArchiveProduct(_)
+        | Command::UnarchiveProduct(_)
+        | Command::AdvanceClock(_) => panic!("not drawn"),
+        // A retry makes a payment, which is seen as such.
+        Command::RetryPayment(_) | Command::ConfirmClock => None,
+    }
+}
+
+fn resolve_meter(
+    process: &Process,
+    model: &mut Model,
+    id: &MeterId,
+    is_changed: impl FnOnce(&Meter) -> bool,
+) -> Option<bool> {
+    let found = process.engine.meter(id).expect("it was acknowledged");
+    let known = model.meters.iter().find(|meter| meter.id == *id);
+    let is_new = known != Some(&found) && is_changed(&found);
+    is_new.then(|| model.put_meter(&found)).map(|()| true)
+}
+
+fn resolve_customer(process: &Process, model: &mut Model, name: &str) -> Option<bool> {
+    let customers = process.engine.customers(&CustomerFilter::default(), ALL);
+    let found = customers.into_iter().find(|customer| customer.name == name)?;
+    model.put_customer(&found);
+    Some(true)
+}
+
+fn resolve_subscription(
+    process: &Process,
+    model: &mut Model,
+    metadata: &quipu::model::customer::Metadata,
+) -> Option<bool> {
+    assert_eq!(metadata[0].0, TAG);
+    let all = process.engine.subscriptions(&SubscriptionFilter::default(), ALL);
+    let found = all.into_iter().find(|view| view.subscription.metadata == *metadata)?;
+    model.put_subscription(&found.subscription);
+    Some(true)
+}

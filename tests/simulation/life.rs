@@ -1,0 +1,561 @@
+//! The life of one data directory: daemons that work, fail, crash and start again, on one thread.
+//!
+//! An *era* is one process. Faults are planned at its beginning; however it ends, the next one must
+//! show exactly what was acknowledged. Before the life goes on, the same instant is also cut in other
+//! ways, on copies, and bits of a copy are flipped.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use quipu::engine::backfill::{Limits, Step};
+use quipu::engine::checkpoint::Progress;
+use quipu::engine::command::{Command, RequestIdentity};
+use quipu::engine::machine::Fatal;
+use quipu::engine::options::{Collection, Options, UnknownCustomers};
+use quipu::metering::Rules;
+use quipu::model::Timestamp;
+use quipu::world::Disk;
+use quipu::world::sim::{FaultKind, Repeat};
+
+use crate::answers::{Asked, Waiting, resolve, take_answers};
+use crate::check::{check, check_known, check_nothing_is_due};
+use crate::damage::reading_damage;
+use crate::event::Sent;
+use crate::model::Model;
+use crate::place::{Crash, Place, Process, chain};
+use crate::reached::Reached;
+use crate::workload::{PRICED, Workload, aggregations, new_meter};
+
+const DAY: Duration = Duration::from_hours(24);
+/// For so long answers are repeated, and a minute longer.
+const KEYED_FOR: Duration = Duration::from_mins(24 * 60 - 1);
+/// Processes in one life.
+const ERAS: u64 = 12;
+
+/// What a life came to.
+#[derive(Debug)]
+pub(crate) struct Lived {
+    pub(crate) points: u64,
+    pub(crate) reached: Reached,
+    pub(crate) events: u64,
+    pub(crate) invoices: u64,
+}
+
+struct Life {
+    place: Place,
+    model: Model,
+    workload: Workload,
+    waiting: Vec<Waiting>,
+    /// Changes that were applied, and when.
+    applied: Vec<(Asked, Timestamp)>,
+    reached: Reached,
+    points: u64,
+    is_disk_full: bool,
+    /// History leaves after some days; then no meter can count what came before it.
+    forgets: bool,
+    identities: u64,
+    is_told: bool,
+}
+
+/// Lives the life that `seed` draws; one that is told prints what happens.
+///
+/// # Panics
+/// When the engine shows or answers anything else than it must.
+pub(crate) fn live(seed: u64, is_told: bool) -> Lived {
+    let mut life = Life { is_told, ..Life::new(seed) };
+    let mut process = life.place.open().expect("an empty disk");
+    life.begin(&mut process);
+    for _ in 0..ERAS {
+        process = life.era(process);
+    }
+    life.points += 1;
+    Lived {
+        points: life.points,
+        reached: life.reached,
+        events: life.model.events.len() as u64,
+        invoices: life.model.invoices.len() as u64,
+    }
+}
+
+/// Sizes so small that a few dozen events make many segments, generations and runs.
+fn draw_options(workload: &Workload) -> (Options, bool) {
+    let dice = &workload.dice;
+    let max_age = Duration::from_hours(*dice.pick(&[1, 1, 50]));
+    let forgets = dice.one_in(4);
+    let (dedupe_window, history_keep) =
+        if forgets { (2 * DAY, 3 * DAY) } else { (Duration::ZERO, 4_000 * DAY) };
+    let options = Options {
+        rules: Rules { max_age, max_ahead: Duration::from_mins(5) },
+        grace: max_age + Duration::from_mins(10),
+        segment_bytes: 16 << 10,
+        generation_ids: *dice.pick(&[6, 16, 64]),
+        stretch_events: 8,
+        reserve_bytes: 64 << 10,
+        queue_length: 64,
+        dedupe_window,
+        history_keep,
+        unknown_customers: *dice.pick(&[
+            UnknownCustomers::Create,
+            UnknownCustomers::Create,
+            UnknownCustomers::Reject,
+        ]),
+        collection: *dice.pick(&[Collection::Automatic, Collection::Manual]),
+        backfill: Limits { entries_in_memory: 12, rows_at_once: 5, entries_of_record: 3 },
+        ..Options::default()
+    };
+    (options, forgets)
+}
+
+impl Life {
+    fn new(seed: u64) -> Self {
+        let workload = Workload::new(seed);
+        let (options, forgets) = draw_options(&workload);
+        let start = Timestamp::parse("2026-01-30T09:26:53.5Z").expect("a date");
+        let place = Place::new(options.clone(), start);
+        Self {
+            model: Model::new(&options),
+            place,
+            workload,
+            waiting: Vec::new(),
+            applied: Vec::new(),
+            reached: Reached::default(),
+            points: 0,
+            is_disk_full: false,
+            forgets,
+            identities: 0,
+            is_told: false,
+        }
+    }
+
+    /// What every life has: meters of each kind, a product and some customers.
+    fn begin(&mut self, process: &mut Process) {
+        self.model.latest = process.now();
+        for aggregation in aggregations() {
+            let name = self.workload.name();
+            self.propose(process, Command::CreateMeter(new_meter(name, "call", aggregation)));
+        }
+        for _ in 0..4 {
+            let customer = self.workload.new_customer();
+            self.propose(process, Command::CreateCustomer(customer));
+        }
+        self.settle(process).expect("a healthy disk");
+        assert_eq!(self.model.meters.len(), PRICED);
+        let product = self.workload.product(&self.model);
+        self.propose(process, product);
+        self.settle(process).expect("a healthy disk");
+    }
+
+    fn tell(&self, what: impl FnOnce() -> String) {
+        if self.is_told {
+            println!("{:>6}  {}", self.place.disk.operations(), what());
+        }
+    }
+
+    /// Runs a process to its end and starts the next.
+    fn era(&mut self, mut process: Process) -> Process {
+        let is_for_ever = self.plan_faults();
+        let is_planned = is_for_ever.is_some();
+        let steps = 4 + self.workload.dice.below(24);
+        let mut is_alive = true;
+        for _ in 0..steps {
+            is_alive = self.step(&mut process).is_ok() && self.place.disk.stopped_in().is_none();
+            if !is_alive {
+                break;
+            }
+        }
+        self.reached.note_faults(&self.place.disk, is_for_ever.unwrap_or(false));
+        let stopped = self.place.disk.stopped_in().is_some();
+        self.tell(|| format!("stopped in {:?}", self.place.disk.stopped_in()));
+        self.reached.note(if stopped {
+            "crash: in the middle of a step"
+        } else {
+            "crash: between two steps"
+        });
+        // Nothing shows what a crash could take back. The disk may not be readable any more.
+        drop(check(&process, &mut self.model));
+        if is_alive && !is_planned {
+            self.flip_bits(&mut process);
+            if self.workload.dice.one_in(6) {
+                self.place.disk.clear_faults();
+                process.machine.shut_down().expect("a healthy disk");
+                return self.restart(Crash::Killed);
+            }
+        }
+        drop(process);
+        let crash = self.draw_crash();
+        for _ in 0..2 {
+            let other = self.draw_crash();
+            self.probe(other);
+        }
+        self.restart(crash)
+    }
+
+    /// Plans faults for this process; whether they go on for ever once they have begun.
+    fn plan_faults(&self) -> Option<bool> {
+        let dice = &self.workload.dice;
+        let disk = &self.place.disk;
+        // Most steps take a few operations, some take hundreds.
+        let distance = 1 + dice.below(*dice.pick(&[10, 100, 1_000]));
+        let at = disk.operations() + distance;
+        let kinds = [FaultKind::Io, FaultKind::Io, FaultKind::NoSpace, FaultKind::ShortWrite];
+        match dice.below(10) {
+            0..3 => None,
+            3..7 => {
+                disk.stop_at(at);
+                Some(false)
+            }
+            _ => {
+                let repeat = *dice.pick(&[Repeat::Once, Repeat::Forever]);
+                disk.fail_at(at, *dice.pick(&kinds), repeat);
+                Some(repeat == Repeat::Forever)
+            }
+        }
+    }
+
+    fn draw_crash(&self) -> Crash {
+        let dice = &self.workload.dice;
+        let seed = dice.below(1 << 32);
+        *dice.pick(&[Crash::Killed, Crash::DropsAll, Crash::Random(seed), Crash::Random(seed)])
+    }
+
+    fn step(&mut self, process: &mut Process) -> Result<(), Fatal> {
+        match self.workload.dice.below(100) {
+            0..45 => self.requests(process),
+            45..57 => {
+                process.advance(self.workload.time());
+                self.settle(process)
+            }
+            57..92 => self.jobs(process),
+            92..94 => self.jump(process),
+            94 => self.fill_disk(process),
+            95 | 96 => self.repeat(process),
+            _ => {
+                // What is shown cannot be taken back. A disk that fails may not be readable.
+                drop(check(process, &mut self.model));
+                Ok(())
+            }
+        }
+    }
+
+    /// A few requests and changes that the committer meets at once.
+    fn requests(&mut self, process: &mut Process) -> Result<(), Fatal> {
+        for _ in 0..=self.workload.dice.below(4) {
+            if self.workload.dice.one_in(4) {
+                let command = self.workload.command(&self.model, !self.forgets);
+                // It moves log time: what comes before and after it is told apart.
+                let is_alone = matches!(command, Command::ConfirmClock);
+                if is_alone {
+                    self.settle(process)?;
+                }
+                self.propose(process, command);
+                if is_alone {
+                    self.settle(process)?;
+                }
+            } else {
+                let waiting: Vec<Sent> = self.waiting.iter().flat_map(events_of).collect();
+                let sent = self.workload.request(&self.model, &waiting, process.now());
+                let slot = process.send(&sent);
+                self.tell(|| format!("sends {sent:?}"));
+                self.waiting.push(Waiting::Events { sent, received_at: process.now(), slot });
+            }
+        }
+        self.settle(process)
+    }
+
+    fn propose(&mut self, process: &Process, command: Command) {
+        self.identities += 1;
+        let mut content = [0; 32];
+        content[..8].copy_from_slice(&self.identities.to_le_bytes());
+        let identity = RequestIdentity { explicit: Some(content), content, is_retry: false };
+        self.submit(process, Asked { command, identity, is_repeated: false });
+    }
+
+    fn submit(&mut self, process: &Process, asked: Asked) {
+        self.tell(|| format!("asks for {:?}", asked.command));
+        let slot = process.propose(asked.command.clone(), Some(asked.identity));
+        self.waiting.push(Waiting::Change { asked: Box::new(asked), slot });
+    }
+
+    /// Lets the engine answer, and compares its answers.
+    fn settle(&mut self, process: &mut Process) -> Result<(), Fatal> {
+        self.model.latest = self.model.latest.max(process.now());
+        let overdue = process.engine.billing_status().overdue;
+        let before = process.engine.clock().log_time;
+        let settled = process.settle();
+        let waiting = std::mem::take(&mut self.waiting);
+        let repeated = waiting.iter().filter(|waiting| match waiting {
+            Waiting::Events { .. } => false,
+            Waiting::Change { asked, .. } => asked.is_repeated,
+        });
+        self.reached.add("retry recognised", repeated.count() as u64);
+        let (waiting, applied) = take_answers(&mut self.model, waiting, self.is_disk_full);
+        self.waiting = waiting;
+        let after = process.engine.clock().log_time;
+        let lsn = process.engine.stats().last_lsn;
+        self.tell(|| {
+            let (now, ended) = (process.now(), settled.as_ref().map_err(|fatal| chain(fatal)));
+            format!("at {now} log time {after} lsn {lsn}: {ended:?}, {overdue} due")
+        });
+        self.applied.extend(applied.into_iter().map(|asked| (asked, before.min(after))));
+        self.model.see_log_time(after);
+        if settled.is_ok() {
+            assert!(self.waiting.is_empty(), "everything that was submitted is answered");
+            check_nothing_is_due(process, &self.model);
+            self.reached.add("due work seen", overdue);
+        }
+        settled
+    }
+
+    fn jobs(&mut self, process: &mut Process) -> Result<(), Fatal> {
+        let count = 1 + self.workload.dice.below(4);
+        let machine = &mut process.machine;
+        let job = self.workload.dice.below(14);
+        if self.is_told {
+            println!("        job {job}, {count} times");
+        }
+        match job {
+            0 => {
+                machine.checkpoint()?;
+                self.reached.note("checkpoint ended");
+            }
+            1 | 2 => {
+                for _ in 0..count {
+                    machine.flush.step()?;
+                }
+            }
+            // Failures of these are not the log's.
+            3 => drop(machine.upkeep.step(6 << 10)),
+            4 => machine.writer.mark_idle()?,
+            5 | 6 => drop((0..count * 4).try_for_each(|_| machine.sealer.step().map(drop))),
+            7 => drop(machine.retire()),
+            8..=10 => return self.backfill(process, count * 5),
+            _ => {
+                machine.checkpointer.begin();
+                machine.settle()?;
+                for _ in 0..count * 100 {
+                    match machine.checkpointer.step()? {
+                        Progress::Working => {}
+                        Progress::Finished => {
+                            self.reached.note("checkpoint ended");
+                            break;
+                        }
+                        Progress::Idle | Progress::Waiting => break,
+                    }
+                }
+            }
+        }
+        self.settle(process)
+    }
+
+    fn backfill(&mut self, process: &mut Process, steps: u64) -> Result<(), Fatal> {
+        let mut was_working = false;
+        for _ in 0..steps {
+            match process.machine.backfill.step(self.workload.dice.below(60)) {
+                Step::Working => was_working = true,
+                Step::Idle if was_working => {
+                    self.reached.note("backfill ended");
+                    was_working = false;
+                }
+                Step::Idle | Step::Waiting => {}
+            }
+            self.settle(process)?;
+            process.machine.checkpointer.step()?;
+        }
+        Ok(())
+    }
+
+    /// Somebody, or a time server, sets the clock.
+    fn jump(&mut self, process: &mut Process) -> Result<(), Fatal> {
+        let by = self.workload.jump();
+        let now = process.now();
+        if self.workload.dice.one_in(2) {
+            self.reached.note("clock: jumped ahead");
+            process.clock.set_wall(now.plus(by));
+        } else {
+            self.reached.note("clock: set back");
+            process.clock.set_wall(now.minus(by));
+        }
+        self.settle(process)
+    }
+
+    /// The disk is nearly full for some requests.
+    fn fill_disk(&mut self, process: &mut Process) -> Result<(), Fatal> {
+        self.reached.note("disk: nearly full");
+        self.place.disk.set_free_bytes(32 << 10);
+        process.machine.shared.observe_disk();
+        self.is_disk_full = true;
+        let answered = self.requests(process);
+        self.place.disk.set_free_bytes(1 << 40);
+        process.machine.shared.observe_disk();
+        // A disk that does not say how much room it has counts as full.
+        self.is_disk_full = process.machine.shared.storage_full.load(Ordering::Acquire);
+        answered
+    }
+
+    /// Cuts this instant in another way, on a copy, and looks at what is left.
+    fn probe(&mut self, crash: Crash) {
+        self.tell(|| format!("probe {crash:?}"));
+        let mut place = self.place.probe(crash);
+        self.note_crash(crash, &place);
+        let mut process = place.open().unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let mut model = self.model.clone();
+        let mut reached = Reached::default();
+        resolve(&process, &mut model, &self.waiting, &mut reached)
+            .and_then(|_| check(&process, &mut model))
+            .and_then(|()| check_known(&mut process, &model, 3))
+            .unwrap_or_else(|unread| panic!("{unread}"));
+        self.points += 1;
+    }
+
+    fn note_crash(&mut self, crash: Crash, place: &Place) {
+        self.reached.note_losses(&place.disk);
+        self.reached.note(match crash {
+            Crash::Killed => "crash: kill -9",
+            Crash::DropsAll => "crash: power cut that drops all",
+            Crash::Random(_) => "crash: power cut at random",
+        });
+    }
+
+    /// Flips a bit anywhere in a directory that says itself that it is whole: either somebody finds
+    /// it, or every answer is as before.
+    fn flip_bits(&mut self, process: &mut Process) {
+        if !self.waiting.is_empty() || process.machine.writer.mark_idle().is_err() {
+            return;
+        }
+        for _ in 0..2 {
+            let mut place = self.place.probe(Crash::Killed);
+            let names = place.disk.names().expect("a healthy disk");
+            let name = self.workload.dice.pick(&names).clone();
+            let size = place.disk.image(&name).len() as u64;
+            if size == 0 {
+                continue;
+            }
+            let (at, bit) = (self.workload.dice.below(size), self.workload.dice.few(8));
+            place.disk.flip_bit(&name, at, u8::try_from(bit).expect("below 8"));
+            let mut model = self.model.clone();
+            // Whoever meets damage may end its process; nobody may answer wrongly.
+            let seen = reading_damage(|| {
+                let mut process = place.open().map_err(|error| chain(&error))?;
+                check(&process, &mut model)?;
+                check_known(&mut process, &model, 5)
+            });
+            self.tell(|| format!("bit {bit} of byte {at} of {name} flipped: {seen:?}"));
+            self.reached.note(if seen.is_ok() { "flip: harmless" } else { "flip: found" });
+        }
+    }
+
+    /// Starts the next process, over crashes inside the start.
+    fn restart(&mut self, crash: Crash) -> Process {
+        self.tell(|| format!("crash {crash:?}"));
+        self.place = self.place.after(crash);
+        self.note_crash(crash, &self.place.after(Crash::Killed));
+        self.reached.note_losses(&self.place.disk);
+        if crash != Crash::Killed {
+            self.place.clock.set_since_boot(Duration::ZERO);
+        }
+        let is_soon = self.workload.dice.one_in(2);
+        if !is_soon {
+            self.place.clock.advance(self.workload.time());
+        }
+        while self.workload.dice.one_in(2) {
+            if let Some(process) = self.start_that_may_fail() {
+                return self.welcome(process, is_soon);
+            }
+        }
+        let process = self.place.open().unwrap_or_else(|error| panic!("{}", chain(&error)));
+        self.welcome(process, is_soon)
+    }
+
+    /// A start that meets a fault: the process, when it came up all the same.
+    fn start_that_may_fail(&mut self) -> Option<Process> {
+        let dice = &self.workload.dice;
+        let at = 1 + dice.below(*dice.pick(&[20, 100, 400]));
+        let stops = dice.one_in(2);
+        if stops {
+            self.place.disk.stop_at(at);
+        } else {
+            let kinds = [FaultKind::Io, FaultKind::NoSpace, FaultKind::ShortWrite];
+            let repeat = *dice.pick(&[Repeat::Once, Repeat::Forever]);
+            self.place.disk.fail_at(at, *dice.pick(&kinds), repeat);
+        }
+        let opened = self.place.open();
+        if let Ok(process) = opened {
+            self.place.disk.clear_faults();
+            // A machine that stood still did not serve.
+            if self.place.disk.stopped_in().is_none() {
+                return Some(process);
+            }
+        }
+        self.reached.note(if stops {
+            "crash: inside a recovery"
+        } else {
+            "fault: start refused and repeated"
+        });
+        let crash = self.draw_crash();
+        self.place = self.place.after(crash);
+        self.points += 1;
+        None
+    }
+
+    /// Everything that was acknowledged is there, and of the rest a part that ends between two
+    /// requests.
+    fn welcome(&mut self, mut process: Process, is_soon: bool) -> Process {
+        self.points += 1;
+        self.tell(|| format!("starts; {} records replayed", process.replayed));
+        process.machine.shared.observe_disk();
+        self.is_disk_full = false;
+        self.model.latest = self.model.latest.max(process.now());
+        let waiting = std::mem::take(&mut self.waiting);
+        let changes = resolve(&process, &mut self.model, &waiting, &mut self.reached)
+            .unwrap_or_else(|unread| panic!("{unread}"));
+        self.model.see_log_time(process.engine.clock().log_time);
+        check(&process, &mut self.model).unwrap_or_else(|unread| panic!("{unread}"));
+        if is_soon {
+            self.send_again(&mut process, changes);
+        }
+        let step = *self.workload.dice.pick(&[1, 4]);
+        check_known(&mut process, &self.model, step).unwrap_or_else(|unread| panic!("{unread}"));
+        self.settle(&mut process).expect("a healthy disk");
+        process
+    }
+
+    /// What clients do whose changes were not answered: the same again, once more.
+    fn send_again(&mut self, process: &mut Process, changes: Vec<Asked>) {
+        for mut asked in changes {
+            asked.identity.is_retry = true;
+            // Whether such a one was applied cannot be told from what it leaves.
+            let is_untold = matches!(
+                asked.command,
+                Command::RetryPayment(_)
+                    | Command::ConfirmClock
+                    | Command::ArchiveMeter(_)
+                    | Command::UnarchiveMeter(_)
+            );
+            if !is_untold {
+                self.submit(process, asked);
+                self.settle(process).expect("a healthy disk");
+            }
+        }
+    }
+
+    /// A client that has missed an answer asks again.
+    fn repeat(&mut self, process: &mut Process) -> Result<(), Fatal> {
+        let log_time = process.engine.clock().log_time.max(process.now());
+        // An answer is forgotten by the latest time that there ever was.
+        let log_time = log_time.max(self.model.log_time_max);
+        self.applied.retain(|(_, at)| log_time.since(*at) < KEYED_FOR);
+        if !self.applied.is_empty() {
+            let mut asked = self.workload.dice.pick(&self.applied).0.clone();
+            (asked.is_repeated, asked.identity.is_retry) = (true, true);
+            self.submit(process, asked);
+        }
+        self.settle(process)
+    }
+}
+
+fn events_of(waiting: &Waiting) -> Vec<Sent> {
+    match waiting {
+        Waiting::Events { sent, .. } => sent.clone(),
+        Waiting::Change { .. } => Vec::new(),
+    }
+}

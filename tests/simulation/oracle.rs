@@ -1,0 +1,223 @@
+//! What usage, periods and invoices must say: computed from every sample that was acknowledged.
+//!
+//! It knows what each event gave each meter, and adds that up anew for every question. A caller gets an
+//! error when the engine cannot read its disk; what the engine says wrongly is a panic.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quipu::engine::bills::{BillsError, InvoiceFilter, InvoiceView, UsageHistoryQuery};
+use quipu::engine::{Engine, Page};
+use quipu::metering::accumulator::Kind;
+use quipu::model::invoice::{InvoiceCause, LineDetail, UsageLine};
+use quipu::model::{
+    Lsn, MeterId, Money, Period, Quantity, Subscription, SubscriptionId, SubscriptionStatus,
+    Timestamp,
+};
+
+/// More than any list here holds.
+const ALL: Page = Page { offset: 0, limit: 100_000 };
+
+/// What one event gave one meter.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample {
+    pub(crate) at: Timestamp,
+    pub(crate) lsn: Lsn,
+    pub(crate) value: Quantity,
+}
+
+/// Every sample, and how the meters add up.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Oracle {
+    kinds: BTreeMap<MeterId, Kind>,
+    samples: BTreeMap<(MeterId, String), Vec<Sample>>,
+    /// The events that log time had passed when a subscription began. They are not its, even when log
+    /// time was set back before, and they lie in its periods.
+    passed: BTreeMap<SubscriptionId, BTreeSet<Lsn>>,
+}
+
+/// Whose usage is asked for.
+#[derive(Clone, Copy, Debug)]
+struct Asked<'a> {
+    subscription: &'a SubscriptionId,
+    customer: &'a str,
+    period: Period,
+}
+
+impl Oracle {
+    pub(crate) fn add_meter(&mut self, id: MeterId, kind: Kind) {
+        self.kinds.insert(id, kind);
+    }
+
+    pub(crate) fn count(&mut self, meter: &MeterId, customer: &str, sample: Sample) {
+        self.samples.entry((meter.clone(), customer.to_owned())).or_default().push(sample);
+    }
+
+    /// Notes that a subscription begins to count, and what log time has passed.
+    pub(crate) fn begin(&mut self, id: SubscriptionId, passed: BTreeSet<Lsn>) {
+        self.passed.insert(id, passed);
+    }
+
+    /// A meter's aggregation over all of a customer's samples.
+    pub(crate) fn total(&self, customer: &str, meter: &MeterId) -> Quantity {
+        self.aggregate(customer, meter, |_| true).0
+    }
+
+    /// What of a meter a subscription pays for, and its first and last LSN.
+    fn billed(&self, asked: Asked<'_>, meter: &MeterId) -> (Quantity, Option<(Lsn, Lsn)>) {
+        let passed = self.passed.get(asked.subscription);
+        self.aggregate(asked.customer, meter, |sample| {
+            let is_early = passed.is_some_and(|passed| passed.contains(&sample.lsn));
+            asked.period.start <= sample.at && sample.at < asked.period.end && !is_early
+        })
+    }
+
+    fn aggregate(
+        &self,
+        customer: &str,
+        meter: &MeterId,
+        is_in: impl Fn(&Sample) -> bool,
+    ) -> (Quantity, Option<(Lsn, Lsn)>) {
+        let kind = *self.kinds.get(meter).expect("a known meter");
+        let samples = self.samples.get(&(meter.clone(), customer.to_owned()));
+        let samples = || samples.into_iter().flatten().filter(|sample| is_in(sample));
+        let value = match kind {
+            Kind::Count => Quantity::from_count(samples().count() as u64),
+            Kind::Sum => {
+                Quantity::from_units(samples().map(|sample| sample.value.as_units()).sum())
+            }
+            Kind::Max => samples().map(|sample| sample.value).max().unwrap_or_default(),
+            Kind::Last => {
+                let last = samples().max_by_key(|sample| (sample.at, sample.lsn));
+                last.map(|sample| sample.value).unwrap_or_default()
+            }
+        };
+        let lsns = || samples().map(|sample| sample.lsn);
+        (value, lsns().min().zip(lsns().max()))
+    }
+
+    /// Everything that the engine says of money is what the samples come to.
+    pub(crate) fn check(
+        &self,
+        engine: &Engine,
+        subscriptions: &[SubscriptionId],
+    ) -> Result<Vec<InvoiceView>, BillsError> {
+        let mut invoices = engine.invoices(&InvoiceFilter::default(), ALL)?;
+        invoices.reverse();
+        for (view, number) in invoices.iter().zip(1..) {
+            assert_eq!(view.invoice.number.0, number, "numbers have no gaps");
+            self.check_invoice(view);
+        }
+        for id in subscriptions {
+            let subscription = engine.subscription(id).expect("it was acknowledged").subscription;
+            let own: Vec<&InvoiceView> =
+                invoices.iter().filter(|view| view.subscription_id == *id).collect();
+            check_segments(&subscription, &own);
+            self.check_history(engine, &subscription)?;
+        }
+        Ok(invoices)
+    }
+
+    fn check_invoice(&self, view: &InvoiceView) {
+        let invoice = &view.invoice;
+        let sum: i64 = invoice.lines.iter().map(|line| line.amount.as_minor()).sum();
+        assert_eq!(Money::from_minor(sum), invoice.total, "lines sum to the total");
+        for (line, meter) in invoice.lines.iter().zip(&view.meter_ids) {
+            match &line.detail {
+                LineDetail::Fixed(fixed) => {
+                    let full = i128::from(fixed.price.as_minor()) * i128::from(fixed.quantity);
+                    let exact = full * i128::from(10_000 - fixed.discount_bps);
+                    assert_eq!(i128::from(line.amount.as_minor()), (exact + 5_000) / 10_000);
+                }
+                LineDetail::Usage(usage) => {
+                    let meter = meter.as_ref().expect("a usage line has a meter");
+                    let customer = view.customer_id.as_str();
+                    let (subscription, period) = (&view.subscription_id, invoice.period);
+                    self.check_line(Asked { subscription, customer, period }, meter, usage);
+                    assert_eq!(i128::from(line.amount.as_minor()), amount(usage));
+                    let is_before = |(_, last): (Lsn, Lsn)| last <= invoice.cut_off_lsn;
+                    assert!(usage.lsns.is_none_or(is_before), "{invoice:?}");
+                }
+            }
+        }
+    }
+
+    fn check_line(&self, asked: Asked<'_>, meter: &MeterId, usage: &UsageLine) {
+        let (consumed, lsns) = self.billed(asked, meter);
+        assert_eq!(usage.consumed, consumed, "{meter} {asked:?}");
+        assert_eq!(usage.lsns, lsns, "{meter} {asked:?}");
+        let free = i128::from(usage.free_threshold) * 1_000_000_000_000;
+        let chargeable = (consumed.as_units() - free).max(0);
+        assert_eq!(usage.chargeable.as_units(), chargeable);
+    }
+
+    /// The running and closing periods show every acknowledged event.
+    fn check_history(
+        &self,
+        engine: &Engine,
+        subscription: &Subscription,
+    ) -> Result<(), BillsError> {
+        let query = UsageHistoryQuery::default();
+        let history = engine.usage_history(&subscription.id, &query, ALL)?;
+        let view = engine.subscription(&subscription.id).expect("it was just there");
+        for period in &history {
+            for meter in &period.meters {
+                let customer = view.customer.id.as_str();
+                let (subscription, period) = (&subscription.id, period.period);
+                self.check_line(
+                    Asked { subscription, customer, period },
+                    &meter.meter_id,
+                    &meter.usage,
+                );
+                assert_eq!(i128::from(meter.total.as_minor()), amount(&meter.usage));
+            }
+        }
+        let shown: Vec<Period> = history.iter().rev().map(|period| period.period).collect();
+        for (left, right) in shown.iter().zip(shown.iter().skip(1)) {
+            assert_eq!(left.end, right.start, "periods neither overlap nor have gaps");
+        }
+        Ok(())
+    }
+}
+
+/// Rounded by hand: half away from zero, from units of 10^-24.
+fn amount(usage: &UsageLine) -> i128 {
+    let price = usage.price_per_unit.as_units();
+    let units = usage.chargeable.as_units();
+    let exact = units.checked_mul(price).expect("small enough for this test");
+    let one = 10_i128.pow(24);
+    exact / one + i128::from(exact % one * 2 >= one)
+}
+
+/// One invoice at the creation, then one a segment, in order and without a gap; closed ones first.
+fn check_segments(subscription: &Subscription, invoices: &[&InvoiceView]) {
+    let (first, closed) = invoices.split_first().expect("each is made with an invoice");
+    assert_eq!(first.invoice.cause, InvoiceCause::Created);
+    let mut segments: Vec<(u32, Period)> = Vec::new();
+    for view in closed {
+        let InvoiceCause::Closed(number) = view.invoice.cause else {
+            panic!("two invoices for one creation")
+        };
+        // A cut that is asked for while log time is set back ends behind what was counted.
+        assert!(view.invoice.due_at <= view.invoice.period.end, "{:?}", view.invoice);
+        segments.push((number, view.invoice.period));
+    }
+    let open = subscription.closing.iter().map(|closing| closing.segment);
+    segments.extend(open.chain(subscription.running).map(|open| (open.number, open.period)));
+    for ((number, period), expected) in segments.iter().zip(0..) {
+        assert_eq!(*number, expected, "every segment has one invoice, in order");
+        assert!(period.start <= period.end);
+    }
+    for ((_, left), (_, right)) in segments.iter().zip(segments.iter().skip(1)) {
+        assert_eq!(left.end, right.start, "segments neither overlap nor have gaps");
+    }
+    let is_over = match subscription.status {
+        SubscriptionStatus::Cancelled | SubscriptionStatus::Expired => true,
+        SubscriptionStatus::Pending | SubscriptionStatus::Active | SubscriptionStatus::OnHold => {
+            false
+        }
+    };
+    assert_eq!(subscription.running.is_none(), is_over || subscription.next_segment == 0);
+    if let Some((_, last)) = segments.last().filter(|_| !is_over) {
+        assert_eq!(last.end, subscription.cycle.next_billing_date);
+    }
+}

@@ -1,0 +1,159 @@
+//! What outlives a process, a process on one thread, and the answers that it gives.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use quipu::engine::command::{Changed, Command, Refused, RequestIdentity};
+use quipu::engine::machine::{Fatal, Machine};
+use quipu::engine::options::Options;
+use quipu::engine::recover::{self, OpenError, Recovered};
+use quipu::engine::{Engine, Ingested};
+use quipu::metering::validate;
+use quipu::model::Timestamp;
+use quipu::world::sim::{SimClock, SimDisk, SimEntropy};
+use quipu::world::{Clock, World};
+
+use crate::event::Sent;
+
+/// How a process and its machine end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Crash {
+    /// `kill -9`: what was written stays, and is no more durable than before.
+    Killed,
+    /// A power cut that takes all that was not synced.
+    DropsAll,
+    /// A power cut that keeps, drops, tears and reorders what the seed says.
+    Random(u64),
+}
+
+/// A machine: its disk, its clocks, and the options that daemons are started with.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) disk: SimDisk,
+    pub(crate) clock: Arc<SimClock>,
+    pub(crate) options: Options,
+    /// Every process draws its own randomness.
+    pub(crate) starts: u64,
+}
+
+impl Place {
+    pub(crate) fn new(options: Options, start: Timestamp) -> Self {
+        let clock = Arc::new(SimClock::new(start));
+        Self { disk: SimDisk::new(), clock, options, starts: 0 }
+    }
+
+    fn world(&mut self) -> World {
+        self.starts += 1;
+        World {
+            clock: Arc::<SimClock>::clone(&self.clock),
+            disk: Arc::new(self.disk.clone()),
+            entropy: Arc::new(SimEntropy::new(self.starts)),
+        }
+    }
+
+    pub(crate) fn open(&mut self) -> Result<Process, OpenError> {
+        let opened = recover::open(self.world(), None, self.options.clone())?;
+        let Recovered { machine, replayed, .. } = opened;
+        let engine = Engine::new(Arc::clone(&machine.shared));
+        Ok(Process { machine, engine, clock: Arc::clone(&self.clock), replayed })
+    }
+
+    /// The same place after a crash. This one stays as it is.
+    pub(crate) fn after(&self, crash: Crash) -> Self {
+        let disk = match crash {
+            Crash::Killed => self.disk.restart(),
+            Crash::DropsAll => self.disk.crash_dropping_all(),
+            Crash::Random(seed) => self.disk.crash(seed),
+        };
+        let (clock, options) = (Arc::clone(&self.clock), self.options.clone());
+        Self { disk, clock, options, starts: self.starts }
+    }
+
+    /// The same after a crash with a clock of its own: whatever happens there happens nowhere else.
+    pub(crate) fn probe(&self, crash: Crash) -> Self {
+        let clock = SimClock::new(self.clock.wall());
+        clock.set_since_boot(self.clock.since_boot());
+        Self { clock: Arc::new(clock), ..self.after(crash) }
+    }
+}
+
+/// An error and its causes.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// Where an answer will be: empty while the request was not answered.
+#[derive(Debug)]
+pub(crate) struct Slot<T>(Arc<Mutex<Option<Result<T, Refused>>>>);
+
+impl<T> Slot<T> {
+    fn new() -> (Self, impl FnOnce(Result<T, Refused>) + Send + 'static)
+    where
+        T: Send + 'static,
+    {
+        let slot = Arc::new(Mutex::new(None));
+        let filled = Arc::clone(&slot);
+        let reply = move |answer| {
+            let before = filled.lock().replace(answer);
+            assert!(before.is_none(), "a request is answered once");
+        };
+        (Self(slot), reply)
+    }
+
+    pub(crate) fn take(&self) -> Option<Result<T, Refused>> {
+        self.0.lock().take()
+    }
+}
+
+/// A daemon's engine, every job of it a step of this thread.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) machine: Machine,
+    pub(crate) engine: Engine,
+    pub(crate) clock: Arc<SimClock>,
+    /// Events and records that the start replayed.
+    pub(crate) replayed: u64,
+}
+
+impl Process {
+    pub(crate) fn now(&self) -> Timestamp {
+        self.engine.now()
+    }
+
+    pub(crate) fn advance(&self, duration: Duration) {
+        self.clock.advance(duration);
+    }
+
+    /// Prepares and submits a request. The answer comes with the next settling, or at once when
+    /// preparing refuses.
+    pub(crate) fn send(&self, sent: &[Sent]) -> Slot<Ingested> {
+        let (at, rules) = (self.engine.now(), self.engine.rules());
+        let events: Vec<_> = sent
+            .iter()
+            .map(|sent| validate(sent.raw(), at, &rules).expect("only well-formed ones are drawn"))
+            .collect();
+        let (slot, reply) = Slot::new();
+        match self.engine.prepare(&events, at) {
+            Ok(prepared) => self.engine.submit(prepared, reply),
+            Err(refused) => reply(Err(refused)),
+        }
+        slot
+    }
+
+    pub(crate) fn propose(
+        &self,
+        command: Command,
+        identity: Option<RequestIdentity>,
+    ) -> Slot<Changed> {
+        let (slot, reply) = Slot::new();
+        self.engine.change(command, identity, reply);
+        slot
+    }
+
+    pub(crate) fn settle(&mut self) -> Result<(), Fatal> {
+        self.machine.settle()
+    }
+}

@@ -1,0 +1,321 @@
+//! Random requests and changes, as clients of all sorts would send them.
+
+use std::time::Duration;
+
+use quipu::engine::Command;
+use quipu::engine::command::billing::{
+    Mark, NewMeterPrice, NewPrice, NewPriceKind, NewProduct, NewSubscription, Subscriber,
+    SubscriptionPatch,
+};
+use quipu::engine::command::{CustomerPatch, MeterPatch, NewCustomer, NewKey, NewMeter};
+use quipu::model::customer::MetadataValue;
+use quipu::model::price::{Interval, IntervalUnit, Recurrence};
+use quipu::model::product::TaxCategory;
+use quipu::model::subscription::BillingAddress;
+use quipu::model::{
+    Aggregation, Clauses, Condition, Conjunction, Currency, CustomerId, Filter, FilterValue,
+    KeyDigest, KeyId, Money, Operator, PaymentStatus, Scope, SubscriptionId, Timestamp, UnitPrice,
+};
+
+use crate::dice::Dice;
+use crate::event::{Sent, Value};
+use crate::model::Model;
+
+const HOUR: Duration = Duration::from_hours(1);
+const MINUTE: Duration = Duration::from_mins(1);
+/// The customers that events name; more than are drawn in a short history.
+const CUSTOMERS: u64 = 6;
+/// Meters of these places are in prices, and are made before the first event.
+pub(crate) const PRICED: usize = 4;
+/// The metadata key under which a subscription's last change is told from earlier ones.
+pub(crate) const TAG: &str = "tag";
+
+/// Draws what happens next; every name that it gives is given once.
+#[derive(Debug)]
+pub(crate) struct Workload {
+    pub(crate) dice: Dice,
+    names: u64,
+}
+
+impl Workload {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { dice: Dice::new(seed), names: 0 }
+    }
+
+    pub(crate) fn name(&mut self) -> String {
+        self.names += 1;
+        format!("name-{}", self.names)
+    }
+
+    fn customer(&self) -> String {
+        format!("cus-{}", self.dice.below(CUSTOMERS))
+    }
+
+    /// One to five events; some known, some known with other content, rarely one that is refused.
+    /// `waiting` are events whose answer has not come.
+    pub(crate) fn request(&mut self, model: &Model, waiting: &[Sent], now: Timestamp) -> Vec<Sent> {
+        let mut sent = Vec::new();
+        let known = model.remembered();
+        for _ in 0..=self.dice.below(5) {
+            sent.push(match self.dice.below(10) {
+                0 | 1 if !known.is_empty() => self.dice.pick(known).sent.clone(),
+                2 if !known.is_empty() => {
+                    let mut other = self.dice.pick(known).sent.clone();
+                    other.metadata.push(("changed", Value::Flag(true)));
+                    other
+                }
+                // The client's timer ran out before the answer came.
+                3 | 4 if !waiting.is_empty() => self.dice.pick(waiting).clone(),
+                _ => self.event(model, now),
+            });
+        }
+        // Seldom the same id twice, which is against the rules.
+        if !self.dice.one_in(30) {
+            sent.sort_by(|left, right| left.id.cmp(&right.id));
+            sent.dedup_by(|left, right| left.id == right.id);
+        }
+        sent
+    }
+
+    /// A new event, stamped anywhere that is allowed, rarely just outside.
+    fn event(&mut self, model: &Model, now: Timestamp) -> Sent {
+        let rules = model.options.rules;
+        let seconds = |duration: Duration| i64::try_from(duration.as_secs()).expect("short");
+        let (age, ahead) = (seconds(rules.max_age), seconds(rules.max_ahead));
+        let moved = |seconds: i64| Timestamp::from_nanos(now.as_nanos() + seconds * 1_000_000_000);
+        let at = match self.dice.below(60) {
+            0..20 => None,
+            20 => Some(now.minus(rules.max_age + Duration::from_nanos(1))),
+            21 => Some(now.plus(rules.max_ahead + Duration::from_nanos(1))),
+            22 => Some(now.minus(rules.max_age)),
+            23 => Some(now.plus(rules.max_ahead)),
+            // Whole minutes, so that equal timestamps happen.
+            24..40 => Some(moved(self.dice.within(-age / 60..ahead / 60 + 1) * 60)),
+            _ => Some(moved(self.dice.within(-age..ahead + 1))),
+        };
+        let name = *self.dice.pick(&["call", "call", "store"]);
+        let mut metadata = Vec::new();
+        if let Some(value) = self.value(name) {
+            metadata.push(("tokens", value));
+        }
+        if self.dice.one_in(2) {
+            metadata.push(("kind", Value::Text(self.dice.pick::<&'static str>(&["a", "b"]))));
+        }
+        Sent { id: self.name(), customer: self.customer(), name, at, metadata }
+    }
+
+    /// Only events that no price looks at have values that no price could bear.
+    fn value(&self, event_name: &str) -> Option<Value> {
+        let number = |text: String| Some(Value::Number(text));
+        match self.dice.below(12) {
+            0 => None,
+            1 => Some(Value::Flag(true)),
+            2 => Some(Value::Text("12.5")),
+            3 if event_name == "store" => number("1000000000000000".to_owned()),
+            4 if event_name == "store" => number("-999999999999999.999999999999".to_owned()),
+            5 => number(format!("{}.000000000001", self.dice.below(3))),
+            6 => number(format!("-{}.{:03}", self.dice.below(50), self.dice.below(1_000))),
+            _ => number(self.dice.below(100).to_string()),
+        }
+    }
+
+    /// A change of anything; some are refused.
+    pub(crate) fn command(&mut self, model: &Model, makes_meters: bool) -> Command {
+        match self.dice.below(20) {
+            0 if makes_meters => Command::CreateMeter(self.meter()),
+            1 => Command::ArchiveMeter(self.dice.pick(&model.meters).id.clone()),
+            2 | 3 => Command::UnarchiveMeter(self.dice.pick(&model.meters).id.clone()),
+            4 => {
+                let patch = MeterPatch { name: Some(self.name()), ..MeterPatch::default() };
+                Command::UpdateMeter(self.dice.pick(&model.meters).id.clone(), patch)
+            }
+            5 | 6 => Command::CreateCustomer(self.new_customer()),
+            7 => {
+                let patch = CustomerPatch { name: Some(self.name()), ..CustomerPatch::default() };
+                Command::UpdateCustomer(CustomerId::new(self.customer()), patch)
+            }
+            8 => {
+                let id = KeyId::new(format!("key{:03}", self.dice.below(1_000)));
+                let scope = *self.dice.pick(&[Scope::Ingest, Scope::Read, Scope::Admin]);
+                let digest = KeyDigest([7; 32]);
+                Command::CreateKey(NewKey { id, name: self.name(), scope, digest })
+            }
+            9 => self.product(model),
+            10..14 if !model.products.is_empty() => self.subscribe(model),
+            14..17 if !model.subscriptions.is_empty() => self.patch(model),
+            17..20 => self.payment(model),
+            _ => Command::ConfirmClock,
+        }
+    }
+
+    pub(crate) fn new_customer(&mut self) -> NewCustomer {
+        let name = self.name();
+        NewCustomer {
+            id: (!self.dice.one_in(3)).then(|| CustomerId::new(self.customer())),
+            email: format!("{name}@example.org"),
+            name,
+            phone_number: None,
+            preferred_locale: None,
+            metadata: vec![("plan".to_owned(), MetadataValue::Number("1.50".to_owned()))],
+        }
+    }
+
+    fn meter(&mut self) -> NewMeter {
+        let aggregation = self.dice.pick(&aggregations()).clone();
+        let event_name = *self.dice.pick(&["call", "store"]);
+        let filter = self.dice.one_in(3).then(|| equals("kind", "a"));
+        NewMeter { filter, ..new_meter(self.name(), event_name, aggregation) }
+    }
+
+    pub(crate) fn product(&mut self, model: &Model) -> Command {
+        let unit = *self.dice.pick(&[IntervalUnit::Day, IntervalUnit::Week, IntervalUnit::Month]);
+        let unit_prices =
+            ["2", "0.5", "0.000225", "1.5"].map(|text| UnitPrice::parse(text).unwrap());
+        let priced = model.meters.iter().take(PRICED).zip(unit_prices);
+        let meters = priced.map(|(meter, price_per_unit)| NewMeterPrice {
+            meter_id: meter.id.clone(),
+            price_per_unit,
+            free_threshold: self.dice.below(4),
+        });
+        let meters = meters.filter(|_| !self.dice.one_in(4)).collect();
+        let recurrence = Recurrence {
+            payment_frequency: Interval { count: 1, unit },
+            subscription_period: Interval { count: 1 + self.dice.few(40), unit },
+            trial_days: 0,
+        };
+        Command::CreateProduct(Box::new(NewProduct {
+            name: self.name(),
+            description: None,
+            tax_category: TaxCategory::Saas,
+            metadata: Vec::new(),
+            price: NewPrice {
+                currency: Currency::from_code("USD").unwrap(),
+                fixed: Money::from_minor(self.dice.within(0..5_000)),
+                discount_bps: *self.dice.pick(&[0, 0, 1_250]),
+                tax_inclusive: false,
+                purchasing_power_parity: false,
+                kind: NewPriceKind::UsageBased { recurrence, meters },
+            },
+        }))
+    }
+
+    fn subscribe(&mut self, model: &Model) -> Command {
+        Command::CreateSubscription(Box::new(NewSubscription {
+            customer: Subscriber::Existing(CustomerId::new(self.customer())),
+            product_id: self.dice.pick(&model.products).id.clone(),
+            quantity: 1 + self.dice.few(3),
+            trial_days: self.dice.one_in(3).then(|| self.dice.few(20)),
+            billing_currency: None,
+            billing: BillingAddress {
+                country: "PE".to_owned(),
+                city: None,
+                state: None,
+                street: None,
+                zipcode: None,
+            },
+            customer_business_name: None,
+            tax_id: None,
+            metadata: self.tag(),
+        }))
+    }
+
+    /// What tells this change of a subscription from every other.
+    fn tag(&mut self) -> Vec<(String, MetadataValue)> {
+        vec![(TAG.to_owned(), MetadataValue::String(self.name()))]
+    }
+
+    fn patch(&mut self, model: &Model) -> Command {
+        let id: SubscriptionId = self.dice.pick(&model.subscriptions).id.clone();
+        let mut patch = SubscriptionPatch { metadata: Some(self.tag()), ..Default::default() };
+        match self.dice.below(6) {
+            0 => patch.cancel_now = true,
+            1 | 2 => patch.cancel_at_next_billing_date = Some(self.dice.one_in(2)),
+            3 => {
+                let later = HOUR * self.dice.few(400);
+                patch.next_billing_date = Some(model.latest.plus(later));
+            }
+            4 => {
+                let count = 30 + self.dice.few(60);
+                patch.subscription_period = Some(Interval { count, unit: IntervalUnit::Day });
+            }
+            _ => {}
+        }
+        Command::UpdateSubscription(id, Box::new(patch))
+    }
+
+    fn payment(&self, model: &Model) -> Command {
+        let open = model.payments.values().filter(|payment| match payment.status {
+            PaymentStatus::Processing | PaymentStatus::Failed => true,
+            PaymentStatus::Succeeded => false,
+        });
+        let open: Vec<_> = open.collect();
+        if open.is_empty() {
+            return Command::ConfirmClock;
+        }
+        let payment = self.dice.pick(&open);
+        match (payment.status, self.dice.below(4)) {
+            (PaymentStatus::Processing, 0) => {
+                let mark = Mark::Failed { code: Some("declined".to_owned()), message: None };
+                Command::MarkPayment(payment.id.clone(), mark)
+            }
+            (PaymentStatus::Processing, _) => {
+                Command::MarkPayment(payment.id.clone(), Mark::Succeeded)
+            }
+            (PaymentStatus::Failed | PaymentStatus::Succeeded, _) => {
+                Command::RetryPayment(payment.id.clone())
+            }
+        }
+    }
+
+    /// How much time passes in one step: mostly minutes, sometimes days.
+    pub(crate) fn time(&self) -> Duration {
+        match self.dice.below(16) {
+            0 => HOUR * 24 * (1 + self.dice.few(9)),
+            1..5 => HOUR * (1 + self.dice.few(40)),
+            _ => Duration::from_secs(1 + self.dice.below(3_600)),
+        }
+    }
+
+    /// How far a clock is set wrong.
+    pub(crate) fn jump(&self) -> Duration {
+        match self.dice.below(3) {
+            0 => MINUTE * (1 + self.dice.few(10)),
+            1 => HOUR * (1 + self.dice.few(10)),
+            _ => HOUR * 24 * (1 + self.dice.few(40)),
+        }
+    }
+}
+
+/// One of each.
+pub(crate) fn aggregations() -> [Aggregation; PRICED] {
+    let key = || "tokens".to_owned();
+    [
+        Aggregation::Count,
+        Aggregation::Sum { key: key() },
+        Aggregation::Max { key: key() },
+        Aggregation::Last { key: key() },
+    ]
+}
+
+/// A meter without a filter.
+pub(crate) fn new_meter(name: String, event_name: &str, aggregation: Aggregation) -> NewMeter {
+    NewMeter {
+        name,
+        description: None,
+        event_name: event_name.to_owned(),
+        measurement_unit: "unit".to_owned(),
+        aggregation,
+        filter: None,
+    }
+}
+
+fn equals(key: &str, text: &str) -> Filter {
+    Filter {
+        conjunction: Conjunction::And,
+        clauses: Clauses::Conditions(vec![Condition {
+            key: key.to_owned(),
+            operator: Operator::Equals,
+            value: FilterValue::String(text.to_owned()),
+        }]),
+    }
+}
