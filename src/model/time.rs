@@ -97,11 +97,9 @@ impl Timestamp {
             + minute * 60
             + second.min(59)
             - offset_seconds;
-        seconds
-            .checked_mul(NANOS_PER_SECOND)
-            .and_then(|nanos| nanos.checked_add(fraction_nanos))
-            .map(Self)
-            .ok_or(TimestampError::OutOfRange)
+        // In 128 bits: the last whole second before the earliest instant lies outside 64.
+        let nanos = i128::from(seconds) * i128::from(NANOS_PER_SECOND) + i128::from(fraction_nanos);
+        i64::try_from(nanos).map(Self).map_err(|_| TimestampError::OutOfRange)
     }
 
     fn civil(self) -> jiff::Timestamp {
@@ -309,6 +307,9 @@ mod tests {
         }
         check("2016-12-31T23:59:60Z", Ok("2016-12-31T23:59:59Z"));
         check("2024-02-29T00:00:00Z", Ok("2024-02-29T00:00:00Z"));
+        for instant in [Timestamp::MIN, Timestamp::MAX] {
+            assert_eq!(Timestamp::parse(&instant.to_string()), Ok(instant));
+        }
     }
 
     #[test]
