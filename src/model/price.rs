@@ -60,8 +60,9 @@ impl UnitPrice {
         if integer.len() > INTEGER_DIGITS_MAX || fraction.len() > FRACTION_DIGITS_MAX {
             return Err(UnitPriceError::TooManyDigits);
         }
-        let price = Decimal::from_str_exact(text).map_err(|_| UnitPriceError::Form)?;
-        Ok(Self(price.normalize()))
+        let digits = format!("{integer}{fraction}").parse().map_err(|_| UnitPriceError::Form)?;
+        let scale = u32::try_from(fraction.len()).map_err(|_| UnitPriceError::Form)?;
+        Ok(Self(Decimal::new(digits, scale)))
     }
 
     /// The price in units of 10^-12 of the minor unit; below 10^17.
@@ -205,6 +206,9 @@ mod tests {
         check("99999.999999999999", Ok(("99999.999999999999", 99_999_999_999_999_999)));
         check("0.000000000001", Ok(("0.000000000001", 1)));
         check("002.500", Ok(("2.5", 2_500_000_000_000)));
+        // More zeros than a decimal has digits.
+        check(&format!("1.{}", "0".repeat(40)), Ok(("1", 1_000_000_000_000)));
+        check(&format!("{}1.5", "0".repeat(40)), Ok(("1.5", 1_500_000_000_000)));
     }
 
     #[test]
