@@ -393,7 +393,7 @@ mod tests {
 
     use super::*;
     use crate::metering::accumulator::SkipReason;
-    use crate::model::Number;
+    use crate::model::{Filter, Number};
 
     fn text() -> impl Strategy<Value = String> {
         "[a-c]{1,3}"
@@ -530,6 +530,22 @@ mod tests {
         ];
         assert_eq!(payload, expected);
         assert_eq!(decode_payload(&payload).unwrap(), [entry]);
+    }
+
+    #[test]
+    fn a_number_that_is_none_is_refused() {
+        for text in ["", "e", "1e!", "0x", "01"] {
+            let mut scalar = vec![1];
+            codec::encode(text, &mut scalar);
+            assert!(codec::decode::<Scalar<'_>>(&scalar).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn filters_in_filters_do_not_exhaust_the_stack() {
+        let mut filter = [0, 1, 1].repeat(1 << 20);
+        filter.extend([0, 0, 0]);
+        assert!(codec::decode::<Filter>(&filter).is_err());
     }
 
     #[test]

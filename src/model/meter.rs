@@ -93,6 +93,7 @@ pub enum Clauses {
 
 /// Which events of a meter's name the meter counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Level<Level<Level<Level<TooDeep>>>>")]
 pub struct Filter {
     /// How the clauses are joined.
     pub conjunction: Conjunction,
@@ -112,6 +113,42 @@ impl Filter {
                 filters.iter().map(|filter| 1 + filter.levels()).max().unwrap_or(0)
             }
         }
+    }
+}
+
+/// A [`Filter`] as it is read: its nested filters are `F`, so that no bytes are read more deeply than
+/// [`FILTER_LEVELS_MAX`] says and none exhaust the stack.
+#[derive(Deserialize)]
+struct Level<F> {
+    conjunction: Conjunction,
+    clauses: LevelClauses<F>,
+}
+
+#[derive(Deserialize)]
+enum LevelClauses<F> {
+    Conditions(Vec<Condition>),
+    Filters(Vec<F>),
+}
+
+/// What stands below the deepest level: nothing can.
+#[derive(Deserialize)]
+enum TooDeep {}
+
+impl<F: Into<Filter>> From<Level<F>> for Filter {
+    fn from(level: Level<F>) -> Self {
+        let clauses = match level.clauses {
+            LevelClauses::Conditions(conditions) => Clauses::Conditions(conditions),
+            LevelClauses::Filters(filters) => {
+                Clauses::Filters(filters.into_iter().map(Into::into).collect())
+            }
+        };
+        Self { conjunction: level.conjunction, clauses }
+    }
+}
+
+impl From<TooDeep> for Filter {
+    fn from(never: TooDeep) -> Self {
+        match never {}
     }
 }
 
@@ -140,4 +177,29 @@ pub struct Meter {
     pub updated_at: Timestamp,
     /// Whether the meter has stopped counting.
     pub archived: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nested(levels: usize) -> String {
+        let condition = r#"{"key":"k","operator":"Equals","value":{"Boolean":true}}"#;
+        let innermost =
+            format!(r#"{{"conjunction":"And","clauses":{{"Conditions":[{condition}]}}}}"#);
+        (0..levels).fold(innermost, |filter, _| {
+            format!(r#"{{"conjunction":"Or","clauses":{{"Filters":[{filter}]}}}}"#)
+        })
+    }
+
+    #[test]
+    fn filters_are_read_as_deeply_as_they_may_be_nested_and_no_deeper() {
+        for levels in 0..=FILTER_LEVELS_MAX {
+            let text = nested(levels);
+            let filter: Filter = serde_json::from_str(&text).unwrap();
+            assert_eq!(filter.levels(), levels);
+            assert_eq!(serde_json::to_string(&filter).unwrap(), text);
+        }
+        assert!(serde_json::from_str::<Filter>(&nested(FILTER_LEVELS_MAX + 1)).is_err());
+    }
 }

@@ -6,7 +6,8 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Fractional decimal digits of a quantity.
 const FRACTION_DIGITS: i64 = 12;
@@ -22,8 +23,15 @@ const _: () = assert!(INTEGER_DIGITS_MAX == 15 && FRACTION_DIGITS == 12, "see `p
 const _: () = assert!(LIMIT < i128::MAX as u128 / 1_000);
 
 /// The text of a number in the grammar of RFC 8259, section 6.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Number<'a>(&'a str);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Number<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <&'a str>::deserialize(deserializer)?;
+        Self::new(text).ok_or_else(|| D::Error::custom("not a JSON number"))
+    }
+}
 
 /// The magnitude of a number is 10^15 or more, so that no meter counts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
