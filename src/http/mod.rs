@@ -43,6 +43,10 @@ mod text;
 mod usage;
 
 pub use edge::{Edge, EdgeOptions, KeyMaker, NewKeyText};
+pub use filter::{filter_of_json, json_of_filter};
 pub use floor::{Floor, serve_floor};
+pub use page::Paging;
+pub use query::Parameters;
+pub use reply::ApiError;
 pub use route::{RouteEntry, RouteOptions, route_table};
 pub use server::serve;

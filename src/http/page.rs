@@ -20,11 +20,11 @@ const SIZE_MAX: usize = 100;
 
 /// The page that a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Paging {
+pub struct Paging {
     /// Items to skip.
-    pub(crate) offset: usize,
+    pub offset: usize,
     /// Items to answer at most.
-    pub(crate) limit: usize,
+    pub limit: usize,
 }
 
 /// A page of a list. An empty one ends the list.
@@ -35,7 +35,11 @@ pub(crate) struct Items<T> {
 }
 
 impl Paging {
-    fn read(parameters: &Parameters, client_skips_page_1: bool) -> Result<Self, ApiError> {
+    /// The page that `parameters` name; a client that would never read page 1 gets it with page 0.
+    ///
+    /// # Errors
+    /// 422 when a page has no item or more than 100, or a number is not whole.
+    pub fn read(parameters: &Parameters, client_skips_page_1: bool) -> Result<Self, ApiError> {
         let size = parameters.whole("page_size")?.unwrap_or(SIZE_DEFAULT);
         if !(1..=SIZE_MAX).contains(&size) {
             let message = format!("page_size must be from 1 to {SIZE_MAX}");

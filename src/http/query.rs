@@ -1,6 +1,7 @@
 //! Query strings: an empty value stands for none, names that nobody asks for are ignored.
 
 use axum::extract::{FromRequestParts, Query};
+use hyper::Uri;
 use hyper::http::request::Parts;
 
 use crate::http::reply::ApiError;
@@ -8,14 +9,25 @@ use crate::model::Timestamp;
 
 /// The parameters of one request.
 #[derive(Clone, Debug)]
-pub(crate) struct Parameters(Vec<(String, String)>);
+pub struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
+    /// The parameters in the query string of `uri`.
+    ///
+    /// # Errors
+    /// 422 when it is malformed.
+    pub fn of(uri: &Uri) -> Result<Self, ApiError> {
+        match Query::try_from_uri(uri) {
+            Ok(Query(pairs)) => Ok(Self(pairs)),
+            Err(_) => Err(ApiError::query("query", "the query string is malformed")),
+        }
+    }
+
     /// The text of a parameter.
     ///
     /// # Errors
     /// 422 when it is given twice.
-    pub(crate) fn text(&self, name: &str) -> Result<Option<&str>, ApiError> {
+    pub fn text(&self, name: &str) -> Result<Option<&str>, ApiError> {
         let mut given = self.0.iter().filter(|(given, value)| given == name && !value.is_empty());
         let first = given.next();
         if given.next().is_some() {
@@ -28,7 +40,7 @@ impl Parameters {
     ///
     /// # Errors
     /// 422 when it is anything else.
-    pub(crate) fn boolean(&self, name: &str) -> Result<Option<bool>, ApiError> {
+    pub fn boolean(&self, name: &str) -> Result<Option<bool>, ApiError> {
         self.parsed(name, "true or false", |text| text.parse().ok())
     }
 
@@ -36,7 +48,7 @@ impl Parameters {
     ///
     /// # Errors
     /// 422 when it is anything else.
-    pub(crate) fn whole(&self, name: &str) -> Result<Option<usize>, ApiError> {
+    pub fn whole(&self, name: &str) -> Result<Option<usize>, ApiError> {
         self.parsed(name, "a whole number of 0 or more", |text| {
             // The parser alone would let a plus sign pass.
             text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
@@ -47,7 +59,7 @@ impl Parameters {
     ///
     /// # Errors
     /// 422 when it is anything else.
-    pub(crate) fn timestamp(&self, name: &str) -> Result<Option<Timestamp>, ApiError> {
+    pub fn timestamp(&self, name: &str) -> Result<Option<Timestamp>, ApiError> {
         let wish = "an RFC 3339 date-time such as 2026-01-31T00:00:00Z, a plus sign in it as %2B";
         self.parsed(name, wish, |text| Timestamp::parse(text).ok())
     }
@@ -72,17 +84,13 @@ impl<S: Sync> FromRequestParts<S> for Parameters {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
-        match Query::try_from_uri(&parts.uri) {
-            Ok(Query(pairs)) => Ok(Self(pairs)),
-            Err(_) => Err(ApiError::query("query", "the query string is malformed")),
-        }
+        Self::of(&parts.uri)
     }
 }
 
 #[cfg(test)]
 pub(crate) fn parameters(query: &str) -> Parameters {
-    let uri = format!("/?{query}").parse().unwrap();
-    Parameters(Query::try_from_uri(&uri).unwrap().0)
+    Parameters::of(&format!("/?{query}").parse().unwrap()).unwrap()
 }
 
 #[cfg(test)]

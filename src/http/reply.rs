@@ -56,7 +56,7 @@ enum Retry {
 
 /// An error that the client gets to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ApiError {
+pub struct ApiError {
     status: StatusCode,
     body: ErrorBody,
     retry: Retry,

@@ -405,3 +405,35 @@ fn unpack_timestamps(
     }
     Ok(timestamps)
 }
+
+/// The block of these items, whose LSNs follow each other without a gap.
+///
+/// # Panics
+/// When an item is longer than any that is admitted to the log.
+pub fn pack_block(events: &[Stored<'_>], records: &[Record<'_>]) -> Vec<u8> {
+    let mut builder = Builder::default();
+    let mut records = records.iter().peekable();
+    for stored in events {
+        while let Some(record) = records.next_if(|record| record.lsn < stored.lsn) {
+            builder.record(record);
+        }
+        builder.event(stored);
+    }
+    records.for_each(|record| builder.record(record));
+    let mut bytes = Vec::new();
+    builder.pack(&mut Packer::new(), &mut bytes);
+    bytes
+}
+
+/// Lets `look` see the events and the other records of the block that begins with `first_lsn`, each
+/// in LSN order; `None` when `bytes` are not a block.
+pub fn unpack_block<T>(
+    bytes: &[u8],
+    first_lsn: Lsn,
+    look: impl FnOnce(&[Stored<'_>], &[Record<'_>]) -> T,
+) -> Option<T> {
+    let block = Block::unpack(bytes, first_lsn, &mut Unpacker::new()).ok()?;
+    let events: Result<Vec<_>, _> = (0..block.events()).map(|event| block.event(event)).collect();
+    let records: Vec<_> = block.records().collect();
+    Some(look(&events.ok()?, &records))
+}

@@ -41,6 +41,7 @@ use crate::storage::index::IdHasher;
 use crate::storage::log::Incarnation;
 use crate::world::Disk;
 
+pub use block::{pack_block, unpack_block};
 pub use read::Reader;
 pub use retention::{Retention, expired};
 pub use scan::{Part, Query, Scan};

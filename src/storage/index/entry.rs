@@ -8,7 +8,7 @@ use siphasher::sip128::SipHasher13;
 use crate::model::Lsn;
 
 /// Bytes of one entry on disk: hash (16), LSN (8), fingerprint (4), each little-endian.
-pub(crate) const ENTRY_BYTES: usize = 28;
+pub const ENTRY_BYTES: usize = 28;
 
 /// The keyed hash of an event id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,7 +88,8 @@ impl IdEntry {
         Hit { lsn: self.lsn, fingerprint: self.fingerprint }
     }
 
-    pub(crate) fn to_bytes(self) -> [u8; ENTRY_BYTES] {
+    /// The entry as it stands in a block.
+    pub fn to_bytes(self) -> [u8; ENTRY_BYTES] {
         let mut bytes = [0; ENTRY_BYTES];
         let (hash, rest) = bytes.split_at_mut(16);
         let (lsn, fingerprint) = rest.split_at_mut(8);

@@ -39,12 +39,12 @@ use crate::storage::index::store::{BlockTable, Store};
 use crate::world::Disk;
 
 pub use bloom::Filter;
-pub use entry::{Hit, IdEntry, IdHash, IdHasher};
+pub use entry::{ENTRY_BYTES, Hit, IdEntry, IdHash, IdHasher};
 pub use error::Error;
 pub use flusher::{Flusher, Progress};
 pub use generation::Generation;
 pub use open::{Found, Opened};
-pub use runs::{BLOCK_IDS_MAX, Summary};
+pub use runs::{BLOCK_IDS_MAX, Summary, find_packed, pack_block, unpack_block};
 pub use seen::Generations;
 pub use store::FILE;
 pub use verify::{Finding, Report, verify};

@@ -83,11 +83,14 @@ impl Run {
         let Some(first) = after.checked_sub(1).and_then(|at| self.firsts.get(at)) else {
             return Ok(None);
         };
-        read_block(blocks, self.number, *first, |entries| {
-            let at = entries.binary_search_by_key(&hash, |bytes| IdEntry::from_bytes(bytes).hash);
-            at.ok().and_then(|at| entries.get(at)).map(|bytes| IdEntry::from_bytes(bytes).hit())
-        })
+        read_block(blocks, self.number, *first, |entries| find_packed(entries, hash))
     }
+}
+
+/// What is known of an id, when it is among these packed entries, which ascend by hash.
+pub fn find_packed(entries: &[[u8; ENTRY_BYTES]], hash: IdHash) -> Option<Hit> {
+    let at = entries.binary_search_by_key(&hash, |bytes| IdEntry::from_bytes(bytes).hash);
+    at.ok().and_then(|at| entries.get(at)).map(|bytes| IdEntry::from_bytes(bytes).hit())
 }
 
 /// Lets `look` see the entries of one block, sorted.
@@ -113,7 +116,8 @@ fn read_block<T>(
     })
 }
 
-fn pack_block(entries: &[IdEntry], bytes: &mut Vec<u8>) {
+/// Replaces `bytes` by the block of these entries, which ascend by hash.
+pub fn pack_block(entries: &[IdEntry], bytes: &mut Vec<u8>) {
     bytes.clear();
     for entry in entries {
         bytes.extend_from_slice(&entry.to_bytes());
@@ -122,8 +126,8 @@ fn pack_block(entries: &[IdEntry], bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(&crc.to_le_bytes());
 }
 
-/// The entries of a block, when it is whole.
-fn unpack_block(bytes: &[u8]) -> Option<&[[u8; ENTRY_BYTES]]> {
+/// The entries of a block, each packed, when it is whole.
+pub fn unpack_block(bytes: &[u8]) -> Option<&[[u8; ENTRY_BYTES]]> {
     let (entries, crc) = bytes.split_last_chunk()?;
     let (entries_packed, []) = entries.as_chunks() else {
         return None;
