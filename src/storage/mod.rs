@@ -9,6 +9,7 @@ pub mod codec;
 pub mod history;
 pub mod index;
 pub mod log;
+pub mod pages;
 pub mod redb_disk;
 pub mod rows;
 pub mod snapshot;

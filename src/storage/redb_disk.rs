@@ -1,6 +1,7 @@
 //! Lets redb keep its file on a [`crate::world::Disk`], so that the simulated disk can carry it.
 //!
-//! [`RedbFile`] passes everything through. [`Overlay`] never alters the file: what redb writes to it
+//! Both compare what they read with its checksum, see [`PageFile`]. [`RedbFile`] passes everything
+//! through. [`Overlay`] never alters the file: what redb writes to it
 //! (even opening one after a crash writes) stays in memory and is gone with it.
 
 use std::collections::BTreeMap;
@@ -10,8 +11,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use redb::StorageBackend;
 
+use crate::storage::pages::{PAGE_BYTES, PageFile};
 use crate::world::DiskFile;
-use crate::world::disk::read_exact_at;
 
 /// What is wrong with a file, when an error of redb says that it is not as it was written.
 pub fn damage(error: &redb::Error) -> Option<String> {
@@ -40,45 +41,42 @@ pub fn damage(error: &redb::Error) -> Option<String> {
 /// A file of the data directory as redb wants it.
 #[derive(Debug)]
 pub struct RedbFile {
-    file: Arc<dyn DiskFile>,
+    pages: PageFile,
 }
 
 impl RedbFile {
     /// Hands `file` to redb, which wants it to itself.
     pub fn new(file: Arc<dyn DiskFile>) -> Self {
-        Self { file }
+        Self { pages: PageFile::new(file) }
     }
 }
 
 impl StorageBackend for RedbFile {
     fn len(&self) -> io::Result<u64> {
-        self.file.size()
+        self.pages.size()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        read_exact_at(&*self.file, offset, out)
+        self.pages.read(offset, out)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.resize(len)
+        self.pages.resize(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.file.sync()
+        self.pages.sync()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.file.write_at(offset, data)
+        self.pages.write(offset, data)
     }
 }
-
-/// Bytes are laid over the file in pieces of this size, redb's own page.
-const PIECE_BYTES: usize = 4096;
 
 /// A file that redb may open, repair and write, while the file itself stays as it is.
 #[derive(Debug)]
 pub struct Overlay {
-    file: Arc<dyn DiskFile>,
+    pages: PageFile,
     written: Mutex<Written>,
 }
 
@@ -87,7 +85,7 @@ struct Written {
     size: u64,
     /// The part of the file below this offset still counts; it was cut off above.
     file_size: u64,
-    pieces: BTreeMap<u64, Box<[u8; PIECE_BYTES]>>,
+    pieces: BTreeMap<u64, Box<[u8; PAGE_BYTES]>>,
 }
 
 impl Overlay {
@@ -96,21 +94,24 @@ impl Overlay {
     /// # Errors
     /// What the operating system says when asked for the size.
     pub fn new(file: Arc<dyn DiskFile>) -> io::Result<Self> {
-        let size = file.size()?;
+        let pages = PageFile::new(file);
+        let size = pages.size()?;
         let written = Mutex::new(Written { size, file_size: size, pieces: BTreeMap::new() });
-        Ok(Self { file, written })
+        Ok(Self { pages, written })
     }
 
-    fn piece(&self, written: &Written, number: u64) -> io::Result<Box<[u8; PIECE_BYTES]>> {
+    fn piece(&self, written: &Written, number: u64) -> io::Result<Box<[u8; PAGE_BYTES]>> {
         if let Some(piece) = written.pieces.get(&number) {
             return Ok(piece.clone());
         }
-        let mut piece = Box::new([0; PIECE_BYTES]);
-        let offset = number.saturating_mul(PIECE_BYTES as u64);
-        let in_file = written.file_size.saturating_sub(offset).min(PIECE_BYTES as u64);
+        let mut piece = Box::new([0; PAGE_BYTES]);
+        let offset = number.saturating_mul(PAGE_BYTES as u64);
+        let in_file = written.file_size.saturating_sub(offset).min(PAGE_BYTES as u64);
         let in_file = usize::try_from(in_file).expect("at most one piece");
-        let bytes = piece.get_mut(..in_file).expect("at most one piece");
-        read_exact_at(&*self.file, offset, bytes)?;
+        if in_file > 0 {
+            self.pages.read(offset, &mut *piece)?;
+            piece.get_mut(in_file..).expect("at most one piece").fill(0);
+        }
         Ok(piece)
     }
 }
@@ -120,9 +121,9 @@ fn parts(offset: u64, length: usize) -> impl Iterator<Item = (u64, usize, usize)
     let mut at = offset;
     let mut left = length;
     std::iter::from_fn(move || {
-        let start = usize::try_from(at % PIECE_BYTES as u64).expect("below the piece's size");
-        let count = left.min(PIECE_BYTES - start);
-        let part = (count > 0).then_some((at / PIECE_BYTES as u64, start, count));
+        let start = usize::try_from(at % PAGE_BYTES as u64).expect("below the piece's size");
+        let count = left.min(PAGE_BYTES - start);
+        let part = (count > 0).then_some((at / PAGE_BYTES as u64, start, count));
         at = at.saturating_add(count as u64);
         left -= count;
         part
@@ -152,15 +153,15 @@ impl StorageBackend for Overlay {
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut written = self.written.lock();
         // A piece that straddles the new end must read as zeros behind it when the file grows again.
-        let end = len % PIECE_BYTES as u64;
+        let end = len % PAGE_BYTES as u64;
         if len < written.size && end > 0 {
-            let number = len / PIECE_BYTES as u64;
+            let number = len / PAGE_BYTES as u64;
             let mut piece = self.piece(&written, number)?;
             let end = usize::try_from(end).expect("below the piece's size");
             piece.get_mut(end..).expect("within the piece").fill(0);
             written.pieces.insert(number, piece);
         }
-        written.pieces.split_off(&len.div_ceil(PIECE_BYTES as u64));
+        written.pieces.split_off(&len.div_ceil(PAGE_BYTES as u64));
         written.size = len;
         written.file_size = written.file_size.min(len);
         Ok(())
