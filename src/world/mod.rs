@@ -9,6 +9,7 @@ pub mod entropy;
 pub mod open_files;
 pub mod processor;
 pub mod real_disk;
+pub mod sabotage;
 pub mod sim;
 
 use std::sync::Arc;

@@ -195,12 +195,12 @@ impl Life {
         let dice = &self.workload.dice;
         let disk = &self.place.disk;
         // Most steps take a few operations, some take hundreds.
-        let distance = 1 + dice.below(*dice.pick(&[10, 100, 1_000]));
+        let distance = 1 + dice.below(*dice.pick(&[10, 50, 300]));
         let at = disk.operations() + distance;
         let kinds = [FaultKind::Io, FaultKind::Io, FaultKind::NoSpace, FaultKind::ShortWrite];
         match dice.below(10) {
-            0..3 => None,
-            3..7 => {
+            0..2 => None,
+            2..7 => {
                 disk.stop_at(at);
                 Some(false)
             }
@@ -281,7 +281,7 @@ impl Life {
         self.model.latest = self.model.latest.max(process.now());
         let overdue = process.engine.billing_status().overdue;
         let before = process.engine.clock().log_time;
-        let settled = process.settle();
+        let settled = process.settle_in_turns(&self.workload.dice);
         let waiting = std::mem::take(&mut self.waiting);
         let repeated = waiting.iter().filter(|waiting| match waiting {
             Waiting::Events { .. } => false,
@@ -426,11 +426,18 @@ impl Life {
             let mut place = self.place.probe(Crash::Killed);
             let names = place.disk.names().expect("a healthy disk");
             let name = self.workload.dice.pick(&names).clone();
-            let size = place.disk.image(&name).len() as u64;
-            if size == 0 {
+            let image = place.disk.image(&name);
+            if image.is_empty() {
                 continue;
             }
-            let (at, bit) = (self.workload.dice.below(size), self.workload.dice.few(8));
+            // Files are mostly zeros that nobody looks at.
+            let mut at = self.workload.dice.index(image.len());
+            for _ in 0..30 {
+                if image[at] == 0 {
+                    at = self.workload.dice.index(image.len());
+                }
+            }
+            let (at, bit) = (at as u64, self.workload.dice.few(8));
             place.disk.flip_bit(&name, at, u8::try_from(bit).expect("below 8"));
             let mut model = self.model.clone();
             // Whoever meets damage may end its process; nobody may answer wrongly.

@@ -16,7 +16,10 @@ mod life;
 mod model;
 mod oracle;
 mod place;
+#[cfg(feature = "sabotage")]
+mod proof;
 mod reached;
+mod turns;
 mod workload;
 
 use std::panic::catch_unwind;

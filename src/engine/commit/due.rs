@@ -48,6 +48,10 @@ impl Committer {
         if self.settling {
             return;
         }
+        #[cfg(feature = "sabotage")]
+        if self.is_idle() && self.log_halves() {
+            return;
+        }
         let horizon = self.horizon();
         let first = self.shared.state.with_books(|books| books.due().next().map(|work| work.at));
         self.is_work_due = first.is_some_and(|at| at <= horizon) && !self.waits_for_clock();
@@ -102,6 +106,12 @@ impl Committer {
             };
             let at = Instants { log_time, cut_off };
             let done = do_work(&shared, &subscription, work.step, at, &mut numbers);
+            #[cfg(feature = "sabotage")]
+            let done = {
+                let mut done = done;
+                self.split_close(&mut done.body);
+                done
+            };
             let due = billing::due(&done.subscription);
             let appeared = due.iter().filter(|due| due.at > work.at).map(|due| due.at).min();
             new_due = new_due.min(appeared.unwrap_or(Timestamp::MAX));

@@ -9,6 +9,8 @@
 mod due;
 mod events;
 mod group;
+#[cfg(feature = "sabotage")]
+mod sabotage;
 
 use std::sync::Arc;
 
@@ -55,6 +57,8 @@ pub struct Committer {
     is_ingest_next: bool,
     /// A test clock that is being moved.
     advancing: Option<Advance>,
+    #[cfg(feature = "sabotage")]
+    halves: sabotage::Halves,
 }
 
 impl Committer {
@@ -83,6 +87,8 @@ impl Committer {
             is_work_due: false,
             is_ingest_next: false,
             advancing: None,
+            #[cfg(feature = "sabotage")]
+            halves: sabotage::Halves::default(),
         }
     }
 

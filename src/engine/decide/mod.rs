@@ -17,6 +17,7 @@ use crate::engine::shared::Shared;
 use crate::model::id::generated;
 use crate::model::{Lsn, Timestamp};
 use crate::world::entropy::draw;
+use crate::world::sabotage::{self, Sabotage};
 
 /// How far the wall clock may be behind log time before due work waits.
 pub const CLOCK_BEHIND_MAX: Duration = Duration::from_mins(5);
@@ -110,7 +111,8 @@ pub struct Marks {
 /// Why it is refused; nothing changes then.
 pub fn decide(proposal: &Proposal, shared: &Shared, marks: Marks) -> Result<Decision, Refused> {
     let at = marks.at;
-    if let Some(identity) = &proposal.identity {
+    let identity = proposal.identity.as_ref();
+    if let Some(identity) = identity.filter(|_| !sabotage::is(Sabotage::RetryDedupe)) {
         // A time in doubt makes no answer old.
         let now = if shared.clock_in_doubt() { marks.log_time } else { at };
         match shared.state.with_replies(|replies| replies.recognise(identity, now)) {

@@ -22,6 +22,7 @@ use crate::storage::log::wal::{NEXT, Position, Tail};
 use crate::storage::log::{
     Damage, LogReader, Options, SEGMENT_BYTES_MIN, Shared, Upkeep, Wal, reader,
 };
+use crate::world::sabotage::{self, Sabotage};
 use crate::world::{Disk, Entropy};
 
 /// A segment's abandoned end is cut off when it is at least this part of a segment: less is what an
@@ -197,7 +198,7 @@ fn write_fresh(shared: &Arc<Shared>, number: u64, last: Last) -> Result<(Tail, u
     let reader = LogReader::new(Arc::clone(shared));
     reader.visit(last.durable.next()..=last.next_lsn.previous(), |frame| {
         // A checkpoint may know of a part of a group; all of it is durable then.
-        if frame.first_lsn <= last.durable {
+        if frame.first_lsn <= last.durable || sabotage::is(Sabotage::TailRewrite) {
             return Ok(());
         }
         let tail = tail.get_or_insert_with(|| fresh_tail(&spare, number, frame.first_lsn));

@@ -14,6 +14,7 @@ use crate::storage::log::frame::{self, Header, PAYLOAD_BYTES_MAX, Place};
 use crate::storage::log::segment::{self, HEADER_BYTES, Segment};
 use crate::storage::log::upkeep::{self, SPARE, Spare};
 use crate::storage::log::{Durability, LogReader, Shared};
+use crate::world::sabotage::{self, Sabotage};
 
 /// The name of a segment that is created when none was prepared, until it is whole.
 pub(super) const NEXT: &str = "wal-next";
@@ -183,9 +184,11 @@ impl Wal {
     pub fn sync(&mut self) -> Result<Lsn, Error> {
         self.refuse_if_poisoned()?;
         if self.unsynced {
-            let synced = self.tail.segment.file.sync();
-            let file = self.tail.segment.name();
-            self.attempted("sync", &file, synced)?;
+            if !sabotage::is(Sabotage::LogSync) {
+                let synced = self.tail.segment.file.sync();
+                let file = self.tail.segment.name();
+                self.attempted("sync", &file, synced)?;
+            }
             self.counters.syncs += 1;
             self.unsynced = false;
             self.position.durable = self.position.appended;
@@ -327,7 +330,7 @@ impl Wal {
         // Locked until the old name is free, so that upkeep does not begin another under it.
         let mut slot = self.shared.spare.lock();
         self.shared.disk.rename(SPARE, name)?;
-        self.shared.disk.sync_names()?;
+        self.sync_names()?;
         Ok(slot.take())
     }
 
@@ -339,8 +342,12 @@ impl Wal {
         let bytes = self.shared.options.segment_bytes.max(HEADER_BYTES + frame_bytes);
         let spare = upkeep::adopt(&self.shared, file, bytes)?;
         disk.rename(NEXT, name)?;
-        disk.sync_names()?;
+        self.sync_names()?;
         Ok(Some((spare, true)))
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        if sabotage::is(Sabotage::NameSync) { Ok(()) } else { self.shared.disk.sync_names() }
     }
 
     fn publish(&self) {

@@ -1,0 +1,34 @@
+//! A close in two groups, for the build that proves the tests: see [`crate::world::sabotage`].
+
+use std::sync::Arc;
+
+use super::Committer;
+use crate::engine::record::{Body, Change, ChangeEntry};
+use crate::model::Subscription;
+use crate::world::sabotage::{self, Sabotage};
+
+/// Subscriptions whose close was logged without what it does to them.
+#[derive(Debug, Default)]
+pub(super) struct Halves(Vec<Arc<Subscription>>);
+
+impl Committer {
+    /// Keeps back what a close does to its subscription, when that is the sabotage.
+    pub(super) fn split_close(&mut self, body: &mut Body<'static>) {
+        if sabotage::is(Sabotage::CloseAtomicity)
+            && let Body::CycleClosed(entry) = body
+        {
+            self.halves.0.extend(entry.subscription.take());
+        }
+    }
+
+    /// Logs what was kept back; whether there was any.
+    pub(super) fn log_halves(&mut self) -> bool {
+        let halves = std::mem::take(&mut self.halves.0);
+        for subscription in &halves {
+            let change = Change::Subscription(Arc::clone(subscription));
+            self.append(Body::Change(ChangeEntry { change, identity: None }), self.log_time);
+            self.settling = true;
+        }
+        !halves.is_empty()
+    }
+}
