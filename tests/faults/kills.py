@@ -1,0 +1,76 @@
+"""kill -9 under load, a hundred times on one directory, while events are billed.
+
+After each restart: checker C, every invoice as recomputed, none changed, none twice, no number left out.
+In a part of the rounds the test clock moves over boundaries before the load; in another part the kill comes
+in the middle of that move, and the move is asked for again.
+"""
+
+import time
+
+from billing import Billing
+from load import Load
+from oracle import DAY, HOUR, MINUTE, Ledger, instant, make_meters, require, rfc3339
+from victim import Victim
+
+CUSTOMERS = [f"customer-{number}" for number in range(12)]
+SUBSCRIBED = CUSTOMERS[:9]
+MOVES = (10 * MINUTE, 2 * HOUR, 5 * HOUR, DAY, DAY + 3 * HOUR)
+
+
+def kill(bench):
+    cycles = 1000 if bench.is_long else 100
+    daemon = bench.victim(Victim(bench.binary, bench.directory()))
+    draw = bench.draw
+    daemon.start()
+    ledger = Ledger(make_meters(daemon))
+    billing = Billing(daemon, ledger, SUBSCRIBED)
+    totals = dict.fromkeys(("requests", "stored", "not stored", "moves cut", "refused", "invoices"), 0)
+    restarts = []
+    for cycle in range(cycles):
+        clock = instant(daemon.expect(200, "GET", "/clock")["now"])
+        plan = draw.choices(("load alone", "move before", "move and kill"), (50, 20, 30))[0]
+        target = clock + draw.choice(MOVES)
+        if plan == "move before":
+            daemon.expect(200, "POST", "/clock/advance", {"to": rfc3339(target)})
+            clock = target
+        load = Load(daemon, ledger, draw, name=f"k{cycle}", clock=clock, customers=CUSTOMERS)
+        time.sleep(draw.uniform(0.03, 0.25))
+        sender = None
+        if plan == "move and kill":
+            sender = daemon.send_part("/clock/advance", {"to": rfc3339(target)}, 1.0)
+            time.sleep(draw.uniform(0, 0.012))
+        daemon.kill()
+        requests = load.join()
+        if sender:
+            sender.close()
+        if cycle % 10 == 5:
+            code, text = daemon.verify()
+            require(code == 0, f"verify after a kill: exit {code} {text}")
+        restarts.append(daemon.start())
+        now = instant(daemon.expect(200, "GET", "/clock")["now"])
+        require(clock <= now <= max(clock, target), f"the clock stands at {rfc3339(now)} after {plan} to {rfc3339(target)}")
+        if plan == "move and kill":
+            totals["moves cut"] += now < target
+            daemon.expect(200, "POST", "/clock/advance", {"to": rfc3339(target)})
+            now = target
+        stored, gone = ledger.check(daemon, requests, draw)
+        totals["invoices"] = billing.check(daemon, now)
+        totals["requests"] += len(requests)
+        totals["stored"] += stored
+        totals["not stored"] += gone
+        totals["refused"] += sum(request.outcome == "refused" for request in requests)
+    # Everything that is still open is closed, so that every event is on an invoice.
+    end = now + 3 * DAY
+    daemon.expect(200, "POST", "/clock/advance", {"to": rfc3339(end)})
+    totals["invoices"] = billing.check(daemon, end)
+    require(daemon.stop() == 0, "a clean end after the kills")
+    code, text = daemon.verify()
+    require(code == 0, f"verify at the end: exit {code} {text}")
+    restarts.sort()
+    require(totals["stored"] and totals["not stored"] and totals["moves cut"], f"the kills met too little: {totals}")
+    return (
+        f"{cycles} kills, {len(ledger.acked)} events in {totals['requests']} requests, without an answer "
+        f"{totals['stored'] + totals['not stored']} ({totals['stored']} of them stored), {totals['refused']} refused, "
+        f"{totals['moves cut']} moves of the clock cut, {totals['invoices']} invoices, "
+        f"restart p50 {restarts[len(restarts) // 2] * 1000:.0f} ms, p99 {restarts[int(len(restarts) * 0.99)] * 1000:.0f} ms"
+    )
