@@ -19,9 +19,11 @@ import traceback
 from pathlib import Path
 
 import kills
+import power
 
 CASES = {
     "kill": kills.kill,
+    "power": power.power,
 }
 
 # Each tool, and the Debian package that has it.
