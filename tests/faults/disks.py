@@ -99,7 +99,9 @@ class FailingDisk(LoopDisk):
             image.truncate(mebibytes * MIB)
         command = ["nbdfuse", "-o", "allow_root", self.exported, "--command", "nbdkit", "-s", "--filter=error"]
         command += ["file", backing, "error=EIO", "error-pwrite-rate=100%", f"error-file={self.inject}"]
-        self.server = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL)
+        # It says every refusal on standard error; nobody needs them.
+        nowhere = subprocess.DEVNULL
+        self.server = subprocess.Popen([str(part) for part in command], stdout=nowhere, stderr=nowhere)
         self.bytes = mebibytes * MIB
         try:
             until(lambda: self.exported.stat().st_size == self.bytes, "the device of nbdfuse")

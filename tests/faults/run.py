@@ -18,12 +18,17 @@ import time
 import traceback
 from pathlib import Path
 
+import full
 import kills
 import power
+import refusals
 
 CASES = {
     "kill": kills.kill,
     "power": power.power,
+    "sync_error": refusals.sync_error,
+    "device_error": refusals.device_error,
+    "full": full.full,
 }
 
 # Each tool, and the Debian package that has it.
