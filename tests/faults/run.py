@@ -22,6 +22,7 @@ import full
 import kills
 import power
 import refusals
+import tails
 
 CASES = {
     "kill": kills.kill,
@@ -29,6 +30,7 @@ CASES = {
     "sync_error": refusals.sync_error,
     "device_error": refusals.device_error,
     "full": full.full,
+    "tail": tails.tail,
 }
 
 # Each tool, and the Debian package that has it.
