@@ -9,7 +9,7 @@ changed.
 from collections import defaultdict
 from dataclasses import dataclass
 
-from oracle import DAY, MILLIONTHS, MINUTE, Tally, decimal, instant, require, rfc3339
+from oracle import DAY, MILLIONTHS, MINUTE, Tally, decimal, differences, instant, require, rfc3339
 
 GRACE = 70 * MINUTE
 # Aggregation, price of a unit in millionths of a cent, free units.
@@ -105,9 +105,7 @@ class Billing:
             require(before == invoice, f"an invoice has changed from {before} to {invoice}")
         require(len(self.seen) == len(found), f"{len(self.seen)} invoices were seen, {len(found)} are there")
         expected = self.expected(now)
-        differing = {place: (lines.get(place), amounts) for place, amounts in expected.items() if lines.get(place) != amounts}
-        require(lines == expected, f"invoices at {rfc3339(now)}: found and expected differ: {differing}, "
-                f"more: {lines.keys() - expected.keys()}")
+        require(lines == expected, f"invoices at {rfc3339(now)}, found and expected: {differences(lines, expected)}")
         return len(found)
 
 

@@ -44,9 +44,13 @@ class LoopDisk:
             image.truncate(mebibytes * MIB)
         self.device = None
         self.is_mounted = False
-        self.attach()
-        tool("mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", self.device)
-        self.mount()
+        try:
+            self.attach()
+            tool("mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", self.device)
+            self.mount()
+        except BaseException:
+            self.close()
+            raise
 
     def attach(self):
         self.device = tool("losetup", "-f", "--show", self.image)

@@ -19,6 +19,7 @@ RESERVE = 8 * MIB
 REFUSED_WAIT_S = 20
 RESUMED_WAIT_S = 5
 SETTINGS = SMALL | {"data.reserve_bytes": RESERVE}
+READS = ("/usage?customer_id=customer-1", "/events?customer_id=customer-1", "/meters", "/healthz", "/billing/status")
 BATCHES = (60, 120, 240)
 
 
@@ -44,9 +45,9 @@ def full(bench):
         wait(lambda: codes(load), REFUSED_WAIT_S, "refusal of events on a full disk")
         time.sleep(0.5)
         require(codes(load) <= {"storage_full"}, f"refused with {codes(load)}")
-        require(daemon.process.poll() is None, f"it ended on a full disk: {daemon.errors()[-2000:]}")
+        require(daemon.process.poll() is None, f"it ended on a full disk: {daemon.errors()[-500:]}")
         require(refuses_now(load), "events are admitted on a disk without a free byte")
-        for path in ("/usage?customer_id=customer-1", "/events?customer_id=customer-1", "/meters", "/healthz", "/billing/status"):
+        for path in READS:
             daemon.expect(200, "GET", path)
         refusals += sum(request.outcome == "refused" for request in load.requests())
         filler.unlink()
@@ -56,14 +57,18 @@ def full(bench):
         slowest = max(slowest, time.monotonic() - begun)
         requests = load.join()
         require(daemon.process.poll() is None, "it ended")
-        daemon.kill() if draw.random() < 0.5 else require(daemon.stop() == 0, "a clean end after a full disk")
+        if draw.random() < 0.5:
+            daemon.kill()
+        else:
+            require(daemon.stop() == 0, "a clean end after a full disk")
         code, text = daemon.verify()
         require(code == 0, f"verify after a full disk: exit {code} {text}")
         daemon.start()
         ledger.check(daemon, requests, draw)
     return (
-        f"{rounds} times full to the last byte: {refusals} requests refused with storage_full and a hint, reads went on, "
-        f"resumed after at most {slowest * 1000:.0f} ms, {len(ledger.acked)} events acknowledged and there"
+        f"{rounds} times full to the last byte: {refusals} requests refused with storage_full and a hint, "
+        f"reads went on, resumed after at most {slowest * 1000:.0f} ms, "
+        f"{len(ledger.acked)} events acknowledged and there"
     )
 
 

@@ -9,7 +9,7 @@ import time
 
 from billing import Billing
 from load import Load
-from oracle import DAY, HOUR, MINUTE, Ledger, instant, make_meters, require, rfc3339
+from oracle import DAY, HOUR, MINUTE, Event, Ledger, instant, make_meters, require, require_found, rfc3339
 from victim import Victim
 
 CUSTOMERS = [f"customer-{number}" for number in range(12)]
@@ -48,7 +48,8 @@ def kill(bench):
             require(code == 0, f"verify after a kill: exit {code} {text}")
         restarts.append(daemon.start())
         now = instant(daemon.expect(200, "GET", "/clock")["now"])
-        require(clock <= now <= max(clock, target), f"the clock stands at {rfc3339(now)} after {plan} to {rfc3339(target)}")
+        moved = f"the clock stands at {rfc3339(now)} after {plan} to {rfc3339(target)}"
+        require(clock <= now <= max(clock, target), moved)
         if plan == "move and kill":
             totals["moves cut"] += now < target
             daemon.expect(200, "POST", "/clock/advance", {"to": rfc3339(target)})
@@ -63,14 +64,20 @@ def kill(bench):
     end = now + 3 * DAY
     daemon.expect(200, "POST", "/clock/advance", {"to": rfc3339(end)})
     totals["invoices"] = billing.check(daemon, end)
+    # One event too many must be seen on both sides.
+    first = billing.by_customer[CUSTOMERS[0]][0].start
+    ledger.count([Event("never sent", CUSTOMERS[0], first + HOUR, 10**12)])
+    require_found(lambda: ledger.check_usage(daemon), "an event that was lost")
+    require_found(lambda: billing.check(daemon, end), "an amount that is too low")
     require(daemon.stop() == 0, "a clean end after the kills")
     code, text = daemon.verify()
     require(code == 0, f"verify at the end: exit {code} {text}")
     restarts.sort()
     require(totals["stored"] and totals["not stored"] and totals["moves cut"], f"the kills met too little: {totals}")
+    at = [restarts[int(len(restarts) * part)] * 1000 for part in (0.5, 0.99)]
     return (
-        f"{cycles} kills, {len(ledger.acked)} events in {totals['requests']} requests, without an answer "
-        f"{totals['stored'] + totals['not stored']} ({totals['stored']} of them stored), {totals['refused']} refused, "
-        f"{totals['moves cut']} moves of the clock cut, {totals['invoices']} invoices, "
-        f"restart p50 {restarts[len(restarts) // 2] * 1000:.0f} ms, p99 {restarts[int(len(restarts) * 0.99)] * 1000:.0f} ms"
+        f"{cycles} kills, {len(ledger.acked) - 1} events in {totals['requests']} requests; "
+        f"{totals['stored'] + totals['not stored']} without an answer, {totals['stored']} of them stored; "
+        f"{totals['refused']} refused, {totals['moves cut']} moves of the clock cut, {totals['invoices']} invoices, "
+        f"restart p50 {at[0]:.0f} ms, p99 {at[1]:.0f} ms"
     )

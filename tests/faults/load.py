@@ -12,7 +12,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from oracle import MINUTE, Event
+from oracle import MINUTE, Event, require
 from victim import KEY
 
 HEADERS = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
@@ -167,6 +167,9 @@ class Load:
     def acked_count(self):
         return sum(request.outcome == "acked" for request in self.requests())
 
+    def events_acked(self):
+        return sum(len(request.fresh) for request in self.requests() if request.outcome == "acked")
+
     def join(self):
         """Every request that was sent; raises when a reply was wrong."""
         self.is_over.set()
@@ -176,3 +179,8 @@ class Load:
         if self.problems:
             raise AssertionError("; ".join(self.problems))
         return self.requests()
+
+
+def require_nothing_after(requests, failed_at, what):
+    late = [request for request in requests if request.outcome == "acked" and request.sent_at > failed_at]
+    require(not late, f"{len(late)} requests that were sent after {what} were acknowledged")

@@ -15,7 +15,9 @@ MILLIONTHS = 10**6
 MINUTE = 60_000
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
+# Events that are asked for by id in one check, of one request.
 PROBED_MAX = 24
+PROBED_WHOLE_MAX = 5
 
 
 class Wrong(Exception):
@@ -25,6 +27,15 @@ class Wrong(Exception):
 def require(is_so, *what):
     if not is_so:
         raise Wrong(" ".join(str(part) for part in what))
+
+
+def require_found(check, what):
+    """A check that must fail: one that passes here would prove nothing elsewhere."""
+    try:
+        check()
+    except Wrong:
+        return
+    raise AssertionError(f"the check does not see {what}")
 
 
 def instant(text):
@@ -117,7 +128,10 @@ class Ledger:
         self.acked.extend(events)
 
     def check(self, daemon, requests, draw):
-        """Checker C after a restart. Counts what `requests` turn out to be; gives (stored, not stored) of the unknown."""
+        """Checker C after a restart; counts what `requests` turn out to be.
+
+        Gives how many of those without an answer were stored, and how many were not.
+        """
         newest = []
         for request in requests:
             if request.outcome == "acked":
@@ -137,7 +151,9 @@ class Ledger:
 
     def _resolve(self, daemon, request, draw):
         """Whether a request without an answer was stored: whole, or not at all."""
-        probed = request.fresh if len(request.fresh) <= 5 else [request.fresh[0], request.fresh[-1], *draw.sample(request.fresh, 3)]
+        probed = request.fresh
+        if len(probed) > PROBED_WHOLE_MAX:
+            probed = [probed[0], probed[-1], *draw.sample(probed, PROBED_WHOLE_MAX - 2)]
         found = {is_there(daemon, event) for event in probed}
         require(len(found) == 1, f"a request is there in part: {[event.id for event in request.fresh]}")
         was_stored = found.pop()
@@ -173,8 +189,13 @@ class Ledger:
             for customer, tally in self.by_customer.items():
                 missing = 0 if aggregation == "count" else tally.missing
                 expected[customer] = (decimal(tally.millionths(aggregation)), missing)
-            differing = {customer: (found.get(customer), value) for customer, value in expected.items() if found.get(customer) != value}
-            require(found == expected, f"{aggregation}: found and expected differ: {differing}, more: {found.keys() - expected}")
+            require(found == expected, f"{aggregation}, found and expected: {differences(found, expected)}")
+
+
+def differences(found, expected):
+    """Where two maps differ: both values, by key."""
+    keys = {**found, **expected}
+    return {key: (found.get(key), expected.get(key)) for key in keys if found.get(key) != expected.get(key)}
 
 
 def is_there(daemon, event):

@@ -7,10 +7,11 @@ what was really synced is left. `device_error` is the same with a device that ta
 
 import re
 import time
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 from disks import FailingDisk, LoopDisk
-from load import Load
+from load import Load, require_nothing_after
 from oracle import HOUR, Ledger, instant, make_meters, require, rfc3339
 from victim import Refused, Victim
 
@@ -22,53 +23,62 @@ EXIT_DISK = 74
 EXITS_AT_START = (EXIT_DISK, 1)
 HIT_WAIT_S = 15
 END_WAIT_S = 5
-SYNCS = ("fdatasync", "fsync")
+GOING_ON_S = 0.4
+# Segments that one run of the daemon may begin.
 SEGMENTS = 400
 
 
 @dataclass(frozen=True)
 class Fault:
-    """The call that fails, on files of this pattern, and the range its turn is drawn from."""
+    """The call that fails, on files of this name (all, when there is none), and the range its turn is drawn from."""
 
     call: str
-    files: str
+    file: str | None
     turns: tuple
-    # What the daemon can do without: it goes on, with a line in its log.
-    is_spare: bool = False
     error: str = "EIO"
 
 
+# strace counts the turns of each thread by itself.
 FAULTS = [
-    Fault("fdatasync", "log", (1, 3)),
-    Fault("fdatasync", "log", (4, 40)),
-    Fault("fdatasync", "log", (40, 120)),
-    Fault("pwrite64", "log", (1, 60)),
-    Fault("pwrite64", "log", (1, 60), error="ENOSPC"),
-    Fault("fdatasync", "state.redb", (2, 12)),
-    Fault("fdatasync", "ids.redb", (2, 6)),
-    Fault("fdatasync", "any", (1, 3)),
-    Fault("fdatasync", "any", (3, 9)),
-    Fault("fsync", "any", (1, 3)),
-    Fault("fdatasync", "wal-spare", (2, 4), is_spare=True),
+    Fault("fdatasync", "log", (3, 8)),
+    Fault("fdatasync", "log", (9, 40)),
+    Fault("fdatasync", "log", (41, 120)),
+    Fault("pwrite64", "log", (3, 60)),
+    Fault("pwrite64", "log", (3, 60), "ENOSPC"),
+    Fault("fdatasync", "state.redb", (3, 12)),
+    Fault("fdatasync", "ids.redb", (3, 6)),
+    Fault("fdatasync", "wal-spare", (3, 4)),
+    Fault("fdatasync", None, (1, 2)),
+    Fault("fdatasync", None, (3, 9)),
+    Fault("fsync", None, (1, 1)),
+    Fault("fsync", None, (2, 4)),
 ]
 
-
-def paths(fault, data):
-    """strace's selection of files."""
-    if fault.files == "any":
-        return []
-    newest = max((int(path.name[4:]) for path in data.glob("wal-0*")), default=0)
-    names = [fault.files]
-    if fault.files == "log":
-        names = [f"wal-{number:010}" for number in range(newest + 1, newest + SEGMENTS)]
-    return [argument for name in names for argument in ("-P", str(data / name))]
+LOG_FILE = re.compile(r"/wal-(\d+|next)$")
+# Without these the daemon cannot go on. It can without a spare segment; whether it can without a sync of the
+# names depends on whose they were.
+NEEDED_FILE = re.compile(r"/(wal-\d+|wal-next|state\.redb|ids\.redb|snapshot-[^/]*)$")
 
 
 def strace(fault, turn, log, data):
     calls = ",".join(dict.fromkeys((fault.call, "fdatasync", "fsync", "close")))
     command = ["strace", "-D", "-f", "-y", "-ttt", "--seccomp-bpf", "-e", f"trace={calls}", "-o", str(log)]
     command += ["-e", f"inject={fault.call}:error={fault.error}:when={turn}"]
-    return command + paths(fault, data)
+    newest = max((int(path.name[4:]) for path in data.glob("wal-0*")), default=0)
+    names = [fault.file] if fault.file else []
+    if fault.file == "log":
+        names = [f"wal-{number:010}" for number in range(newest + 1, newest + SEGMENTS)]
+    return command + [argument for name in names for argument in ("-P", str(data / name))]
+
+
+@dataclass
+class Failure:
+    """A call that failed, and the syncs of the same file while it stayed open."""
+
+    at: float
+    path: str
+    later: list = field(default_factory=list)
+    is_closed: bool = False
 
 
 # Process, instant, then a call with its file, or the end of a call that another thread's interrupted.
@@ -76,32 +86,23 @@ LINE = re.compile(r"^(\d+) +(\d+\.\d+) (?:<\.\.\. )?(\w+)(?:\(\d+<([^>]*)>| resu
 
 
 def read_log(log):
-    """When the injected call came and on which file, and that file's later syncs while it stayed open."""
-    failed_at = failed = None
-    later = []
-    closed = False
+    """Every failed call; one for each thread at most."""
+    failures = []
     unfinished = {}
     for text in log.read_text(errors="replace").splitlines():
         if not (found := LINE.match(text)):
             continue
         process, at, call, path, rest = found.groups()
-        begins = path is not None
+        for failure in failures:
+            if path == failure.path and call == "close":
+                failure.is_closed = True
+            elif path == failure.path and call in ("fdatasync", "fsync") and not failure.is_closed:
+                failure.later.append(text)
         path = path or unfinished.get(process)
         unfinished[process] = path
-        if failed is None:
-            if "(INJECTED)" in rest:
-                failed_at, failed = float(at), path
-        elif begins and path == failed and not closed:
-            if call == "close":
-                closed = True
-            elif call in SYNCS:
-                later.append(text)
-    return failed_at, failed, later
-
-
-def require_nothing_after(requests, failed_at, what):
-    late = [request for request in requests if request.outcome == "acked" and request.sent_at > failed_at]
-    require(not late, f"{len(late)} requests that were sent after {what} were acknowledged")
+        if "(INJECTED)" in rest:
+            failures.append(Failure(float(at), path))
+    return failures
 
 
 def sync_error(bench):
@@ -113,28 +114,24 @@ def sync_error(bench):
     plain.start()
     ledger = Ledger(make_meters(plain))
     clock = instant(plain.expect(200, "GET", "/clock")["now"])
-    told = dict.fromkeys(("ended", "at the start", "with 1", "went on"), 0)
+    told = Counter()
     rounds = FAULTS * (10 if bench.is_long else 1)
     for number, fault in enumerate(rounds):
         plain.kill()
         turn = draw.randint(*fault.turns)
-        what = f"{fault.call} {turn} of {fault.files} failed with {fault.error}"
+        what = f"{fault.call} {turn} of {fault.file or 'any file'} with {fault.error}"
         log = directory / f"strace-{number}"
         hurt = bench.victim(Victim(bench.binary, directory, data=data, wrapper=strace(fault, turn, log, data)))
         requests = []
         try:
             hurt.start()
         except Refused as refused:
-            require(refused.code in EXITS_AT_START, f"exit {refused.code} when {what} at the start: {refused.text[-2000:]}")
+            require(refused.code in EXITS_AT_START, f"exit {refused.code} at the start after {what}: {refused.text}")
             told["at the start"] += 1
             told["with 1"] += refused.code == 1
         else:
-            requests = hit(hurt, ledger, draw, f"s{number}", clock, fault, log, told)
-        failed_at, path, later = read_log(log)
-        require(failed_at, f"never {what}")
-        require(not later, f"{what}, and {path} was synced again: {later}")
-        if not fault.is_spare:
-            require_nothing_after(requests, failed_at, what)
+            requests = hit(hurt, ledger, draw, f"s{number}", clock, log, what, told)
+        check_log(read_log(log), requests, what)
         disk.cut()
         hurt.end()
         disk.restore()
@@ -147,30 +144,43 @@ def sync_error(bench):
     require(plain.stop() == 0, "a clean end")
     return (
         f"{len(rounds)} failing calls: {told['ended']} times under load it ended with {EXIT_DISK}, "
-        f"{told['at the start']} times at the start ({told['with 1']} of them with 1), {told['went on']} times it went on without a spare segment; no second sync, no answer after; "
+        f"{told['at the start']} times at the start ({told['with 1']} of them with 1), "
+        f"{told['went on']} times it went on (a spare segment, old names); no second sync, no answer after; "
         f"{len(ledger.acked)} events through as many power cuts"
     )
 
 
-def hit(daemon, ledger, draw, name, clock, fault, log, told):
-    """Loads the daemon until the call has failed and what must follow has followed; gives the requests."""
+def hit(daemon, ledger, draw, name, clock, log, what, told):
+    """Loads the daemon until a call has failed and what must follow has followed; gives the requests."""
     load = Load(daemon, ledger, draw, name=name, clock=clock, customers=CUSTOMERS)
     deadline = time.monotonic() + HIT_WAIT_S
-    while "(INJECTED)" not in log.read_text(errors="replace"):
-        require(time.monotonic() < deadline, f"{fault} was not met in {HIT_WAIT_S} s")
+    while not (failures := read_log(log)):
+        require(time.monotonic() < deadline, f"{what} was not met in {HIT_WAIT_S} s")
         time.sleep(0.01)
-    if fault.is_spare:
+    if not NEEDED_FILE.search(failures[0].path):
         before = load.acked_count()
-        time.sleep(0.3)
-        require(daemon.process.poll() is None, f"it ended without a spare segment: {daemon.errors()[-2000:]}")
-        require(load.acked_count() > before, "nothing is acknowledged without a spare segment")
-        told["went on"] += 1
-        daemon.kill()
-    else:
-        code = daemon.exit_code(END_WAIT_S)
-        require(code == EXIT_DISK, f"exit {code} after {fault}: {daemon.errors()[-2000:]}")
-        told["ended"] += 1
+        time.sleep(GOING_ON_S)
+        # Meanwhile another thread may have come to a turn of its own, on a file that is needed.
+        ends = any(not failure.path.endswith("wal-spare") for failure in read_log(log))
+        if daemon.process.poll() is None or not ends:
+            require(load.acked_count() > before, f"nothing is acknowledged after {what}: {daemon.errors()[-500:]}")
+            told["went on"] += 1
+            daemon.kill()
+            return load.join()
+    code = daemon.exit_code(END_WAIT_S)
+    require(code == EXIT_DISK, f"exit {code} after {what}: {daemon.errors()[-500:]}")
+    told["ended"] += 1
     return load.join()
+
+
+def check_log(failures, requests, what):
+    require(failures, f"never {what}")
+    for failure in failures:
+        # Names are synced with their directory, again for each new one.
+        if not failure.path.endswith("/data"):
+            require(not failure.later, f"{failure.path} was synced again after {what}: {failure.later}")
+        if LOG_FILE.search(failure.path):
+            require_nothing_after(requests, failure.at, what)
 
 
 def device_error(bench):
@@ -186,15 +196,14 @@ def device_error(bench):
     for number in range(rounds):
         load = Load(daemon, ledger, draw, name=f"d{number}", clock=clock, customers=CUSTOMERS)
         time.sleep(draw.uniform(0.2, 0.5))
-        before = load.acked_count()
-        require(before, "nothing was acknowledged on the healthy device")
+        require(load.acked_count(), "nothing was acknowledged on the healthy device")
         disk.refuse()
         refused_at = time.time()
         code = daemon.exit_code(END_WAIT_S)
         slowest = max(slowest, time.time() - refused_at)
-        require(code == EXIT_DISK, f"exit {code} when the device refused: {daemon.errors()[-2000:]}")
+        require(code == EXIT_DISK, f"exit {code} when the device refused: {daemon.errors()[-500:]}")
         requests = load.join()
-        # The request whose write began the refusals may have been on the device before them.
+        # A write that was on its way when the file appeared may still have reached the device.
         require_nothing_after(requests, refused_at + 0.2, "the device refused")
         unknown += sum(request.outcome == "unknown" for request in requests)
         disk.restore()

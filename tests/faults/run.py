@@ -12,25 +12,30 @@ import contextlib
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
 import traceback
 from pathlib import Path
 
+import flips
 import full
 import kills
 import power
 import refusals
 import tails
+from oracle import Wrong
 
 CASES = {
     "kill": kills.kill,
     "power": power.power,
+    "lying_disk": power.lying_disk,
     "sync_error": refusals.sync_error,
     "device_error": refusals.device_error,
     "full": full.full,
     "tail": tails.tail,
+    "flips": flips.flips,
 }
 
 # Each tool, and the Debian package that has it.
@@ -84,11 +89,18 @@ def run(name, arguments):
             line = CASES[name](Bench(arguments.binary.resolve(), arguments.long, seed, stack))
         held = True
     except (Exception, SystemExit) as error:  # noqa: BLE001 - any failure of a case is its result
-        traceback.print_exc()
+        if not isinstance(error, Wrong):
+            traceback.print_exc()
         line = f"FAILED, seed {arguments.seed}: {error}"
         held = False
     print(f"{name}: {line} [{time.monotonic() - begun:.1f} s]", flush=True)
     return held
+
+
+def interrupt(*_):
+    """SIGTERM ends the run as Ctrl-C does: what was mounted is unmounted."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def main():
@@ -100,6 +112,7 @@ def main():
     arguments = parser.parse_args()
     if lacks := list(missing()):
         sys.exit("the faults cannot be made here: " + "; ".join(lacks))
+    signal.signal(signal.SIGTERM, interrupt)
     begun = time.monotonic()
     failed = [name for name in arguments.only or CASES if not run(name, arguments)]
     print(f"{len(arguments.only or CASES) - len(failed)} cases held, {len(failed)} failed, "
