@@ -40,6 +40,7 @@ EVENTS_MIN = 2000
 MADE_WAIT_S = 30
 WORKERS = 2
 AGAIN_BATCH = 150
+SHOWN_MAX = 3
 EXIT_DAMAGE = 65
 
 
@@ -211,16 +212,17 @@ def flips(bench):
             work.append((kind, origin, *flip_bit(origin, kind, bench.draw)))
     bench.draw.shuffle(work)
     told = {kind: Counter() for kind in (*KINDS, KEYS)}
-    wrong = []
+    wrong = {}
     with ThreadPoolExecutor(WORKERS) as workers:
         for part in [workers.submit(run_part, work[place::WORKERS], wrong) for place in range(WORKERS)]:
             for kind, outcome in part.result():
                 told[kind][outcome] += 1
     for kind, outcomes in told.items():
         print(f"  {kind:15} {', '.join(f'{count} {outcome}' for outcome, count in sorted(outcomes.items()))}")
-    for what in wrong[:10]:
-        print(f"  WRONG: {what}")
-    require(not wrong, f"{len(wrong)} of {len(work)} flips")
+    for kind, examples in wrong.items():
+        for what in examples[:SHOWN_MAX]:
+            print(f"  WRONG: {what}")
+    require(not wrong, f"{sum(map(len, wrong.values()))} of {len(work)} flips were wrong: {', '.join(wrong)}")
     harmless = sum(outcomes["harmless"] for outcomes in told.values())
     return (
         f"{len(work)} bits flipped in {len(KINDS)} kinds of files: {len(work) - harmless} found, {harmless} harmless, "
@@ -237,6 +239,6 @@ def run_part(work, wrong):
         try:
             outcomes.append((kind, judge(origin, copy, origin.expected, name, content)))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - all of them are told together
-            wrong.append(f"{name} byte {at}: {error}"[:600])
+            wrong.setdefault(kind, []).append(f"{name} byte {at}: {error}"[:900])
             outcomes.append((kind, "WRONG"))
     return outcomes
