@@ -19,7 +19,7 @@ use crate::engine::threads::Threads;
 use crate::engine::{Engine, key};
 use crate::http::{Edge, EdgeOptions, NewKeyText, serve as serve_http};
 use crate::metering::Rules;
-use crate::model::{Settings, Timestamp};
+use crate::model::{Causes, Settings, Timestamp};
 use crate::storage::log::Durability;
 use crate::world::World;
 use crate::world::clock::{Clock, SystemClock, TestClock};
@@ -133,7 +133,7 @@ async fn run(listener: TcpListener, edge: Arc<Edge>, threads: &Threads) -> Optio
     tokio::select! {
         served = serving => {
             if let Err(error) = served {
-                tracing::error!(error = &error as &dyn std::error::Error, "serve");
+                tracing::error!(error = %Causes(&error), "serve");
             }
             None
         }

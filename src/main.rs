@@ -14,6 +14,7 @@ use quipu::daemon::{self, End, KEY_FILE, KeySource, Orders};
 use quipu::engine::incarnation::FORMAT_VERSION;
 use quipu::engine::recover::OpenError;
 use quipu::engine::verify;
+use quipu::model::Causes;
 use quipu::world::World;
 use quipu::world::clock::SystemClock;
 use quipu::world::entropy::SystemEntropy;
@@ -66,10 +67,11 @@ fn run(command: &Command) -> anyhow::Result<Exit> {
             Ok(match end {
                 End::Stopped => Exit::Ok,
                 End::Failed(fatal) => {
-                    let error = &fatal as &dyn std::error::Error;
-                    tracing::error!(error, "stopped: nothing was acknowledged after this");
+                    let error = Causes(&fatal);
+                    tracing::error!(%error, "stopped: nothing was acknowledged after this");
                     // Requests under way get no answer: what became of them is told after a restart.
-                    std::process::exit(Exit::Io as i32)
+                    let exit = if fatal.is_damage() { Exit::Corruption } else { Exit::Io };
+                    std::process::exit(exit as i32)
                 }
             })
         }
@@ -159,9 +161,15 @@ fn exit_of(error: &anyhow::Error) -> Exit {
     match error.downcast_ref::<DirectoryError>() {
         Some(DirectoryError::InUse { .. }) => Exit::TryAgain,
         Some(DirectoryError::NotADirectory { .. } | DirectoryError::Io { .. }) => Exit::Io,
-        None if error.downcast_ref::<io::Error>().is_some() => Exit::Io,
+        None if is_of_disk(error) => Exit::Io,
         None => Exit::Failure,
     }
+}
+
+/// Whether a file or disk has refused.
+fn is_of_disk(error: &anyhow::Error) -> bool {
+    let opened = error.chain().filter_map(|cause| cause.downcast_ref()).any(OpenError::is_of_disk);
+    opened || error.downcast_ref::<io::Error>().is_some()
 }
 
 /// Log lines go to standard error: for people on a terminal, JSON otherwise.

@@ -24,7 +24,7 @@ use crate::engine::state::{BillingMarks, MeterTotals, State};
 use crate::engine::stripes::Key;
 use crate::engine::usage_rows;
 use crate::metering::accumulator::Accumulator;
-use crate::model::{Hour, Lsn, Meter, Product, Settings, Subscription, Timestamp};
+use crate::model::{Causes, Hour, Lsn, Meter, Product, Settings, Subscription, Timestamp};
 use crate::storage::codec;
 use crate::storage::rows::{self, Batch, Table};
 use crate::storage::snapshot::{self, SnapshotHash};
@@ -126,6 +126,19 @@ pub enum Error {
     /// The row store's own words cannot be read.
     #[error("decode checkpoints")]
     Codec(#[from] codec::Error),
+}
+
+impl Error {
+    /// Whether what was read is not what was written.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Rows(error) | Self::Usage(usage_rows::Error::Rows(error)) => error.is_damage(),
+            Self::Usage(usage_rows::Error::Codec(_) | usage_rows::Error::Key) | Self::Codec(_) => {
+                true
+            }
+            Self::Snapshot(_) => false,
+        }
+    }
 }
 
 impl Cut {
@@ -402,7 +415,7 @@ fn remove_others(shared: &Shared, checkpoints: &Checkpoints) {
             && !is_kept(&name)
             && let Err(error) = disk.remove(&name)
         {
-            tracing::warn!(%name, error = &error as &dyn std::error::Error, "remove old snapshot");
+            tracing::warn!(%name, error = %Causes(&error), "remove old snapshot");
         }
     }
 }

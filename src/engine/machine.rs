@@ -11,6 +11,7 @@ use crate::engine::flush::Flush;
 use crate::engine::seal::Sealer;
 use crate::engine::shared::Shared;
 use crate::engine::write::Writer;
+use crate::model::Causes;
 use crate::storage::{index, log};
 
 /// Bytes of a segment that are zeroed at once while nobody waits.
@@ -31,6 +32,17 @@ pub enum Fatal {
     /// A thread panicked; its message was printed.
     #[error("the {0} thread panicked")]
     Panic(&'static str),
+}
+
+impl Fatal {
+    /// Whether something on disk is not as it was written: a matter for a backup.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Checkpoint(error) => error.is_damage(),
+            Self::Index(error) => matches!(error, index::Error::Damaged { .. }),
+            Self::Log(_) | Self::Panic(_) => false,
+        }
+    }
 }
 
 /// The moving parts.
@@ -80,8 +92,8 @@ impl Machine {
                 Ok(log::Progress::Working) => {}
                 Ok(log::Progress::Ready) => return,
                 Err(error) => {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::warn!(error, "prepare a log segment");
+                    let error = Causes(&error);
+                    tracing::warn!(%error, "prepare a log segment");
                     return;
                 }
             }

@@ -14,7 +14,7 @@ use crate::engine::state::State;
 use crate::metering::content::Fingerprinter;
 use crate::metering::evaluate::{Contribution, evaluate};
 use crate::metering::{Lateness, Rejection, Rule};
-use crate::model::{CustomerId, CustomerIndex, Event, Timestamp};
+use crate::model::{Causes, CustomerId, CustomerIndex, Event, Timestamp};
 use crate::storage::codec;
 use crate::storage::index::{Hit, IdHash, IdHasher, View};
 use crate::world::processor::LongWork;
@@ -80,7 +80,7 @@ pub(in crate::engine) fn prepare(
         events.iter().map(|(event, _)| context.hasher.hash(&event.id)).collect();
     refuse_repeated(&hashes)?;
     let earlier = context.view.look_up(&hashes).map_err(|error| {
-        tracing::error!(error = &error as &dyn std::error::Error, "look up event ids");
+        tracing::error!(error = %Causes(&error), "look up event ids");
         Refused::Busy
     })?;
     let mut encoder = Encoder::with_capacity(events.len());

@@ -27,7 +27,7 @@ use crate::engine::shared::Shared;
 use crate::engine::state::{CheckpointBase, State};
 use crate::engine::write::Writer;
 use crate::engine::{catalogue::Catalogue, key};
-use crate::model::{Hour, Lsn, Timestamp};
+use crate::model::{Causes, Hour, Lsn, Timestamp};
 use crate::storage::history::{self, History};
 use crate::storage::rows::{self, RowStore, Table};
 use crate::storage::{codec, index, log, snapshot};
@@ -118,6 +118,31 @@ impl OpenError {
             Self::Rows(error) => error.is_damage(),
             Self::Index(error) => is_index_damaged(error),
             Self::Start(_) => false,
+        }
+    }
+}
+
+impl OpenError {
+    /// Whether the disk refused: the same start may succeed once it does not.
+    pub fn is_of_disk(&self) -> bool {
+        match self {
+            Self::Identity(error) => matches!(error, incarnation::Error::Io(_)),
+            Self::Log(error) => matches!(error, log::OpenError::Io { .. }),
+            Self::History(error) => matches!(error, history::Error::Io { .. }),
+            Self::Index(error) => matches!(error, index::Error::Failed { .. }),
+            Self::Replay(error) => match error {
+                ReplayError::Payload(_) => false,
+                ReplayError::History(error) => matches!(error, history::Error::Io { .. }),
+                ReplayError::Index(error) => matches!(error, index::Error::Failed { .. }),
+                ReplayError::Log(error) => matches!(error, log::ReadError::Io { .. }),
+            },
+            Self::Rows(error) => !error.is_damage(),
+            Self::Start(_) => true,
+            Self::Codec(_)
+            | Self::Behind { .. }
+            | Self::IndexGone
+            | Self::RowCount { .. }
+            | Self::Snapshots(_) => false,
         }
     }
 }
@@ -270,8 +295,8 @@ fn open_index(
     match &opened.found {
         index::Found::Whole | index::Found::Nothing => {}
         index::Found::Damaged { cause } => {
-            let error = cause as &dyn std::error::Error;
-            tracing::error!(error, "the id index was damaged; its ids are read from events again");
+            let error = Causes(cause);
+            tracing::error!(%error, "the id index was damaged; its ids are read from events again");
         }
     }
     Ok(opened)
@@ -330,8 +355,8 @@ fn load_checkpoint(
             let Some(previous) = checkpoints.previous.take() else {
                 return Err(OpenError::Snapshots(cause));
             };
-            let error = &cause as &dyn std::error::Error;
-            tracing::error!(error, "the newest snapshot cannot be used; taking the one before");
+            let error = Causes(&cause);
+            tracing::error!(%error, "the newest snapshot cannot be used; taking the one before");
             let state = load_snapshot(world, incarnation, &previous, memory_from)
                 .map_err(OpenError::Snapshots)?;
             checkpoints.newest = previous;

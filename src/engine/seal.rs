@@ -12,7 +12,7 @@ use crate::engine::backfill::Backfills;
 use crate::engine::outline::CatchUp;
 use crate::engine::record::{Body, Entry, PayloadError, decode_payload, encode_entry};
 use crate::engine::shared::Shared;
-use crate::model::Lsn;
+use crate::model::{Causes, Lsn};
 use crate::storage::history::{self, Progress, Record, Retention, Stored, Writer};
 use crate::storage::index::IdHasher;
 use crate::storage::log::{self, Frame};
@@ -132,7 +132,7 @@ impl Sealer {
             self.retention_at = now + RETENTION_EVERY;
             // What cannot be removed today may go tomorrow; packing does not wait for it.
             if let Err(error) = self.remove_expired() {
-                tracing::warn!(error = &error as &dyn std::error::Error, "remove old history");
+                tracing::warn!(error = %Causes(&error), "remove old history");
             }
         }
         if self.is_deferred(now) {

@@ -21,6 +21,7 @@ use crate::engine::machine::{Fatal, Machine, retire};
 use crate::engine::seal::Sealer;
 use crate::engine::shared::Shared;
 use crate::engine::write::Writer;
+use crate::model::Causes;
 use crate::storage::log;
 
 /// After this long without a group the log says that all before it is durable.
@@ -291,7 +292,7 @@ fn run_sealer(mut sealer: Sealer, stopping: &Receiver<()>) -> Sealer {
                 Ok(true) if stopping.try_recv() == Err(TryRecvError::Empty) => {}
                 Ok(_) => break,
                 Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "write history");
+                    tracing::error!(error = %Causes(&error), "write history");
                     break;
                 }
             }
@@ -319,7 +320,7 @@ fn run_upkeep(mut upkeep: log::Upkeep, stopping: &Receiver<()>, shared: &Shared)
         shared.observe_disk();
         // Before the next segment is prepared: one that leaves may become it.
         if let Err(error) = retire(&mut upkeep, shared) {
-            tracing::warn!(error = &error as &dyn std::error::Error, "retire a log segment");
+            tracing::warn!(error = %Causes(&error), "retire a log segment");
         }
         let ended = loop {
             match upkeep.step(UPKEEP_BYTES) {
@@ -330,7 +331,7 @@ fn run_upkeep(mut upkeep: log::Upkeep, stopping: &Receiver<()>, shared: &Shared)
         };
         if let Err(error) = ended {
             // The log goes on without a prepared segment; the next look begins anew.
-            tracing::warn!(error = &error as &dyn std::error::Error, "prepare a log segment");
+            tracing::warn!(error = %Causes(&error), "prepare a log segment");
         }
     }
     upkeep

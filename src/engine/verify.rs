@@ -5,7 +5,7 @@
 
 use crate::engine::checkpoint::{self, Checkpoints};
 use crate::engine::incarnation;
-use crate::model::Lsn;
+use crate::model::{Causes, Lsn};
 use crate::storage::rows::{RowStore, Table};
 use crate::storage::{codec, history, index, log, snapshot};
 use crate::world::World;
@@ -63,7 +63,7 @@ pub fn verify(world: &World) -> Result<Report, Error> {
     report.runs = index.runs;
     report.ids = index.ids;
     for finding in &index.findings {
-        report.findings.push(format!("id index: {}", chain(finding)));
+        report.findings.push(format!("id index: {}", Causes(finding)));
     }
     if index.flushed_through > report.durable {
         report.findings.push(format!(
@@ -108,36 +108,27 @@ fn verify_checkpoint(world: &World, incarnation: [u8; 16], report: &mut Report) 
     for named in std::iter::once(newest).chain(previous) {
         let checked = snapshot::verify(&*world.disk, &named.snapshot, incarnation, &named.hash);
         if let Err(error) = checked {
-            report.findings.push(format!("checkpoint: {}", chain(&error)));
+            report.findings.push(format!("checkpoint: {}", Causes(&error)));
         }
     }
 }
 
 fn read_checkpoints(world: &World) -> Result<Option<Checkpoints>, String> {
-    let Some(store) = RowStore::open_to_verify(&*world.disk).map_err(|error| chain(&error))? else {
+    let Some(store) =
+        RowStore::open_to_verify(&*world.disk).map_err(|error| Causes(&error).to_string())?
+    else {
         return Ok(None);
     };
-    let view = store.read().map_err(|error| chain(&error))?;
-    let meta = view.meta(checkpoint::META).map_err(|error| chain(&error))?;
+    let view = store.read().map_err(|error| Causes(&error).to_string())?;
+    let meta = view.meta(checkpoint::META).map_err(|error| Causes(&error).to_string())?;
     let Some(meta) = meta else { return Ok(None) };
-    let checkpoints: Checkpoints = codec::decode(&meta).map_err(|error| chain(&error))?;
+    let checkpoints: Checkpoints =
+        codec::decode(&meta).map_err(|error| Causes(&error).to_string())?;
     for (table, expected) in Table::ALL.into_iter().zip(checkpoints.row_counts) {
-        let found = view.check(table).map_err(|error| chain(&error))?;
+        let found = view.check(table).map_err(|error| Causes(&error).to_string())?;
         if found != expected {
             return Err(format!("{found} rows of {table:?} where {expected} were counted"));
         }
     }
     Ok(Some(checkpoints))
-}
-
-/// An error and its causes, as one sentence.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use crate::engine::commit::Group;
 use crate::engine::record::start_payload;
 use crate::engine::shared::Shared;
+use crate::model::Causes;
 use crate::storage::log::{self, Durability, Wal};
 
 /// Writes groups; owned by the log's thread.
@@ -42,7 +43,7 @@ impl Writer {
         })?;
         // Before anybody can ask for the group. Without it more is read, nothing else.
         if let Err(error) = self.shared.outline.add(&self.payload, group.first_lsn) {
-            tracing::error!(error = &error as &dyn std::error::Error, "outline the log");
+            tracing::error!(error = %Causes(&error), "outline the log");
         }
         let written = self.shared.world.clock.since_boot();
         match self.shared.options.durability {

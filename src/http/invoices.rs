@@ -23,7 +23,7 @@ use crate::http::query::Parameters;
 use crate::http::reply::{self, ApiError, Failure};
 use crate::http::route::{Routes, Segment};
 use crate::http::text::Instant;
-use crate::model::{CustomerId, InvoiceId, PaymentId, SubscriptionId};
+use crate::model::{Causes, CustomerId, InvoiceId, PaymentId, SubscriptionId};
 
 const PDF: &str = "application/pdf";
 
@@ -123,7 +123,7 @@ fn as_pdf(document: &Document) -> Response {
 
 fn as_page(document: &Document) -> Result<Response, ApiError> {
     let page = document::html(document).map_err(|error| {
-        tracing::error!(error = &error as &dyn std::error::Error, "print an invoice");
+        tracing::error!(error = %Causes(&error), "print an invoice");
         ApiError::internal()
     })?;
     let mut response = Response::new(page.into());

@@ -27,6 +27,7 @@ use crate::http::dispatch::Dispatch;
 use crate::http::edge::{Edge, EdgeOptions};
 use crate::http::reply::NoAnswer;
 use crate::http::socket::{Deadlines, Progress, Socket};
+use crate::model::Causes;
 
 /// Bytes that a connection buffers: a body is read in pieces of up to this size.
 const BUFFER_BYTES_MAX: usize = 256 * 1024;
@@ -155,7 +156,7 @@ where
         .serve_connection(TokioIo::new(socket), service);
     if let Err(error) = watcher.watch(served).await {
         // A client's mistake, a time-out, or an answer that may not be given.
-        tracing::debug!(error = &error as &dyn std::error::Error, "serve a connection");
+        tracing::debug!(error = %Causes(&error), "serve a connection");
     }
 }
 

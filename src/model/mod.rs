@@ -2,6 +2,7 @@
 //!
 //! Nothing here reads a clock, a disk or a random source, takes a lock or waits.
 
+pub mod causes;
 pub mod currency;
 pub mod customer;
 pub mod event;
@@ -19,6 +20,7 @@ pub mod settings;
 pub mod subscription;
 pub mod time;
 
+pub use causes::Causes;
 pub use currency::Currency;
 pub use customer::{Customer, CustomerOrigin};
 pub use event::{Event, RawEvent, RawValue, Scalar};

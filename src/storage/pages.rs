@@ -13,6 +13,7 @@
 //! and in a page of checksums that is torn by sectors those of all other pages stay as they were.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -162,13 +163,15 @@ impl PageFile {
         groups: &'g mut BTreeMap<u64, Group>,
         number: u64,
     ) -> io::Result<&'g mut Group> {
-        if !groups.contains_key(&number) {
-            let mut checksums = Box::new([0; PAGE_BYTES]);
-            // Behind the end nothing was written yet.
-            self.file.read_at(group_start(number), &mut *checksums)?;
-            groups.insert(number, Group { checksums, is_changed: false });
+        match groups.entry(number) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(unknown) => {
+                let mut checksums = Box::new([0; PAGE_BYTES]);
+                // Behind the end nothing was written yet.
+                self.file.read_at(group_start(number), &mut *checksums)?;
+                Ok(unknown.insert(Group { checksums, is_changed: false }))
+            }
         }
-        Ok(groups.get_mut(&number).expect("it was just put there"))
     }
 
     /// Writes content: whole pages, or a part of the first one.

@@ -19,7 +19,7 @@ use crate::engine::shared::Shared;
 use crate::engine::state::MeterTotals;
 use crate::engine::stripes::Key;
 use crate::metering::accumulator::{Accumulator, Kind};
-use crate::model::{CustomerIndex, Hour, Lsn, MeterIndex};
+use crate::model::{Causes, CustomerIndex, Hour, Lsn, MeterIndex};
 
 pub use course::{Backfill, Backfills, Delivered, Stage};
 use pass::{Gathered, Pass, Subject};
@@ -215,14 +215,14 @@ impl BackfillJob {
             Ok(has_more) => has_more,
             Err(error) if error.may_pass() && self.refusals < REFUSALS_MAX => {
                 self.refusals += 1;
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, meter = meter.0, "a backfill begins anew");
+                let error = Causes(&error);
+                tracing::warn!(%error, meter = meter.0, "a backfill begins anew");
                 self.not_before = self.shared.world.clock.since_boot() + RETRY;
                 return None;
             }
             Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(error, meter = meter.0, "a backfill fails");
+                let error = Causes(&error);
+                tracing::error!(%error, meter = meter.0, "a backfill fails");
                 self.refusals = 0;
                 return Some(Task::Failing(false));
             }

@@ -16,7 +16,7 @@ use crate::engine::stripes::{Delta, Key};
 use crate::metering::accumulator::Sample;
 use crate::metering::evaluate::Contribution;
 use crate::metering::{Rejection, Rule};
-use crate::model::{CustomerId, CustomerIndex, Hour, Quantity};
+use crate::model::{Causes, CustomerId, CustomerIndex, Hour, Quantity};
 use crate::storage::index::{Hit, IdEntry, IdHash};
 use crate::world::sabotage::{self, Sabotage};
 
@@ -65,7 +65,7 @@ impl Committer {
         let catalogue = self.shared.state.catalogue();
         if prepared.catalogue_version != catalogue.version() {
             prepared.evaluate_again(&catalogue).map_err(|error| {
-                tracing::error!(error = &error as &dyn std::error::Error, "evaluate again");
+                tracing::error!(error = %Causes(&error), "evaluate again");
                 Refused::Busy
             })?;
         }
@@ -108,7 +108,7 @@ impl Committer {
         let mut earlier: Vec<Option<Hit>> = if prepared.view_version < generations.complete_from() {
             // Runs were flushed and their generations dropped since the worker looked.
             self.shared.index.view().look_up(&hashes).map_err(|error| {
-                tracing::error!(error = &error as &dyn std::error::Error, "look up event ids");
+                tracing::error!(error = %Causes(&error), "look up event ids");
                 Refused::Busy
             })?
         } else {

@@ -10,7 +10,7 @@ use crate::engine::invoicing::{Numbers, first_status};
 use crate::engine::record::{Body, ClosedEntry, MarkedEntry};
 use crate::engine::shared::Shared;
 use crate::model::invoice::{PaymentFailure, PaymentStatus};
-use crate::model::{Payment, PaymentId, Subscription};
+use crate::model::{Causes, Payment, PaymentId, Subscription};
 
 use super::subscriptions::{refuse_overdue, refused};
 use super::{Moment, Plan};
@@ -18,7 +18,7 @@ use super::{Moment, Plan};
 /// The payment with this id. Its row may have to be read: payments are marked one at a time.
 pub(super) fn find(id: &PaymentId, shared: &Shared) -> Result<Arc<Payment>, Refused> {
     let found = bills::payment_by_id(shared, id).map_err(|error| {
-        tracing::error!(error = &error as &dyn std::error::Error, "read a payment");
+        tracing::error!(error = %Causes(&error), "read a payment");
         Refused::Busy
     })?;
     found.ok_or(Refused::NotFound("payment"))

@@ -18,7 +18,7 @@ use crate::engine::recover::{self, OpenError, Recovered};
 use crate::engine::{Engine, Ingested, Prepared};
 use crate::metering::validate;
 use crate::model::event::RawMetadata;
-use crate::model::{Lsn, Number, RawEvent, RawValue, Timestamp};
+use crate::model::{Causes, Lsn, Number, RawEvent, RawValue, Timestamp};
 use crate::world::World;
 use crate::world::sim::{SimClock, SimDisk, SimEntropy};
 
@@ -180,8 +180,7 @@ impl Place {
 
 /// An error and its causes.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    Causes(error).to_string()
 }
 
 /// Where an answer will be: still empty when the request was not answered.
