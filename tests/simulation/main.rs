@@ -14,6 +14,7 @@ mod dice;
 mod event;
 mod life;
 mod model;
+mod one_id;
 mod oracle;
 mod place;
 #[cfg(feature = "sabotage")]

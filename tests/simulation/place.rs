@@ -11,7 +11,7 @@ use quipu::engine::options::Options;
 use quipu::engine::recover::{self, OpenError, Recovered};
 use quipu::engine::{Engine, Ingested};
 use quipu::metering::validate;
-use quipu::model::Timestamp;
+use quipu::model::{Causes, Timestamp};
 use quipu::world::sim::{SimClock, SimDisk, SimEntropy};
 use quipu::world::{Clock, World};
 
@@ -81,8 +81,7 @@ impl Place {
 
 /// An error and its causes.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    Causes(error).to_string()
 }
 
 /// Where an answer will be: empty while the request was not answered.
