@@ -6,10 +6,8 @@
 //! forget the moved hours. Until that commit the previous checkpoint counts.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::backfill::Backfills;
@@ -28,6 +26,8 @@ use crate::model::{Causes, Hour, Lsn, Meter, Product, Settings, Subscription, Ti
 use crate::storage::codec;
 use crate::storage::rows::{self, Batch, Table};
 use crate::storage::snapshot::{self, SnapshotHash};
+use crate::world::sync::Mutex;
+use crate::world::sync::atomic::Ordering;
 
 /// The name under which the row store keeps [`Checkpoints`].
 pub const META: &str = "checkpoints";

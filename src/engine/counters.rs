@@ -1,14 +1,13 @@
 //! Counts of what happened since the start, for the metrics page.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
-
-use parking_lot::Mutex;
 
 use crate::engine::command::Refused;
 use crate::engine::health::Histogram;
 use crate::model::{Lsn, Timestamp};
+use crate::world::sync::Mutex;
+use crate::world::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// Upper bounds of durations: from what a good disk syncs in to what a client gives up after.
 const DURATION_BOUNDS_MICROS: [u64; 12] =

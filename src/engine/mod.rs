@@ -46,7 +46,6 @@ pub mod write;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::engine::commit::Submission;
 use crate::engine::decide::Proposal;
@@ -57,6 +56,7 @@ use crate::model::{
     ApiKey, Customer, CustomerId, Event, EventId, KeyId, Lsn, Meter, MeterId, MeterIndex, Scope,
     Timestamp,
 };
+use crate::world::sync::atomic::Ordering;
 
 pub use backfill::{BackfillState, BackfillStatus};
 pub use command::{Changed, Command, Outcome, Refused, RequestIdentity};

@@ -10,14 +10,13 @@
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
-use parking_lot::RwLock;
-
 use crate::engine::record::PayloadError;
 use crate::engine::shared::Shared;
 use crate::engine::skim::{Request, Skimmed, Sought, Visitor, skim};
 use crate::model::{Lsn, Timestamp};
 use crate::storage::index::{Filter, IdHash, IdHasher};
 use crate::storage::log;
+use crate::world::sync::RwLock;
 
 /// A stretch takes no further request when it has this many texts, or the events of the options.
 const STRETCH_TEXTS: usize = 3 * 1024;

@@ -4,10 +4,8 @@
 //! What is in the log counts. The index is never asked; it is only told.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use crossbeam::channel::{Receiver, bounded};
-use parking_lot::Mutex;
 
 use crate::engine::backfill::BackfillJob;
 use crate::engine::checkpoint::{
@@ -33,6 +31,8 @@ use crate::storage::rows::{self, RowStore, Table};
 use crate::storage::{codec, index, log, snapshot};
 use crate::world::World;
 use crate::world::clock::TestClock;
+use crate::world::sync::Mutex;
+use crate::world::sync::atomic::{AtomicBool, AtomicU64};
 
 /// Why a data directory cannot be opened. Nothing in it was changed that matters.
 #[derive(Debug, thiserror::Error)]

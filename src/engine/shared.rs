@@ -1,10 +1,8 @@
 //! What the engine's threads share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam::channel::{Sender, TrySendError};
-use parking_lot::Mutex;
 
 use crate::engine::Ingested;
 use crate::engine::backfill::ClosedHours;
@@ -24,6 +22,8 @@ use crate::storage::log::LogReader;
 use crate::storage::rows::RowStore;
 use crate::world::World;
 use crate::world::clock::TestClock;
+use crate::world::sync::Mutex;
+use crate::world::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Shared by the committer, the jobs and every request.
 #[derive(Debug)]

@@ -4,12 +4,12 @@
 //! the first touch of an entry in a stripe that was not copied yet saves its old value aside.
 
 use std::hash::{BuildHasher, Hash};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::{DefaultHashBuilder, HashMap};
-use parking_lot::{Mutex, MutexGuard};
 
 use crate::model::Lsn;
+use crate::world::sync::atomic::{AtomicU64, Ordering};
+use crate::world::sync::{Mutex, MutexGuard};
 
 /// Enough that one stripe of 10 million entries is copied in 2 ms, few enough to be cheap to visit.
 const STRIPES: usize = 1024;

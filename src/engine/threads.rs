@@ -6,7 +6,6 @@
 //! so that the end is one thread again.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ use crate::engine::shared::Shared;
 use crate::engine::write::Writer;
 use crate::model::Causes;
 use crate::storage::log;
+use crate::world::sync::atomic::Ordering;
 
 /// After this long without a group the log says that all before it is durable.
 const IDLE: Duration = Duration::from_millis(50);

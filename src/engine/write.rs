@@ -1,13 +1,13 @@
 //! The log's side of a commit: one frame a group, synced before anything of it is acknowledged.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::engine::commit::Group;
 use crate::engine::record::start_payload;
 use crate::engine::shared::Shared;
 use crate::model::Causes;
 use crate::storage::log::{self, Durability, Wal};
+use crate::world::sync::atomic::Ordering;
 
 /// Writes groups; owned by the log's thread.
 #[derive(Debug)]

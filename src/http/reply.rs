@@ -16,6 +16,7 @@ use crate::engine::command::EventRefusal;
 use crate::engine::{InspectError, Refused, UsageError};
 use crate::http::decode::DecodeError;
 use crate::metering::Rule;
+use crate::model::Causes;
 
 /// How long a client should wait when a queue is full: a few commit groups.
 const BUSY_RETRY_MS: u32 = 100;
@@ -340,7 +341,7 @@ pub(crate) fn single(
 }
 
 fn storage(attempt: &str, source: &(dyn std::error::Error + 'static)) -> ApiError {
-    tracing::error!(error = source, "{attempt}");
+    tracing::error!(error = %Causes(source), "{attempt}");
     ApiError::internal()
 }
 

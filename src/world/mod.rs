@@ -11,6 +11,7 @@ pub mod processor;
 pub mod real_disk;
 pub mod sabotage;
 pub mod sim;
+pub mod sync;
 
 use std::sync::Arc;
 

@@ -10,7 +10,6 @@ mod course;
 mod pass;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::engine::commit::Submission;
@@ -20,6 +19,7 @@ use crate::engine::state::MeterTotals;
 use crate::engine::stripes::Key;
 use crate::metering::accumulator::{Accumulator, Kind};
 use crate::model::{Causes, CustomerIndex, Hour, Lsn, MeterIndex};
+use crate::world::sync::atomic::Ordering;
 
 pub use course::{Backfill, Backfills, Delivered, Stage};
 use pass::{Gathered, Pass, Subject};

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::books::routes::{Routes, SegmentKey};
@@ -14,6 +13,7 @@ use crate::engine::striped::{Striped, StripedKey};
 use crate::engine::stripes::Delta;
 use crate::metering::accumulator::{Accumulator, Kind, Sample};
 use crate::model::{CustomerIndex, Lsn, MeterIndex, Period, Quantity, Timestamp};
+use crate::world::sync::Mutex;
 
 /// A running aggregation over a segment, and the first and last event in it by LSN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,9 +8,7 @@
 mod billing;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::accounts::Accounts;
@@ -29,6 +27,8 @@ use crate::model::{
     ApiKey, Customer, CustomerId, CustomerIndex, Hour, Lsn, MeterIndex, Product, Subscription,
     Timestamp,
 };
+use crate::world::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use crate::world::sync::{Mutex, RwLock};
 
 pub use billing::BillingMarks;
 

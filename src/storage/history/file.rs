@@ -1,10 +1,7 @@
 //! One file of history: what is kept of it in memory, and how its parts are read and checked.
 
 use std::io;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
-
-use parking_lot::Mutex;
 
 use crate::model::Lsn;
 use crate::storage::history::format::{
@@ -16,6 +13,8 @@ use crate::storage::history::pack::Fault;
 use crate::storage::history::{Damage, Error, Summary};
 use crate::storage::log::Incarnation;
 use crate::world::disk::read_exact_at;
+use crate::world::sync::Mutex;
+use crate::world::sync::atomic::AtomicBool;
 use crate::world::{Disk, DiskFile};
 
 const PREFIX: &str = "history-";

@@ -31,15 +31,14 @@ use std::fmt;
 use std::io;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-
-use parking_lot::{Mutex, RwLock};
 
 use crate::model::{Event, Lsn, Timestamp};
 use crate::storage::history::file::{File, Handle, first_lsn_of, is_temporary};
 use crate::storage::index::IdHasher;
 use crate::storage::log::Incarnation;
 use crate::world::Disk;
+use crate::world::sync::atomic::Ordering;
+use crate::world::sync::{Mutex, RwLock};
 
 pub use block::{pack_block, unpack_block};
 pub use read::Reader;

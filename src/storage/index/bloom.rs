@@ -5,9 +5,8 @@
 //! set, and whoever publishes a filter orders its bits before that. It never says "new" for an id
 //! that was inserted.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-
 use crate::storage::index::entry::IdHash;
+use crate::world::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Bits an id in the filter of a slice, which every id is tested against: 0.42 % of new ids pass
 /// (measured at 100 M ids).

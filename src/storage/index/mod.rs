@@ -27,16 +27,15 @@ mod verify;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-
-use parking_lot::{Mutex, RwLock};
 
 use crate::model::{Lsn, Timestamp};
 use crate::storage::index::filters::Covered;
 use crate::storage::index::runs::Run;
 use crate::storage::index::store::{BlockTable, Store};
 use crate::world::Disk;
+use crate::world::sync::atomic::{AtomicU64, Ordering};
+use crate::world::sync::{Mutex, RwLock};
 
 pub use bloom::Filter;
 pub use entry::{ENTRY_BYTES, Hit, IdEntry, IdHash, IdHasher};

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, RwLock};
 use redb::Builder;
 
 use crate::storage::index::bloom::Filter;
@@ -19,6 +18,7 @@ use crate::storage::index::store::{BlockTable, Content, FILE, Store};
 use crate::storage::index::{Counters, Index, Options, Slice, View};
 use crate::storage::redb_disk::RedbFile;
 use crate::world::Disk;
+use crate::world::sync::{Mutex, RwLock};
 
 const UNFINISHED: &str = "ids.redb.new";
 /// The damaged file that was set aside last; it goes at the next start that finds all well.

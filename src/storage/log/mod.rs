@@ -24,14 +24,13 @@ mod tests;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-
-use parking_lot::{Mutex, RwLock};
 
 use crate::model::Lsn;
 use crate::storage::log::segment::Segment;
 use crate::storage::log::upkeep::Spare;
+use crate::world::sync::atomic::{AtomicU64, Ordering};
+use crate::world::sync::{Mutex, RwLock};
 use crate::world::{Disk, Entropy};
 
 pub use frame::{Frame, OwnedFrame, PAYLOAD_BYTES_MAX};

@@ -9,9 +9,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-
-use parking_lot::{Mutex, RwLock};
 
 use crate::model::{Lsn, Timestamp};
 use crate::storage::log::frame::Header;
@@ -23,6 +20,8 @@ use crate::storage::log::{
     Damage, LogReader, Options, SEGMENT_BYTES_MIN, Shared, Upkeep, Wal, reader,
 };
 use crate::world::sabotage::{self, Sabotage};
+use crate::world::sync::atomic::AtomicU64;
+use crate::world::sync::{Mutex, RwLock};
 use crate::world::{Disk, Entropy};
 
 /// A segment's abandoned end is cut off when it is at least this part of a segment: less is what an

@@ -19,14 +19,13 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
-
 use crate::model::Lsn;
 use crate::storage::log::cursor::{Cursor, READ_AHEAD_SHORT_BYTES};
 use crate::storage::log::frame::{self, field};
 use crate::storage::log::scan::Piece;
 use crate::storage::log::{Damage, reader};
 use crate::world::DiskFile;
+use crate::world::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
 /// The only format there is.
 pub(super) const FORMAT_VERSION: u32 = 1;
@@ -314,7 +313,7 @@ impl Segment {
         reader::Error::Damaged(Damage { file: self.name(), offset_bytes, first_lsn, last_lsn })
     }
 
-    fn known_index(&self) -> Result<parking_lot::MappedMutexGuard<'_, Index>, reader::Error> {
+    fn known_index(&self) -> Result<MappedMutexGuard<'_, Index>, reader::Error> {
         let mut extent = self.extent.lock();
         if let Extent::Unread { next_lsn } = *extent {
             *extent = Extent::Known(self.survey(next_lsn)?);
