@@ -249,3 +249,29 @@ fn events_survive_any_failure_while_a_damaged_index_is_rebuilt() {
     }
     every_operation_of_a_start_fails("rebuild", &(place, model));
 }
+
+/// The name of the segment that a start begins was vouched for before its directory was synced: when that
+/// sync failed, the next start relied on the name, and a power cut took it and what it held.
+#[test]
+fn a_start_after_one_that_failed_relies_on_nothing_that_is_in_doubt() {
+    let (place, model) = base(&tiny());
+    // A segment that holds nothing but a group that nothing vouches for.
+    let mut trial = Trial::at(&place, model, 3);
+    trial.send_any();
+    trial.settle().unwrap();
+    let (place, model) = (trial.rig.place.after(Crash::Killed), trial.model);
+    let whole = place.fork();
+    whole.open();
+    for number in 0..whole.disk.operations() {
+        let place = place.fork();
+        place.disk.fail_at(number + 1, FaultKind::Io, Repeat::Once);
+        let _started = place.try_open();
+        // The process is gone, the machine is not: what failed to be durable can still be read.
+        let mut trial = Trial::at(&place.after(Crash::Killed), model.clone(), 4);
+        for _ in 0..20 {
+            trial.send_any();
+            trial.settle().unwrap();
+        }
+        trial.check_after(Crash::DropsAll);
+    }
+}

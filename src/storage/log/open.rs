@@ -3,9 +3,10 @@
 //! The frames above D, which the next frame was to vouch for, are written into a fresh segment and
 //! synced before anything is served: after a failed sync the old ones may be in the page cache alone.
 //! The fresh segment is whole and durable before it gets its name, so that a crash at any operation
-//! leaves the log as it was or as it will be. It ends with a mark that vouches for all of it. Only
-//! then is the abandoned end of older segments cut off and what holds nothing removed; no old file is
-//! ever synced.
+//! leaves the log as it was or as it will be. Once its name is durable too, it gets a mark that vouches
+//! for all of it: after a failed sync of names, which no later one can heal, the next start copies it
+//! again. Only then is the abandoned end of older segments cut off and what holds nothing removed; no old
+//! file is ever synced.
 
 use std::io;
 use std::sync::Arc;
@@ -184,7 +185,7 @@ struct Last {
     log_time: Timestamp,
 }
 
-/// Writes the groups above D and a mark into a new segment, makes it durable, then names it.
+/// Writes the groups above D into a new segment, makes it durable, names it, and then marks it.
 fn write_fresh(shared: &Arc<Shared>, number: u64, last: Last) -> Result<(Tail, u64), OpenError> {
     let name = segment::name_of(number);
     let failed = |action: &'static str| {
@@ -212,6 +213,10 @@ fn write_fresh(shared: &Arc<Shared>, number: u64, last: Last) -> Result<(Tail, u
         tail.put(&header, frame.payload).map_err(failed("write"))
     })?;
     let mut tail = tail.unwrap_or_else(|| fresh_tail(&spare, number, last.next_lsn));
+    spare.file.sync().map_err(failed("sync"))?;
+    shared.disk.rename(NEXT, &name).map_err(failed("name"))?;
+    shared.disk.sync_names().map_err(failed("name"))?;
+    // Only now: a start after one whose names were not synced must not rely on this segment.
     let mark = Header {
         payload_bytes: 0,
         first_lsn: last.next_lsn,
@@ -221,8 +226,6 @@ fn write_fresh(shared: &Arc<Shared>, number: u64, last: Last) -> Result<(Tail, u
     };
     tail.put(&mark, &[]).map_err(failed("write"))?;
     spare.file.sync().map_err(failed("sync"))?;
-    shared.disk.rename(NEXT, &name).map_err(failed("name"))?;
-    shared.disk.sync_names().map_err(failed("name"))?;
     tail.limit = spare.bytes.max(tail.offset);
     Ok((tail, groups))
 }
