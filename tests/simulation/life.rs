@@ -430,14 +430,11 @@ impl Life {
             if image.is_empty() {
                 continue;
             }
-            // Files are mostly zeros that nobody looks at.
-            let mut at = self.workload.dice.index(image.len());
-            for _ in 0..30 {
-                if image[at] == 0 {
-                    at = self.workload.dice.index(image.len());
-                }
-            }
-            let (at, bit) = (at as u64, self.workload.dice.few(8));
+            // Files are mostly zeros that nobody looks at. What is drawn must not depend on their bytes,
+            // which follow from the order of hash tables.
+            let drawn: Vec<_> = (0..30).map(|_| self.workload.dice.index(image.len())).collect();
+            let at = drawn.iter().find(|at| image[**at] != 0).unwrap_or(&drawn[0]);
+            let (at, bit) = (*at as u64, self.workload.dice.few(8));
             place.disk.flip_bit(&name, at, u8::try_from(bit).expect("below 8"));
             let mut model = self.model.clone();
             // Whoever meets damage may end its process; nobody may answer wrongly.
