@@ -329,10 +329,31 @@ fn replay_log(
     let bounds = log::Bounds { known_durable: replay.known_durable(), from };
     let disk = Arc::clone(&world.disk);
     let log = log::open(disk, Arc::clone(&world.entropy), options, bounds)?;
+    refuse_gap(&log, in_history)?;
     replay.is_durable_through(log.report.last_lsn);
     replay.refill_from(history)?;
     log.reader.visit(bounds.from..=log.report.last_lsn, |frame| replay.frame(&frame))?;
     Ok(log)
+}
+
+/// What stands between history and the log was neither expired nor retired: its segment cannot be read.
+/// Without any history, which may have expired, the log may begin anywhere, unless something unreadable
+/// stands before it.
+fn refuse_gap(log: &log::Opened, in_history: Lsn) -> Result<(), OpenError> {
+    let segments = log.reader.segments();
+    let Some(first) = segments.first().filter(|first| first.first_lsn > in_history.next()) else {
+        return Ok(());
+    };
+    let unreadable = log.report.unreadable_start.clone();
+    if in_history == Lsn::ZERO && unreadable.is_none() {
+        return Ok(());
+    }
+    Err(OpenError::Log(log::OpenError::Damaged(log::Damage {
+        file: unreadable.unwrap_or_else(|| "the first segment of the log".to_owned()),
+        offset_bytes: 0,
+        first_lsn: in_history.next(),
+        last_lsn: first.first_lsn.previous(),
+    })))
 }
 
 /// The state at the newest good checkpoint, and that checkpoint; empty when there is none. The LSN is

@@ -437,13 +437,14 @@ impl Life {
             let (at, bit) = (*at as u64, self.workload.dice.few(8));
             place.disk.flip_bit(&name, at, u8::try_from(bit).expect("below 8"));
             let mut model = self.model.clone();
+            self.tell(|| format!("flips bit {bit} of byte {at} of {name}"));
             // Whoever meets damage may end its process; nobody may answer wrongly.
             let seen = reading_damage(|| {
                 let mut process = place.open().map_err(|error| chain(&error))?;
                 check(&process, &mut model)?;
                 check_known(&mut process, &model, 5)
             });
-            self.tell(|| format!("bit {bit} of byte {at} of {name} flipped: {seen:?}"));
+            self.tell(|| format!("{seen:?}"));
             self.reached.note(if seen.is_ok() { "flip: harmless" } else { "flip: found" });
         }
     }

@@ -301,3 +301,22 @@ fn damage_in_the_log_is_refused_with_its_place() {
     let text = chain(&refusal(&place));
     assert!(text.contains(&last) && text.contains("is damaged at byte"), "{text}");
 }
+
+/// The oldest segment lies below the checkpoints, so that a start does not read it: one whose first frame
+/// could not be read was left out, and its events were gone from every list.
+#[test]
+fn the_first_frame_of_the_log_is_missed_when_it_is_damaged() {
+    let (place, _) = with_checkpoints(3);
+    let mut segments = names(&place, "wal-0");
+    segments.sort();
+    // The first start's own segment holds nothing.
+    place.disk.remove(&segments.remove(0)).unwrap();
+    let oldest = segments.remove(0);
+    for offset in 4096..4096 + 40 {
+        let place = place.fork();
+        place.disk.flip_bit(&oldest, offset, 1);
+        let refused = refusal(&place);
+        assert!(refused.is_damage(), "byte {offset}: {}", chain(&refused));
+        assert!(chain(&refused).contains(&oldest), "{}", chain(&refused));
+    }
+}

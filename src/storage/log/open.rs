@@ -64,6 +64,9 @@ pub struct Report {
     pub groups_rewritten: u64,
     /// What stood behind the last good frame.
     pub dropped: Option<Dropped>,
+    /// A file before all others whose first frame cannot be read: the remains of a start that failed, or
+    /// damage of the oldest records. Whoever knows where the log must begin can tell.
+    pub unreadable_start: Option<String>,
 }
 
 /// The end of a log that was never acknowledged.
@@ -154,6 +157,7 @@ pub fn open(
         spare: Mutex::new(None),
         readable: AtomicU64::new(next_lsn.previous().0),
     });
+    let unreadable_start = scan::unreadable_start(&pieces)?;
     let number = pieces.last().map_or(1, |piece| piece.number + 1);
     let last = Last { durable, next_lsn, log_time };
     let (tail, groups_rewritten) = write_fresh(&shared, number, last)?;
@@ -166,7 +170,7 @@ pub fn open(
         wal: Wal::new(Arc::clone(&shared), tail, position),
         upkeep: Upkeep::new(Arc::clone(&shared)),
         reader: LogReader::new(shared),
-        report: Report { last_lsn, durable, groups, groups_rewritten, dropped },
+        report: Report { last_lsn, durable, groups, groups_rewritten, dropped, unreadable_start },
     })
 }
 

@@ -158,6 +158,18 @@ fn start(pieces: &[Piece], from: Lsn) -> usize {
     }
 }
 
+/// The name of a file before all readable ones in which something stands that is no frame.
+pub(super) fn unreadable_start(pieces: &[Piece]) -> Result<Option<String>, OpenError> {
+    for piece in pieces.iter().take_while(|piece| piece.opening.is_none()) {
+        let Ok(header) = piece.header else { continue };
+        let mut cursor = Cursor::new(&*piece.file, header.salt, READ_AHEAD_SHORT_BYTES);
+        if !Vacancy::at(piece, &mut cursor, HEADER_BYTES)?.blank {
+            return Ok(Some(piece.name()));
+        }
+    }
+    Ok(None)
+}
+
 /// The LSN that the pass must find first.
 fn expected_first(
     piece: Option<&Piece>,
