@@ -60,7 +60,11 @@ impl Process {
     /// What other threads may do while a group is being written.
     fn work_beside(&mut self, dice: &Dice) -> Result<(), Fatal> {
         match dice.below(12) {
-            0..3 => drop(self.machine.flush.step()?),
+            0..3 => {
+                for _ in 0..=dice.below(4) {
+                    self.machine.flush.step()?;
+                }
+            }
             3 => drop(self.machine.checkpointer.step()?),
             // Failures of these are not the log's.
             4 => drop(self.machine.upkeep.step(6 << 10)),
