@@ -108,7 +108,7 @@ fn fixed_line(renewal: &Renewal, prices: Prices<'_>) -> Result<InvoiceLine, Over
             price: price.fixed,
             quantity: renewal.quantity,
             discount_bps: price.discount_bps,
-            period: renewal.period,
+            period: Some(renewal.period),
         }),
         amount: rating::fixed_amount(price, renewal.quantity).ok_or(Overflow)?,
     })
@@ -326,7 +326,7 @@ mod tests {
                 price: Money::from_minor(5_900),
                 quantity: 2,
                 discount_bps: 0,
-                period: month(1),
+                period: Some(month(1)),
             }),
             amount: Money::from_minor(11_800),
         };

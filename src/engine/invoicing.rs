@@ -5,13 +5,15 @@ use std::sync::Arc;
 use crate::billing::Bill;
 use crate::engine::options::Collection;
 use crate::engine::shared::Shared;
+use crate::model::customer::Metadata;
 use crate::model::id::generated;
 use crate::model::invoice::{
-    BillTo, ChargeType, Invoice, InvoiceCause, Payment, PaymentFailure, PaymentStatus,
+    BillTo, CartItem, ChargeType, FixedLine, Invoice, InvoiceCause, LineDetail, Payment,
+    PaymentFailure, PaymentStatus,
 };
 use crate::model::{
-    Customer, InvoiceId, InvoiceNumber, Lsn, Money, PaymentId, PaymentIndex, Period, Subscription,
-    Terms, Timestamp,
+    Currency, Customer, CustomerIndex, InvoiceId, InvoiceNumber, Lsn, Money, PaymentId,
+    PaymentIndex, Period, Subscription, SubscriptionIndex, Terms, Timestamp,
 };
 use crate::world::entropy::draw;
 
@@ -77,8 +79,8 @@ pub fn first_status(shared: &Shared, total: Money) -> PaymentStatus {
     }
 }
 
-/// Makes the invoice and its first payment, by a record of `log_time` that reflects every event up
-/// to `cut_off`.
+/// Makes the invoice of a subscription and its first payment, by a record of `log_time` that reflects
+/// every event up to `cut_off`.
 ///
 /// # Panics
 /// When the terms name no price: the products of subscriptions are never removed.
@@ -86,67 +88,117 @@ pub fn bill(
     shared: &Shared,
     subscription: &Subscription,
     billed: Billed,
-    (log_time, cut_off): (Timestamp, Lsn),
+    instants: (Timestamp, Lsn),
     numbers: &mut Numbers,
 ) -> (Payment, Invoice) {
     let currency = shared.state.with_books(|books| {
         let price = books.price(billed.terms).or_else(|| books.price(subscription.terms));
         price.map(|price| price.currency)
     });
-    let currency = currency.expect("the products of subscriptions are never removed");
+    let subscribed = CartItem { product: billed.terms.product, quantity: billed.quantity };
+    let charge_type = match billed.cause {
+        InvoiceCause::Created => Some(ChargeType::New),
+        InvoiceCause::Closed(_) => Some(ChargeType::Renewal),
+        InvoiceCause::Cart => None,
+    };
+    let first_payment = match billed.cause {
+        InvoiceCause::Created => Some(subscription.first_payment.clone()),
+        InvoiceCause::Closed(_) | InvoiceCause::Cart => None,
+    };
+    let sale = Sale {
+        cause: billed.cause,
+        subscription: Some(subscription.index),
+        customer: subscription.customer,
+        bill_to: BillTo {
+            name: billed.customer.name.clone(),
+            email: billed.customer.email.clone(),
+            business_name: subscription.customer_business_name.clone(),
+            tax_id: subscription.tax_id.clone(),
+            address: subscription.billing.clone(),
+        },
+        metadata: subscription.metadata.clone(),
+        currency: currency.expect("the products of subscriptions are never removed"),
+        period: Some(billed.period),
+        due_at: billed.due_at,
+        charge_type,
+        service_period: billed.service_period,
+        cart: std::iter::once(subscribed).chain(bought_once(&billed.bill)).collect(),
+        payment_id: first_payment,
+        bill: billed.bill,
+    };
+    issue(shared, sale, instants, numbers)
+}
+
+/// What a bill has beside a subscription's own lines.
+fn bought_once(bill: &Bill) -> impl Iterator<Item = CartItem> {
+    bill.lines.iter().filter_map(|line| match &line.detail {
+        LineDetail::Fixed(FixedLine { period: None, quantity, .. }) => {
+            Some(CartItem { product: line.product, quantity: *quantity })
+        }
+        LineDetail::Fixed(FixedLine { period: Some(_), .. }) | LineDetail::Usage(_) => None,
+    })
+}
+
+/// Everything that an invoice and its first payment say but their ids and numbers.
+struct Sale {
+    cause: InvoiceCause,
+    subscription: Option<SubscriptionIndex>,
+    customer: CustomerIndex,
+    bill_to: BillTo,
+    metadata: Metadata,
+    currency: Currency,
+    period: Option<Period>,
+    due_at: Timestamp,
+    charge_type: Option<ChargeType>,
+    service_period: Option<Period>,
+    cart: Vec<CartItem>,
+    /// The payment's id, when it was given before.
+    payment_id: Option<PaymentId>,
+    bill: Bill,
+}
+
+fn issue(
+    shared: &Shared,
+    sale: Sale,
+    (log_time, cut_off): (Timestamp, Lsn),
+    numbers: &mut Numbers,
+) -> (Payment, Invoice) {
     let random = |prefix| generated(prefix, draw(&*shared.world.entropy));
     let invoice = Invoice {
         id: InvoiceId::new(random("inv")),
         number: numbers.take_invoice(),
-        cause: billed.cause,
-        subscription: subscription.index,
-        customer: subscription.customer,
-        bill_to: bill_to(subscription, &billed.customer),
-        currency,
-        total: billed.bill.total,
-        period: billed.period,
-        due_at: billed.due_at,
+        cause: sale.cause,
+        subscription: sale.subscription,
+        customer: sale.customer,
+        bill_to: sale.bill_to,
+        currency: sale.currency,
+        total: sale.bill.total,
+        period: sale.period,
+        due_at: sale.due_at,
         created_at: log_time,
         cut_off_lsn: cut_off,
-        lines: billed.bill.lines,
+        lines: sale.bill.lines,
     };
     let payment = Payment {
-        id: match billed.cause {
-            InvoiceCause::Created => subscription.first_payment.clone(),
-            InvoiceCause::Closed(_) => PaymentId::new(random("pay")),
-        },
+        id: sale.payment_id.unwrap_or_else(|| PaymentId::new(random("pay"))),
         index: numbers.take_payment(),
         invoice: invoice.number,
         invoice_id: invoice.id.clone(),
-        customer: subscription.customer,
-        subscription: subscription.index,
-        product: billed.terms.product,
-        quantity: billed.quantity,
-        currency,
+        customer: sale.customer,
+        subscription: sale.subscription,
+        cart: sale.cart,
+        currency: sale.currency,
         total: invoice.total,
-        charge_type: match billed.cause {
-            InvoiceCause::Created => ChargeType::New,
-            InvoiceCause::Closed(_) => ChargeType::Renewal,
-        },
+        charge_type: sale.charge_type,
         includes_usage: invoice.includes_usage(),
-        service_period: billed.service_period,
+        service_period: sale.service_period,
         status: first_status(shared, invoice.total),
         failure: PaymentFailure::default(),
         retry_attempt: 0,
-        billing: subscription.billing.clone(),
-        metadata: subscription.metadata.clone(),
+        billing: invoice.bill_to.address.clone(),
+        metadata: sale.metadata,
         created_at: log_time,
         updated_at: log_time,
     };
     (payment, invoice)
-}
-
-fn bill_to(subscription: &Subscription, customer: &Customer) -> BillTo {
-    BillTo {
-        name: customer.name.clone(),
-        email: customer.email.clone(),
-        business_name: subscription.customer_business_name.clone(),
-        tax_id: subscription.tax_id.clone(),
-        address: subscription.billing.clone(),
-    }
 }

@@ -163,8 +163,8 @@ pub struct ClosedEntry {
 pub struct MarkedEntry {
     /// The payment as it is now.
     pub payment: Payment,
-    /// The subscription as it is now.
-    pub subscription: Arc<Subscription>,
+    /// The subscription as it is now; a cart has none.
+    pub subscription: Option<Arc<Subscription>>,
     /// What a repetition of the request is recognised by.
     pub identity: Option<Identity>,
 }

@@ -34,12 +34,14 @@ struct InvoiceBody {
     id: String,
     /// 1 is the first; there are no gaps.
     number: u64,
-    subscription_id: String,
+    /// `null` when nothing was subscribed to.
+    subscription_id: Option<String>,
     customer_id: String,
     currency: String,
     /// In the currency's minor unit; the sum of the lines.
     total: i64,
-    period: PeriodBody,
+    /// `null` when nothing was subscribed to.
+    period: Option<PeriodBody>,
     /// The instant it was scheduled for.
     #[schema(value_type = String, format = DateTime)]
     due_at: Instant,
@@ -174,11 +176,11 @@ impl InvoiceBody {
         Self {
             id: invoice.id.as_str().to_owned(),
             number: invoice.number.0,
-            subscription_id: view.subscription_id.as_str().to_owned(),
+            subscription_id: view.subscription_id.as_ref().map(|id| id.as_str().to_owned()),
             customer_id: view.customer_id.as_str().to_owned(),
             currency: invoice.currency.to_string(),
             total: invoice.total.as_minor(),
-            period: invoice.period.into(),
+            period: invoice.period.map(PeriodBody::from),
             due_at: Instant(invoice.due_at),
             created_at: Instant(invoice.created_at),
             lines: lines.collect(),
@@ -190,7 +192,7 @@ impl InvoiceBody {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::document::tests::sample;
+    use crate::http::document::tests::{purchase, sample};
 
     #[test]
     fn an_invoice_prints_every_member() {
@@ -199,6 +201,15 @@ mod tests {
             printed,
             r#"{"id":"inv_1","number":12,"subscription_id":"sub_1","customer_id":"cus_1","currency":"USD","total":7900,"period":{"start":"2026-10-22T10:00:00Z","end":"2026-11-22T10:00:00Z"},"due_at":"2026-11-22T10:00:00Z","created_at":"2026-11-22T11:10:00.25Z","lines":[{"meter_id":null,"product_id":"pdt_1","description":"Plan","quantity":1,"consumed_units":null,"free_threshold":null,"chargeable_units":null,"price_per_unit":null,"price_version":2,"amount":4900,"first_lsn":null,"last_lsn":null},{"meter_id":"mtr_1","product_id":"pdt_1","description":"Tokens (tokens)","quantity":null,"consumed_units":"2500","free_threshold":1000,"chargeable_units":"1500","price_per_unit":"2","price_version":2,"amount":3000,"first_lsn":3,"last_lsn":9}],"cut_off_lsn":9}"#
         );
+    }
+
+    #[test]
+    fn an_invoice_of_a_purchase_has_no_subscription() {
+        let printed = serde_json::to_value(InvoiceBody::new(&purchase())).unwrap();
+        assert_eq!(printed["subscription_id"], serde_json::Value::Null);
+        assert_eq!(printed["period"], serde_json::Value::Null);
+        assert_eq!(printed["lines"][0]["quantity"], 3);
+        assert_eq!(printed["total"], 3000);
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub enum InvoiceCause {
     Created,
     /// This segment of it was closed.
     Closed(u32),
+    /// A cart of products that are bought once, without a subscription.
+    Cart,
 }
 
 /// What a payment charges for.
@@ -73,14 +75,14 @@ pub struct FixedLine {
     pub quantity: u32,
     /// Off, in hundredths of a percent.
     pub discount_bps: u16,
-    /// What is paid for.
-    pub period: Period,
+    /// What is paid for; nothing when the product is bought once.
+    pub period: Option<Period>,
 }
 
 /// What a line is for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LineDetail {
-    /// The fixed price, in advance.
+    /// A fixed price: of a cycle in advance, or of a purchase.
     Fixed(FixedLine),
     /// Usage, in arrears.
     Usage(UsageLine),
@@ -123,8 +125,8 @@ pub struct Invoice {
     pub number: InvoiceNumber,
     /// What it is for; no two of a subscription have the same.
     pub cause: InvoiceCause,
-    /// The subscription.
-    pub subscription: SubscriptionIndex,
+    /// The subscription; a cart has none.
+    pub subscription: Option<SubscriptionIndex>,
     /// Who pays.
     pub customer: CustomerIndex,
     /// Who pays, in words.
@@ -133,15 +135,16 @@ pub struct Invoice {
     pub currency: Currency,
     /// The sum.
     pub total: Money,
-    /// Of a close the segment that was closed, else what is paid for.
-    pub period: Period,
+    /// Of a close the segment that was closed, else what is paid for; a cart has none.
+    pub period: Option<Period>,
     /// The instant it was scheduled for.
     pub due_at: Timestamp,
     /// Log time of its record.
     pub created_at: Timestamp,
     /// It reflects every event up to here.
     pub cut_off_lsn: Lsn,
-    /// The lines: the fixed price first, then the meters in the price's order.
+    /// The lines: the fixed price first, then the meters in the price's order, then what is bought
+    /// once.
     pub lines: Vec<InvoiceLine>,
 }
 
@@ -175,6 +178,15 @@ pub struct PaymentFailure {
     pub message: Option<String>,
 }
 
+/// So many of a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CartItem {
+    /// The product.
+    pub product: ProductIndex,
+    /// How many; at least one.
+    pub quantity: u32,
+}
+
 /// A payment of an invoice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payment {
@@ -188,18 +200,16 @@ pub struct Payment {
     pub invoice_id: InvoiceId,
     /// Who pays.
     pub customer: CustomerIndex,
-    /// The subscription.
-    pub subscription: SubscriptionIndex,
-    /// The product that the subscription had.
-    pub product: ProductIndex,
-    /// How many.
-    pub quantity: u32,
+    /// The subscription; a cart has none.
+    pub subscription: Option<SubscriptionIndex>,
+    /// The product that the subscription had, then what is bought once; never empty.
+    pub cart: Vec<CartItem>,
     /// The currency.
     pub currency: Currency,
     /// The invoice's total.
     pub total: Money,
-    /// What it charges for.
-    pub charge_type: ChargeType,
+    /// What it charges a subscription for; nothing for a cart.
+    pub charge_type: Option<ChargeType>,
     /// Whether any usage on the invoice is not zero.
     pub includes_usage: bool,
     /// What the fixed price pays for; none when it bills usage alone.
@@ -212,7 +222,7 @@ pub struct Payment {
     pub retry_attempt: u32,
     /// Where the customer lived.
     pub billing: BillingAddress,
-    /// The subscription's free details then.
+    /// The free details of the subscription then, or of the purchase.
     pub metadata: Metadata,
     /// Log time of its record.
     pub created_at: Timestamp,

@@ -110,7 +110,7 @@ impl Oracle {
         for id in subscriptions {
             let subscription = engine.subscription(id).expect("it was acknowledged").subscription;
             let own: Vec<&InvoiceView> =
-                invoices.iter().filter(|view| view.subscription_id == *id).collect();
+                invoices.iter().filter(|view| view.subscription_id.as_ref() == Some(id)).collect();
             check_segments(&subscription, &own);
             self.check_history(engine, &subscription)?;
         }
@@ -131,7 +131,8 @@ impl Oracle {
                 LineDetail::Usage(usage) => {
                     let meter = meter.as_ref().expect("a usage line has a meter");
                     let customer = view.customer_id.as_str();
-                    let (subscription, period) = (&view.subscription_id, invoice.period);
+                    let of = view.subscription_id.as_ref().zip(invoice.period);
+                    let (subscription, period) = of.expect("usage is a subscription's");
                     self.check_line(Asked { subscription, customer, period }, meter, usage);
                     assert_eq!(i128::from(line.amount.as_minor()), amount(usage));
                     let is_before = |(_, last): (Lsn, Lsn)| last <= invoice.cut_off_lsn;
@@ -198,8 +199,9 @@ fn check_segments(subscription: &Subscription, invoices: &[&InvoiceView]) {
             panic!("two invoices for one creation")
         };
         // A cut that is asked for while log time is set back ends behind what was counted.
-        assert!(view.invoice.due_at <= view.invoice.period.end, "{:?}", view.invoice);
-        segments.push((number, view.invoice.period));
+        let period = view.invoice.period.expect("a close has a period");
+        assert!(view.invoice.due_at <= period.end, "{:?}", view.invoice);
+        segments.push((number, period));
     }
     let open = subscription.closing.iter().map(|closing| closing.segment);
     segments.extend(open.chain(subscription.running).map(|open| (open.number, open.period)));

@@ -93,10 +93,10 @@ pub struct PaymentView {
     pub payment: Arc<Payment>,
     /// Who pays.
     pub customer: Arc<Customer>,
-    /// The subscription.
-    pub subscription_id: SubscriptionId,
-    /// The product.
-    pub product_id: ProductId,
+    /// The subscription; a cart has none.
+    pub subscription_id: Option<SubscriptionId>,
+    /// The ids of the products of its cart, in the cart's order.
+    pub product_ids: Vec<ProductId>,
     /// Whether no later payment of the same invoice was made.
     pub is_newest: bool,
 }
@@ -108,8 +108,8 @@ pub struct InvoiceView {
     pub invoice: Arc<Invoice>,
     /// Who pays.
     pub customer_id: CustomerId,
-    /// The subscription.
-    pub subscription_id: SubscriptionId,
+    /// The subscription; a cart has none.
+    pub subscription_id: Option<SubscriptionId>,
     /// The ids of the meters on its lines, in the lines' order; none for a fixed price.
     pub meter_ids: Vec<Option<MeterId>>,
     /// The ids of the products on its lines.

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use super::{BillsError, InvoiceFilter, InvoiceView, PaymentFilter, PaymentView};
 use crate::engine::books::Books;
-use crate::engine::books::payments::{InvoiceHead, PaymentHead};
+use crate::engine::books::payments::{InvoiceHead, PaymentHead, Payments};
 use crate::engine::rows::{invoice_key, payment_key};
 use crate::engine::shared::Shared;
 use crate::engine::{Engine, Page};
 use crate::model::invoice::{Invoice, LineDetail};
 use crate::model::{
-    CustomerIndex, InvoiceId, InvoiceNumber, Payment, PaymentId, PaymentIndex, ProductIndex,
-    SubscriptionIndex,
+    CustomerIndex, InvoiceId, InvoiceNumber, Payment, PaymentId, PaymentIndex, ProductId,
+    ProductIndex, SubscriptionId, SubscriptionIndex,
 };
 use crate::storage::codec;
 use crate::storage::rows::Table;
@@ -80,10 +80,15 @@ impl Wanted {
         })
     }
 
-    fn holds(&self, filter: &PaymentFilter, head: &PaymentHead) -> bool {
+    fn holds(
+        &self,
+        filter: &PaymentFilter,
+        payments: &Payments,
+        (index, head): (PaymentIndex, &PaymentHead),
+    ) -> bool {
         self.customer.is_none_or(|wanted| wanted == head.customer)
-            && self.subscription.is_none_or(|wanted| wanted == head.subscription)
-            && self.product.is_none_or(|wanted| wanted == head.product)
+            && self.subscription.is_none_or(|wanted| Some(wanted) == head.subscription)
+            && self.product.is_none_or(|wanted| payments.pays_for(index, wanted))
             && filter.status.is_none_or(|wanted| wanted == head.status)
             && filter.currency.is_none_or(|wanted| wanted == head.currency)
             && filter.created_from.is_none_or(|from| head.created_at >= from)
@@ -92,7 +97,7 @@ impl Wanted {
 
     fn holds_invoice(&self, head: &InvoiceHead) -> bool {
         self.customer.is_none_or(|wanted| wanted == head.customer)
-            && self.subscription.is_none_or(|wanted| wanted == head.subscription)
+            && self.subscription.is_none_or(|wanted| Some(wanted) == head.subscription)
     }
 }
 
@@ -104,6 +109,16 @@ fn all_or_nothing<T>(found: Option<Option<T>>) -> Option<Option<T>> {
         Some(None) => None,
         Some(found) => Some(found),
     }
+}
+
+/// The id of the subscription that something belongs to; of a cart nothing.
+fn subscription_id(
+    books: &Books,
+    index: Option<SubscriptionIndex>,
+) -> Result<Option<SubscriptionId>, BillsError> {
+    let Some(index) = index else { return Ok(None) };
+    let found = books.subscription(index).map(|found| found.id.clone());
+    found.map(Some).ok_or(BillsError::NotFound("subscription"))
 }
 
 impl Engine {
@@ -118,7 +133,9 @@ impl Engine {
     ) -> Result<Vec<PaymentView>, BillsError> {
         let Some(wanted) = Wanted::of_payments(&self.shared, filter) else { return Ok(Vec::new()) };
         let page = |books: &Books| -> Vec<PaymentIndex> {
-            let matching = books.payments.list(|head| wanted.holds(filter, head));
+            let payments = &books.payments;
+            let matching =
+                payments.list(|index, head| wanted.holds(filter, payments, (index, head)));
             matching.skip(page.offset).take(page.limit).collect()
         };
         let found = self.shared.state.with_books(page).into_iter();
@@ -137,18 +154,20 @@ impl Engine {
     fn view_payment(&self, payment: Arc<Payment>) -> Result<PaymentView, BillsError> {
         let state = &self.shared.state;
         let customer = state.with_accounts(|accounts| accounts.at(payment.customer).cloned());
-        let (subscription, product, newest) = state.with_books(|books| {
-            let subscription = books.subscription(payment.subscription);
-            let product = books.product(payment.product);
-            let (subscription, product) =
-                (subscription.map(|found| found.id.clone()), product.map(|found| found.id.clone()));
+        let (subscription, products, newest) = state.with_books(|books| {
+            let products = payment.cart.iter().map(|item| {
+                let product = books.product(item.product).map(|product| product.id.clone());
+                product.ok_or(BillsError::NotFound("product"))
+            });
+            let products: Result<Vec<ProductId>, BillsError> = products.collect();
             let invoice = books.payments.invoice_head(payment.invoice);
-            (subscription, product, invoice.and_then(|invoice| invoice.payment))
+            let newest = invoice.and_then(|invoice| invoice.payment);
+            (subscription_id(books, payment.subscription), products, newest)
         });
         Ok(PaymentView {
             customer: customer.ok_or(BillsError::NotFound("customer"))?,
-            subscription_id: subscription.ok_or(BillsError::NotFound("subscription"))?,
-            product_id: product.ok_or(BillsError::NotFound("product"))?,
+            subscription_id: subscription?,
+            product_ids: products?,
             is_newest: newest == Some(payment.index),
             payment,
         })
@@ -207,10 +226,9 @@ impl Engine {
             state.with_accounts(|all| all.at(invoice.customer).map(|found| found.id.clone()));
         let catalogue = state.catalogue();
         let (subscription, products) = state.with_books(|books| {
-            let subscription = books.subscription(invoice.subscription);
             let products = invoice.lines.iter().filter_map(|line| books.product(line.product));
             let products = products.map(|product| product.id.clone()).collect();
-            (subscription.map(|found| found.id.clone()), products)
+            (subscription_id(books, invoice.subscription), products)
         });
         let meter_ids = invoice.lines.iter().map(|line| match &line.detail {
             LineDetail::Fixed(_) => None,
@@ -220,7 +238,7 @@ impl Engine {
         });
         Ok(InvoiceView {
             customer_id: customer.ok_or(BillsError::NotFound("customer"))?,
-            subscription_id: subscription.ok_or(BillsError::NotFound("subscription"))?,
+            subscription_id: subscription?,
             meter_ids: meter_ids.collect(),
             product_ids: products,
             invoice,

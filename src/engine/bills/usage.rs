@@ -78,14 +78,15 @@ impl Engine {
                 break;
             }
             let invoice = invoice_at(&self.shared, number)?;
-            if !matches!(invoice.cause, InvoiceCause::Closed(_)) || !wants(&invoice.period) {
+            let closed = matches!(invoice.cause, InvoiceCause::Closed(_));
+            let Some(period) = invoice.period.filter(|period| closed && wants(period)) else {
                 continue;
-            }
+            };
             if left > 0 {
                 left -= 1;
                 continue;
             }
-            periods.push(billed_period(&invoice, &catalogue));
+            periods.push(billed_period(&invoice, period, &catalogue));
         }
         if let Some(wanted) = &query.meter_id {
             for period in &mut periods {
@@ -197,9 +198,9 @@ impl Engine {
     }
 }
 
-fn billed_period(invoice: &Invoice, catalogue: &Catalogue) -> UsagePeriod {
+fn billed_period(invoice: &Invoice, period: Period, catalogue: &Catalogue) -> UsagePeriod {
     UsagePeriod {
-        period: invoice.period,
+        period,
         closing: false,
         currency: invoice.currency,
         meters: meters_of(&invoice.lines, catalogue),

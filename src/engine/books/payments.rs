@@ -16,8 +16,8 @@ pub struct PaymentHead {
     /// Who pays.
     pub customer: CustomerIndex,
     /// The subscription.
-    pub subscription: SubscriptionIndex,
-    /// The product.
+    pub subscription: Option<SubscriptionIndex>,
+    /// The first product of its cart.
     pub product: ProductIndex,
     /// The currency.
     pub currency: Currency,
@@ -35,7 +35,7 @@ pub struct InvoiceHead {
     /// Who pays.
     pub customer: CustomerIndex,
     /// The subscription.
-    pub subscription: SubscriptionIndex,
+    pub subscription: Option<SubscriptionIndex>,
     /// The invoice before of the same subscription.
     pub previous: Option<InvoiceNumber>,
     /// The newest payment of it.
@@ -46,6 +46,8 @@ pub struct InvoiceHead {
 #[derive(Debug, Default)]
 pub struct Payments {
     heads: Vec<PaymentHead>,
+    /// The products behind the first, of carts that have several.
+    more_products: HashMap<PaymentIndex, Box<[ProductIndex]>>,
     ids: HashMap<PaymentId, PaymentIndex>,
     recent: HashMap<PaymentIndex, (Lsn, Arc<Payment>)>,
     invoice_heads: Vec<InvoiceHead>,
@@ -59,12 +61,13 @@ impl Payments {
     /// row.
     ///
     /// # Panics
-    /// When its index would leave a gap.
+    /// When its index would leave a gap, or its cart is empty.
     pub fn put(&mut self, lsn: Option<Lsn>, payment: Payment) {
+        let (first, more) = payment.cart.split_first().expect("a payment pays for something");
         let head = PaymentHead {
             customer: payment.customer,
             subscription: payment.subscription,
-            product: payment.product,
+            product: first.product,
             currency: payment.currency,
             status: payment.status,
             created_at: payment.created_at,
@@ -76,6 +79,10 @@ impl Payments {
             assert_eq!(payment.index, self.next_index(), "payments have no gaps");
             self.heads.push(head);
             self.ids.insert(payment.id.clone(), payment.index);
+            if !more.is_empty() {
+                let more = more.iter().map(|item| item.product).collect();
+                self.more_products.insert(payment.index, more);
+            }
         }
         if let Some(invoice) = self.invoice_heads.get_mut(position(payment.invoice)) {
             invoice.payment = invoice.payment.max(Some(payment.index));
@@ -91,7 +98,9 @@ impl Payments {
     /// When its number would leave a gap.
     pub fn put_invoice(&mut self, lsn: Option<Lsn>, invoice: Invoice) {
         if position(invoice.number) == self.invoice_heads.len() {
-            let previous = self.last_invoices.insert(invoice.subscription, invoice.number);
+            let previous = invoice
+                .subscription
+                .and_then(|subscription| self.last_invoices.insert(subscription, invoice.number));
             self.invoice_heads.push(InvoiceHead {
                 customer: invoice.customer,
                 subscription: invoice.subscription,
@@ -140,6 +149,12 @@ impl Payments {
         self.heads.get(index.position())
     }
 
+    /// Whether a payment pays for this product, among others perhaps.
+    pub fn pays_for(&self, index: PaymentIndex, product: ProductIndex) -> bool {
+        self.head(index).is_some_and(|head| head.product == product)
+            || self.more_products.get(&index).is_some_and(|more| more.contains(&product))
+    }
+
     /// What is known of an invoice without its row.
     pub fn invoice_head(&self, number: InvoiceNumber) -> Option<&InvoiceHead> {
         self.invoice_heads.get(position(number))
@@ -158,12 +173,12 @@ impl Payments {
     /// The payments that match, newest first.
     pub fn list(
         &self,
-        matches: impl Fn(&PaymentHead) -> bool,
+        matches: impl Fn(PaymentIndex, &PaymentHead) -> bool,
     ) -> impl Iterator<Item = PaymentIndex> {
         // Fits: there are fewer than 2^32 payments.
         let count = u32::try_from(self.heads.len()).unwrap_or(u32::MAX);
         let indexes = (0..count).rev().map(PaymentIndex);
-        indexes.filter(move |index| self.head(*index).is_some_and(&matches))
+        indexes.filter(move |index| self.head(*index).is_some_and(|head| matches(*index, head)))
     }
 
     /// The invoices that match, newest first.
@@ -193,4 +208,55 @@ impl Payments {
 fn position(number: InvoiceNumber) -> usize {
     // Fits: a number beyond the address space stands for no invoice in memory.
     usize::try_from(number.0.saturating_sub(1)).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::invoice::{CartItem, PaymentFailure};
+    use crate::model::subscription::BillingAddress;
+
+    fn payment(index: u32, cart: &[u32]) -> Payment {
+        let item = |product: &u32| CartItem { product: ProductIndex(*product), quantity: 1 };
+        Payment {
+            id: PaymentId::new(format!("pay_{index}")),
+            index: PaymentIndex(index),
+            invoice: InvoiceNumber(1),
+            invoice_id: InvoiceId::new("inv_1"),
+            customer: CustomerIndex(0),
+            subscription: None,
+            cart: cart.iter().map(item).collect(),
+            currency: Currency::from_code("USD").unwrap(),
+            total: crate::model::Money::ZERO,
+            charge_type: None,
+            includes_usage: false,
+            service_period: None,
+            status: PaymentStatus::Succeeded,
+            failure: PaymentFailure::default(),
+            retry_attempt: 0,
+            billing: BillingAddress {
+                country: "PE".to_owned(),
+                city: None,
+                state: None,
+                street: None,
+                zipcode: None,
+            },
+            metadata: Vec::new(),
+            created_at: Timestamp::MIN,
+            updated_at: Timestamp::MIN,
+        }
+    }
+
+    #[test]
+    fn a_payment_is_found_by_every_product_of_its_cart() {
+        let mut payments = Payments::default();
+        payments.put(None, payment(0, &[1]));
+        payments.put(Some(Lsn(1)), payment(1, &[2, 1, 3]));
+        payments.put(None, payment(2, &[3, 3]));
+        let of = |product| -> Vec<u32> {
+            let found = payments.list(|index, _| payments.pays_for(index, ProductIndex(product)));
+            found.map(|index| index.0).collect()
+        };
+        assert_eq!([of(0), of(1), of(2), of(3)], [vec![], vec![1, 0], vec![1], vec![2, 1]]);
+    }
 }

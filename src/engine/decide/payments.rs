@@ -10,7 +10,7 @@ use crate::engine::invoicing::{Numbers, first_status};
 use crate::engine::record::{Body, ClosedEntry, MarkedEntry};
 use crate::engine::shared::Shared;
 use crate::model::invoice::{PaymentFailure, PaymentStatus};
-use crate::model::{Causes, Payment, PaymentId, Subscription};
+use crate::model::{Causes, Payment, PaymentId, Subscription, Timestamp};
 
 use super::subscriptions::{refuse_overdue, refused};
 use super::{Moment, Plan};
@@ -24,9 +24,30 @@ pub(super) fn find(id: &PaymentId, shared: &Shared) -> Result<Arc<Payment>, Refu
     found.ok_or(Refused::NotFound("payment"))
 }
 
-fn subscription_of(payment: &Payment, shared: &Shared) -> Result<Arc<Subscription>, Refused> {
-    let found = shared.state.with_books(|books| books.subscription(payment.subscription).cloned());
-    found.ok_or(Refused::NotFound("subscription"))
+/// The subscription that a payment belongs to, when nothing stands in the way of a change of it; a
+/// cart has none.
+fn subscription_of(
+    payment: &Payment,
+    moment: Moment<'_>,
+) -> Result<Option<Arc<Subscription>>, Refused> {
+    let Some(index) = payment.subscription else { return Ok(None) };
+    let found = moment.shared.state.with_books(|books| books.subscription(index).cloned());
+    let found = found.ok_or(Refused::NotFound("subscription"))?;
+    refuse_overdue(&found, moment.at)?;
+    Ok(Some(found))
+}
+
+/// What a payment's success or failure does to its subscription.
+fn settled(
+    before: &Subscription,
+    payment: &Payment,
+    mark: &Mark,
+    at: Timestamp,
+) -> Result<Subscription, Refused> {
+    match mark {
+        Mark::Succeeded => billing::payment_succeeded(before, payment.invoice, at).map_err(refused),
+        Mark::Failed { .. } => Ok(billing::payment_failed(before, payment.invoice)),
+    }
 }
 
 /// Says what became of a payment that waited.
@@ -40,21 +61,19 @@ pub(super) fn mark(id: &PaymentId, mark: &Mark, moment: Moment<'_>) -> Result<Pl
             return Err(Refused::Conflict(message.to_owned()));
         }
     }
-    let before = subscription_of(&payment, shared)?;
-    refuse_overdue(&before, at)?;
-    let (status, failure, subscription) = match mark {
-        Mark::Succeeded => {
-            let paid = billing::payment_succeeded(&before, payment.invoice, at);
-            (PaymentStatus::Succeeded, PaymentFailure::default(), paid.map_err(refused)?)
-        }
+    let before = subscription_of(&payment, moment)?;
+    let after = before.as_ref().map(|before| settled(before, &payment, mark, at)).transpose()?;
+    let (status, failure) = match mark {
+        Mark::Succeeded => (PaymentStatus::Succeeded, PaymentFailure::default()),
         Mark::Failed { code, message } => {
             let failure = PaymentFailure { code: code.clone(), message: message.clone() };
-            let unpaid = billing::payment_failed(&before, payment.invoice);
-            (PaymentStatus::Failed, failure, unpaid)
+            (PaymentStatus::Failed, failure)
         }
     };
-    let begins = before.next_segment == 0 && subscription.next_segment > 0;
-    let renewal = if begins { billing::first_renewal(&subscription) } else { None };
+    let begun = before
+        .zip(after.as_ref())
+        .filter(|(before, after)| before.next_segment == 0 && after.next_segment > 0);
+    let renewal = begun.and_then(|(_, after)| billing::first_renewal(after));
     let payment = Payment {
         status,
         failure,
@@ -63,7 +82,7 @@ pub(super) fn mark(id: &PaymentId, mark: &Mark, moment: Moment<'_>) -> Result<Pl
         ..Payment::clone(&payment)
     };
     let outcome = Outcome::Payment(Arc::new(payment.clone()));
-    let marked = MarkedEntry { payment, subscription: Arc::new(subscription), identity };
+    let marked = MarkedEntry { payment, subscription: after.map(Arc::new), identity };
     Ok(Plan { bodies: vec![Body::PaymentMarked(Box::new(marked))], outcome })
 }
 
@@ -91,10 +110,9 @@ pub(super) fn retry(id: &PaymentId, moment: Moment<'_>) -> Result<Plan, Refused>
     };
     let subscription = match payment.status {
         PaymentStatus::Succeeded => {
-            let before = subscription_of(&payment, shared)?;
-            refuse_overdue(&before, at)?;
-            let paid = billing::payment_succeeded(&before, payment.invoice, at);
-            Some(Arc::new(paid.map_err(refused)?))
+            let before = subscription_of(&payment, moment)?;
+            let paid = before.map(|before| settled(&before, &payment, &Mark::Succeeded, at));
+            paid.transpose()?.map(Arc::new)
         }
         PaymentStatus::Processing | PaymentStatus::Failed => None,
     };

@@ -54,8 +54,10 @@ impl State {
 
     pub(super) fn apply_closed(&self, lsn: Lsn, log_time: Timestamp, entry: &ClosedEntry) {
         if let Some(invoice) = &entry.invoice {
-            if let InvoiceCause::Closed(segment) = invoice.cause {
-                self.forget_segment(invoice.subscription, segment, log_time);
+            if let (InvoiceCause::Closed(segment), Some(index)) =
+                (invoice.cause, invoice.subscription)
+            {
+                self.forget_segment(index, segment, log_time);
             }
             self.rows.lock().push(Row::invoice(invoice));
             self.books.write().payments.put_invoice(Some(lsn), invoice.clone());
@@ -99,7 +101,9 @@ impl State {
 
     pub(super) fn apply_marked(&self, lsn: Lsn, log_time: Timestamp, entry: &MarkedEntry) {
         self.put_payment(lsn, &entry.payment);
-        self.books.write().put_subscription(Arc::clone(&entry.subscription));
+        if let Some(subscription) = &entry.subscription {
+            self.books.write().put_subscription(Arc::clone(subscription));
+        }
         let answer = KeptAnswer::Payment(entry.payment.id.clone());
         self.keep_reply(lsn, log_time, entry.identity, answer);
     }

@@ -30,7 +30,7 @@ pub(crate) struct Document {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Row {
     what: String,
-    /// How the quantity came about; empty for a fixed price.
+    /// What is paid for, or how the quantity came about; empty for a purchase at its full price.
     how: String,
     quantity: String,
     unit_price: String,
@@ -42,15 +42,18 @@ impl Document {
     pub(crate) fn new(view: &InvoiceView) -> Self {
         let invoice = &view.invoice;
         let currency = invoice.currency;
+        let subscription = view.subscription_id.as_ref();
+        let facts = [
+            ("Invoice", Some(format!("{} ({})", invoice.number.0, invoice.id))),
+            ("Due", Some(moment(invoice.due_at))),
+            ("Issued", Some(moment(invoice.created_at))),
+            ("Period", invoice.period.map(|paid| period(paid.start, paid.end))),
+            ("Subscription", subscription.map(ToString::to_string)),
+        ];
+        let facts = facts.into_iter().filter_map(|(name, value)| Some((name, value?)));
         Self {
             number: invoice.number.0,
-            facts: vec![
-                ("Invoice", format!("{} ({})", invoice.number.0, invoice.id)),
-                ("Due", moment(invoice.due_at)),
-                ("Issued", moment(invoice.created_at)),
-                ("Period", period(invoice.period.start, invoice.period.end)),
-                ("Subscription", view.subscription_id.to_string()),
-            ],
+            facts: facts.collect(),
             bill_to: bill_to(&invoice.bill_to),
             rows: invoice.lines.iter().map(|line| Row::new(line, currency)).collect(),
             total: format!("{} {currency}", major(invoice.total, currency)),
@@ -67,12 +70,11 @@ impl Row {
     fn new(line: &InvoiceLine, currency: Currency) -> Self {
         let (how, quantity, unit_price) = match &line.detail {
             LineDetail::Fixed(fixed) => {
-                let paid_for = period(fixed.period.start, fixed.period.end);
-                let how = match fixed.discount_bps {
-                    0 => paid_for,
-                    bps => format!("{paid_for}, {} % off", point_moved(&bps.to_string(), 2)),
-                };
-                (how, fixed.quantity.to_string(), major(fixed.price, currency))
+                let paid_for = fixed.period.map(|paid| period(paid.start, paid.end));
+                let off = (fixed.discount_bps > 0)
+                    .then(|| format!("{} % off", point_moved(&fixed.discount_bps.to_string(), 2)));
+                let how: Vec<String> = paid_for.into_iter().chain(off).collect();
+                (how.join(", "), fixed.quantity.to_string(), major(fixed.price, currency))
             }
             LineDetail::Usage(usage) => {
                 let how = format!("used {}, free {}", usage.consumed, usage.free_threshold);
@@ -171,7 +173,7 @@ pub(super) mod tests {
             price: Money::from_minor(4900),
             quantity: 1,
             discount_bps: 0,
-            period: next,
+            period: Some(next),
         };
         let usage = UsageLine {
             meter: MeterIndex(0),
@@ -191,7 +193,7 @@ pub(super) mod tests {
             id: InvoiceId::new("inv_1"),
             number: InvoiceNumber(12),
             cause: InvoiceCause::Closed(0),
-            subscription: SubscriptionIndex(0),
+            subscription: Some(SubscriptionIndex(0)),
             customer: CustomerIndex(0),
             bill_to: BillTo {
                 name: name.to_owned(),
@@ -208,7 +210,7 @@ pub(super) mod tests {
             },
             currency: Currency::from_code("USD").unwrap(),
             total,
-            period,
+            period: Some(period),
             due_at: period.end,
             created_at: at("2026-11-22T11:10:00.25Z"),
             cut_off_lsn: Lsn(9),
@@ -216,12 +218,41 @@ pub(super) mod tests {
         };
         InvoiceView {
             customer_id: CustomerId::new("cus_1"),
-            subscription_id: SubscriptionId::new("sub_1"),
+            subscription_id: Some(SubscriptionId::new("sub_1")),
             meter_ids: std::iter::once(None)
                 .chain(std::iter::repeat_n(Some(MeterId::new("mtr_1")), 1 + more_lines))
                 .collect(),
             product_ids: vec![ProductId::new("pdt_1"); 2 + more_lines],
             invoice: Arc::new(invoice),
+        }
+    }
+
+    /// An invoice of three books at 1000, without a subscription.
+    pub(in crate::http) fn purchase() -> InvoiceView {
+        let view = sample("Ada", 0);
+        let detail = LineDetail::Fixed(FixedLine {
+            name: "Book".to_owned(),
+            price: Money::from_minor(1000),
+            quantity: 3,
+            discount_bps: 0,
+            period: None,
+        });
+        let amount = Money::from_minor(3000);
+        let line = InvoiceLine { detail, amount, ..view.invoice.lines[0].clone() };
+        let invoice = Invoice {
+            cause: InvoiceCause::Cart,
+            subscription: None,
+            period: None,
+            total: amount,
+            lines: vec![line],
+            ..Invoice::clone(&view.invoice)
+        };
+        InvoiceView {
+            subscription_id: None,
+            meter_ids: vec![None],
+            product_ids: vec![ProductId::new("pdt_1")],
+            invoice: Arc::new(invoice),
+            ..view
         }
     }
 
@@ -253,6 +284,20 @@ pub(super) mod tests {
         ] {
             assert_eq!(point_moved(price, places), expected);
         }
+    }
+
+    #[test]
+    fn a_purchase_has_neither_period_nor_subscription() {
+        let document = Document::new(&purchase());
+        let names: Vec<&str> = document.facts.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, ["Invoice", "Due", "Issued"]);
+        let row = &document.rows[0];
+        assert_eq!((row.what.as_str(), row.how.as_str()), ("Book x 3", ""));
+        let mut view = purchase();
+        let invoice = Arc::make_mut(&mut view.invoice);
+        let LineDetail::Fixed(fixed) = &mut invoice.lines[0].detail else { panic!("it is fixed") };
+        fixed.discount_bps = 1_250;
+        assert_eq!(Document::new(&view).rows[0].how, "12.5 % off");
     }
 
     #[test]

@@ -121,8 +121,8 @@ fn row(row: &Row) -> Vec<Line> {
         };
         lines.push(Line { text, bold: false });
     }
-    let how = wrapped(&row.how, LINE_CHARS - 2).into_iter();
-    lines.extend(how.map(|part| Line { text: format!("  {part}"), bold: false }));
+    let how = if row.how.is_empty() { Vec::new() } else { wrapped(&row.how, LINE_CHARS - 2) };
+    lines.extend(how.into_iter().map(|part| Line { text: format!("  {part}"), bold: false }));
     lines
 }
 
@@ -201,7 +201,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::http::document::tests::sample;
+    use crate::http::document::tests::{purchase, sample};
 
     fn text_of(document: &Document) -> Vec<String> {
         lines(document).into_iter().map(|line| line.text).collect()
@@ -237,6 +237,20 @@ mod tests {
             "Total                                                                     79.00 USD",
         ];
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_purchase_takes_one_line() {
+        let found = text_of(&Document::new(&purchase()));
+        let expected = [
+            "Description                                 Quantity     Unit price          Amount",
+            "-----------------------------------------------------------------------------------",
+            "Book x 3                                           3          10.00           30.00",
+            "-----------------------------------------------------------------------------------",
+            "Total                                                                     30.00 USD",
+        ];
+        assert_eq!(found[found.len() - 5..], expected);
+        assert!(!found.iter().any(|line| line.contains("Period") || line.contains("Subscription")));
     }
 
     #[test]

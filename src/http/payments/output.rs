@@ -10,9 +10,9 @@ use crate::http::edge::Edge;
 use crate::http::invoice_line::description;
 use crate::http::scalar::{JsonScalar, Pairs};
 use crate::http::text::Instant;
+use crate::model::PaymentStatus;
 use crate::model::customer::MetadataValue;
 use crate::model::invoice::{ChargeType, LineDetail};
-use crate::model::{PaymentStatus, SubscriptionId};
 
 /// What a payment charges for.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
@@ -51,13 +51,15 @@ struct Details {
     payment_id: String,
     brand_id: String,
     customer: CustomerDetails,
-    subscription_id: String,
+    /// `null` when nothing was subscribed to.
+    subscription_id: Option<String>,
     subscription_ids: Vec<String>,
     invoice_id: String,
     currency: String,
     total_amount: i64,
     status: StatusWord,
-    charge_type: ChargeWord,
+    /// `null` when nothing was subscribed to.
+    charge_type: Option<ChargeWord>,
     includes_usage: bool,
     retry_attempt: u32,
     service_periods: Vec<ServicePeriodBody>,
@@ -152,21 +154,18 @@ struct LineItemBody {
 impl Details {
     fn new(view: &PaymentView, edge: &Edge) -> Self {
         let payment = &view.payment;
-        let subscription_id = view.subscription_id.as_str().to_owned();
+        let subscription_id = view.subscription_id.as_ref().map(|id| id.as_str().to_owned());
         Self {
             payment_id: payment.id.as_str().to_owned(),
             brand_id: edge.options.brand_id.as_str().to_owned(),
             customer: CustomerDetails::from(&*view.customer),
-            subscription_ids: vec![subscription_id.clone()],
+            subscription_ids: subscription_id.iter().cloned().collect(),
             subscription_id,
             invoice_id: payment.invoice_id.as_str().to_owned(),
             currency: payment.currency.to_string(),
             total_amount: payment.total.as_minor(),
             status: payment.status.into(),
-            charge_type: match payment.charge_type {
-                ChargeType::New => ChargeWord::New,
-                ChargeType::Renewal => ChargeWord::Renewal,
-            },
+            charge_type: payment.charge_type.map(ChargeWord::from),
             includes_usage: payment.includes_usage,
             retry_attempt: payment.retry_attempt,
             service_periods: service_periods(view),
@@ -197,15 +196,32 @@ impl Details {
 fn service_periods(view: &PaymentView) -> Vec<ServicePeriodBody> {
     let paid = view.payment.status == PaymentStatus::Succeeded;
     let period = view.payment.service_period.filter(|_| paid);
-    let body = |subscription_id: &SubscriptionId| {
-        period.map(|period| ServicePeriodBody {
-            starts_at: Instant(period.start),
-            ends_at: Instant(period.end),
-            proration_factor: "1".to_owned(),
-            subscription_id: subscription_id.as_str().to_owned(),
-        })
-    };
-    body(&view.subscription_id).into_iter().collect()
+    let paid_for = period.zip(view.subscription_id.as_ref());
+    let body = paid_for.map(|(period, subscription_id)| ServicePeriodBody {
+        starts_at: Instant(period.start),
+        ends_at: Instant(period.end),
+        proration_factor: "1".to_owned(),
+        subscription_id: subscription_id.as_str().to_owned(),
+    });
+    body.into_iter().collect()
+}
+
+fn products(view: &PaymentView) -> Vec<ProductBody> {
+    let products = view.product_ids.iter().zip(&view.payment.cart);
+    let products = products.map(|(id, item)| ProductBody {
+        product_id: id.as_str().to_owned(),
+        quantity: item.quantity,
+    });
+    products.collect()
+}
+
+impl From<ChargeType> for ChargeWord {
+    fn from(charge_type: ChargeType) -> Self {
+        match charge_type {
+            ChargeType::New => Self::New,
+            ChargeType::Renewal => Self::Renewal,
+        }
+    }
 }
 
 impl ListedBody {
@@ -221,10 +237,7 @@ impl PaymentBody {
             details: Details::new(view, edge),
             business_id: edge.options.business_id.as_str().to_owned(),
             billing: AddressBody::from(&payment.billing),
-            product_cart: vec![ProductBody {
-                product_id: view.product_id.as_str().to_owned(),
-                quantity: payment.quantity,
-            }],
+            product_cart: products(view),
             settlement_amount: payment.total.as_minor(),
             settlement_currency: payment.currency.to_string(),
             settlement_tax: 0,
