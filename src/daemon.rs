@@ -11,9 +11,10 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
+use crate::billing::PastDueEnd;
 use crate::config::{self, Config};
 use crate::engine::machine::{Fatal, Machine};
-use crate::engine::options::{Collection, Options, UnknownCustomers};
+use crate::engine::options::{Collection, Options, PastDue, UnknownCustomers};
 use crate::engine::recover::{self, Recovered};
 use crate::engine::threads::Threads;
 use crate::engine::{Engine, key};
@@ -231,6 +232,13 @@ fn options(config: &Config, key_text: String) -> Options {
             config::Collection::Automatic => Collection::Automatic,
             config::Collection::Manual => Collection::Manual,
         },
+        past_due: config.past_due.map(|past_due| PastDue {
+            grace: past_due.grace,
+            end: match past_due.end {
+                config::PastDueEnd::Hold => PastDueEnd::Hold,
+                config::PastDueEnd::Cancel => PastDueEnd::Cancel,
+            },
+        }),
         durability: match config.log.durability {
             config::Durability::Commit => Durability::Commit,
             config::Durability::Interval(every) => Durability::Interval(every),

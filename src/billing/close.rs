@@ -1,17 +1,19 @@
 //! The lines of a bill: what a subscription owes when it begins and when a segment closes.
 //!
 //! A bill reads from the top: the fixed price in advance, then each meter's usage in the order of
-//! the price. Every line is rounded once, a line of zero stands there too, and the lines sum to the
-//! total. When a segment closes, and what it renews, is decided in
-//! [`lifecycle`](crate::billing::lifecycle).
+//! the price, then money that a change of plan has left. Every line is rounded once, a line of zero
+//! stands there too, and the lines sum to the total. When a segment closes, and what it renews, is
+//! decided in [`lifecycle`](crate::billing::lifecycle).
 
 use std::sync::Arc;
 
 use crate::billing::rating;
-use crate::model::invoice::{FixedLine, InvoiceLine, LineDetail, UsageLine};
+use crate::model::invoice::{ChargeLine, FixedLine, InvoiceLine, LineDetail, UsageLine};
 use crate::model::price::MeterPrice;
 use crate::model::subscription::{Closing, Renewal};
-use crate::model::{Lsn, Meter, MeterIndex, Money, Price, Product, Quantity, Terms};
+use crate::model::{
+    Lsn, Meter, MeterIndex, Money, Price, Product, Quantity, Share, Subscription, Terms,
+};
 
 /// What one meter has counted over a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +47,17 @@ pub struct Prices<'a> {
     pub meters: &'a [Meter],
 }
 
-/// What the close of a segment bills: the renewal, when there is one, and the segment's usage.
-/// There is one reading a meter of the segment's price, in its order.
+/// A segment that was closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// What stands on its invoice.
+    pub bill: Bill,
+    /// The subscription from then on.
+    pub subscription: Subscription,
+}
+
+/// The close of a segment: the renewal, when there is one, the segment's usage, and what is left of
+/// earlier changes of plan. There is one reading a meter of the segment's price, in its order.
 ///
 /// # Errors
 /// [`Overflow`].
@@ -55,16 +66,41 @@ pub struct Prices<'a> {
 /// When the terms name no price, a price names no meter, or the readings are not as many as the
 /// price's meters.
 pub fn close_cycle(
+    subscription: &Subscription,
     closing: &Closing,
     readings: &[Reading],
     prices: Prices<'_>,
-) -> Result<Bill, Overflow> {
+) -> Result<Closed, Overflow> {
     let mut lines = Vec::with_capacity(1 + readings.len());
     if let Some(renewal) = &closing.renewal {
-        lines.push(fixed_line(renewal, prices)?);
+        lines.push(fixed_line(renewal, None, prices)?);
     }
     lines.extend(usage_lines(closing.segment.terms, readings, prices)?);
-    Bill::of(lines)
+    let (bill, credit) = settle(lines, subscription, closing.segment.terms)?;
+    let mut next = Subscription { credit, ..subscription.clone() };
+    next.closing.retain(|other| other.segment.number != closing.segment.number);
+    Ok(Closed { bill, subscription: next })
+}
+
+/// Brings a bill together with the money that a subscription has left: less than nothing is kept for
+/// later, and more is paid from what was kept, each as a line of its own. What is left from then on.
+///
+/// # Errors
+/// [`Overflow`].
+pub(super) fn settle(
+    mut lines: Vec<InvoiceLine>,
+    subscription: &Subscription,
+    terms: Terms,
+) -> Result<(Bill, Money), Overflow> {
+    let owed = Money::checked_sum(lines.iter().map(|line| line.amount)).ok_or(Overflow)?;
+    let credit = subscription.credit.as_minor();
+    let taken = owed.as_minor().min(credit);
+    if taken != 0 {
+        let amount = Money::from_minor(taken.checked_neg().ok_or(Overflow)?);
+        lines.push(line_of(terms, LineDetail::Credit, amount));
+    }
+    let left = credit.checked_sub(taken).ok_or(Overflow)?;
+    Ok((Bill::of(lines)?, Money::from_minor(left)))
 }
 
 /// What the first payment bills: the fixed price, or nothing in a trial.
@@ -75,8 +111,24 @@ pub fn close_cycle(
 /// # Panics
 /// When the terms name no price.
 pub fn first_bill(renewal: Option<&Renewal>, prices: Prices<'_>) -> Result<Bill, Overflow> {
-    let line = renewal.map(|renewal| fixed_line(renewal, prices)).transpose()?;
+    let line = renewal.map(|renewal| fixed_line(renewal, None, prices)).transpose()?;
     Bill::of(line.into_iter().collect())
+}
+
+/// What is asked for on demand: one line of this amount.
+///
+/// # Panics
+/// When the terms name no price.
+pub fn charge_bill(
+    terms: Terms,
+    amount: Money,
+    description: Option<String>,
+    prices: Prices<'_>,
+) -> Bill {
+    let (product, _) = prices.of(terms);
+    let detail = LineDetail::Charge(ChargeLine { name: product.name.clone(), description });
+    let line = line_of(terms, detail, amount);
+    Bill { lines: vec![line], total: amount }
 }
 
 /// The lines of usage under a price: one a meter, in its order, as are the readings.
@@ -98,20 +150,51 @@ pub fn usage_lines(
     lines.map(|(meter, reading)| usage_line(terms, meter, *reading, prices)).collect()
 }
 
-fn fixed_line(renewal: &Renewal, prices: Prices<'_>) -> Result<InvoiceLine, Overflow> {
+/// A fixed price in advance, or a share of it.
+pub(super) fn fixed_line(
+    renewal: &Renewal,
+    share: Option<Share>,
+    prices: Prices<'_>,
+) -> Result<InvoiceLine, Overflow> {
+    let (line, amount) = fixed(renewal, share, prices)?;
+    Ok(line_of(renewal.terms, LineDetail::Fixed(line), amount))
+}
+
+/// What comes back of a fixed price, or of a share of it.
+pub(super) fn unused_line(
+    renewal: &Renewal,
+    share: Option<Share>,
+    prices: Prices<'_>,
+) -> Result<InvoiceLine, Overflow> {
+    let (line, amount) = fixed(renewal, share, prices)?;
+    // Fits: a fixed price is not below zero.
+    let amount = Money::from_minor(-amount.as_minor());
+    Ok(line_of(renewal.terms, LineDetail::Unused(line), amount))
+}
+
+fn fixed(
+    renewal: &Renewal,
+    share: Option<Share>,
+    prices: Prices<'_>,
+) -> Result<(FixedLine, Money), Overflow> {
     let (product, price) = prices.of(renewal.terms);
-    Ok(InvoiceLine {
-        product: renewal.terms.product,
-        price_version: renewal.terms.version,
-        detail: LineDetail::Fixed(FixedLine {
-            name: product.name.clone(),
-            price: price.fixed,
-            quantity: renewal.quantity,
-            discount_bps: price.discount_bps,
-            period: Some(renewal.period),
-        }),
-        amount: rating::fixed_amount(price, renewal.quantity).ok_or(Overflow)?,
-    })
+    let amount = match share {
+        None => rating::fixed_amount(price, renewal.quantity),
+        Some(share) => rating::share_amount(price, renewal.quantity, share),
+    };
+    let line = FixedLine {
+        name: product.name.clone(),
+        price: price.fixed,
+        quantity: renewal.quantity,
+        discount_bps: price.discount_bps,
+        period: Some(renewal.period),
+        share,
+    };
+    Ok((line, amount.ok_or(Overflow)?))
+}
+
+fn line_of(terms: Terms, detail: LineDetail, amount: Money) -> InvoiceLine {
+    InvoiceLine { product: terms.product, price_version: terms.version, detail, amount }
 }
 
 fn usage_line(
@@ -140,14 +223,14 @@ fn usage_line(
 }
 
 impl Bill {
-    fn of(lines: Vec<InvoiceLine>) -> Result<Self, Overflow> {
+    pub(super) fn of(lines: Vec<InvoiceLine>) -> Result<Self, Overflow> {
         let total = Money::checked_sum(lines.iter().map(|line| line.amount)).ok_or(Overflow)?;
         Ok(Self { lines, total })
     }
 }
 
 impl<'a> Prices<'a> {
-    fn of(self, terms: Terms) -> (&'a Product, &'a Price) {
+    pub(super) fn of(self, terms: Terms) -> (&'a Product, &'a Price) {
         let product = self.products.get(terms.product.position());
         let product = product.expect("a product is never removed, nor its index given again");
         let price = product.price_at(terms.version).expect("a product keeps every price it had");
@@ -167,6 +250,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::billing::tests::begun;
     use crate::model::customer::Metadata;
     use crate::model::price::{Interval, IntervalUnit, PriceKind, Recurrence};
     use crate::model::product::TaxCategory;
@@ -246,8 +330,25 @@ mod tests {
     }
 
     fn closing(renewal: Option<Renewal>) -> Closing {
-        let segment = Segment { number: 0, period: month(0), terms: terms(1) };
-        Closing { segment, due_at: month(0).end, close_at: month(0).end, renewal }
+        let segment = Segment { number: 0, period: month(0), terms: terms(1), continues: false };
+        let (due_at, close_at) = (month(0).end, month(0).end);
+        Closing { segment, due_at, close_at, renewal, ends_period: true }
+    }
+
+    /// The close of a segment of a subscription that has this much left from earlier changes of plan.
+    fn closed(
+        closing: &Closing,
+        readings: &[Reading],
+        prices: Prices<'_>,
+        credit: i64,
+    ) -> Result<Closed, Overflow> {
+        let credit = Money::from_minor(credit);
+        let before = Subscription { credit, closing: vec![*closing], ..begun("1970-01-01") };
+        let closed = close_cycle(&before, closing, readings, prices)?;
+        let credit = closed.subscription.credit;
+        let after = Subscription { credit, closing: Vec::new(), ..before };
+        assert_eq!(closed.subscription, after, "nothing else changes");
+        Ok(closed)
     }
 
     /// The amounts of the lines that the close of a segment under `price` has, and the total.
@@ -260,7 +361,7 @@ mod tests {
         let meters = [meter(0, "call"), meter(1, "token")];
         let products = [product(vec![price])];
         let prices = Prices { products: &products, meters: &meters };
-        let bill = close_cycle(&closing(renewal), &readings, prices)?;
+        let Closed { bill, .. } = closed(&closing(renewal), &readings, prices, 0)?;
         Ok((bill.lines.iter().map(|line| line.amount.as_minor()).collect(), bill.total.as_minor()))
     }
 
@@ -276,6 +377,24 @@ mod tests {
         check(tokens(), Some(renewal(1)), &["25000"], (&[4_900, 7_500], 12_400));
         check(tokens(), Some(renewal(3)), &["25000"], (&[14_700, 7_500], 22_200));
         check(tokens(), None, &["25000"], (&[7_500], 7_500));
+    }
+
+    #[test]
+    fn money_that_a_change_of_plan_left_is_taken_as_its_own_line() {
+        let products = [product(vec![price("USD", 4_900, &[(1, "0.5", 0)])])];
+        let meters = [meter(0, "call"), meter(1, "token")];
+        let prices = Prices { products: &products, meters: &meters };
+        let close = |consumed: &str, credit| {
+            let closing = closing(Some(renewal(1)));
+            let Closed { bill, subscription } =
+                closed(&closing, &[reading(consumed)], prices, credit).unwrap();
+            let amounts = bill.lines.iter().map(|line| line.amount.as_minor());
+            (amounts.collect::<Vec<_>>(), bill.total.as_minor(), subscription.credit.as_minor())
+        };
+        assert_eq!(close("200", 0), (vec![4_900, 100], 5_000, 0));
+        assert_eq!(close("200", 1_200), (vec![4_900, 100, -1_200], 3_800, 0));
+        assert_eq!(close("200", 5_000), (vec![4_900, 100, -5_000], 0, 0));
+        assert_eq!(close("200", 7_500), (vec![4_900, 100, -5_000], 0, 2_500));
     }
 
     #[test]
@@ -317,7 +436,8 @@ mod tests {
         let meters = [meter(0, "call"), meter(1, "token")];
         let prices = Prices { products: &products, meters: &meters };
         let renewal = Renewal { terms: terms(2), quantity: 2, period: month(1) };
-        let bill = close_cycle(&closing(Some(renewal)), &[reading("25000.5")], prices).unwrap();
+        let readings = [reading("25000.5")];
+        let bill = closed(&closing(Some(renewal)), &readings, prices, 0).unwrap().bill;
         let fixed = InvoiceLine {
             product: ProductIndex(0),
             price_version: PriceVersion(2),
@@ -327,6 +447,7 @@ mod tests {
                 quantity: 2,
                 discount_bps: 0,
                 period: Some(month(1)),
+                share: None,
             }),
             amount: Money::from_minor(11_800),
         };

@@ -3,7 +3,7 @@
 //!
 //! Nothing here adds lines up: see [`close`](crate::billing::close).
 
-use crate::model::{Money, Price, Quantity, UnitPrice};
+use crate::model::{Money, Price, Quantity, Share, UnitPrice};
 
 /// Units of a quantity in one whole, and of a unit price in one minor unit.
 const ONE: i128 = 1_000_000_000_000;
@@ -31,10 +31,29 @@ pub fn usage_amount(chargeable: Quantity, price: UnitPrice) -> Option<Money> {
 /// What the fixed price of this many comes to after the discount, rounded once; nothing when it
 /// leaves 64 bits.
 pub fn fixed_amount(price: &Price, quantity: u32) -> Option<Money> {
+    money(divide_half_away(fixed_exact(price, quantity), i128::from(WHOLE_BPS)))
+}
+
+/// What a share of the fixed price of this many comes to after the discount, rounded once; nothing when
+/// it leaves 64 bits.
+pub fn share_amount(price: &Price, quantity: u32, share: Share) -> Option<Money> {
+    // A price is never below zero.
+    let exact = u128::try_from(fixed_exact(price, quantity)).ok()?;
+    let (part, whole) = (share.part.as_nanos(), share.whole.as_nanos() * u128::from(WHOLE_BPS));
+    // exact x part / whole in two parts, because 110 bits x 64 do not fit 128: the price's upper bits
+    // first, then what they leave together with its lower 32 bits.
+    let (upper, lower) = (exact >> 32, exact & 0xffff_ffff);
+    let of_upper = upper.checked_mul(part)?;
+    let rest = ((of_upper % whole) << 32) + lower * part;
+    let minor = ((of_upper / whole) << 32) + (rest + whole / 2) / whole;
+    money(i128::try_from(minor).ok()?)
+}
+
+/// The fixed price of this many after the discount, in ten-thousandths of a minor unit.
+fn fixed_exact(price: &Price, quantity: u32) -> i128 {
     let kept_bps = WHOLE_BPS.saturating_sub(price.discount_bps);
     // Fits: 64, 32 and 14 bits.
-    let exact = i128::from(price.fixed.as_minor()) * i128::from(quantity) * i128::from(kept_bps);
-    money(divide_half_away(exact, i128::from(WHOLE_BPS)))
+    i128::from(price.fixed.as_minor()) * i128::from(quantity) * i128::from(kept_bps)
 }
 
 /// The quotient by an even divisor, rounded to whole numbers, halves away from zero.
@@ -48,6 +67,8 @@ fn money(minor: i128) -> Option<Money> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -170,6 +191,35 @@ mod tests {
         product
     }
 
+    /// Digits, highest first and without zeros in front, behind their count: compares as numbers do.
+    fn number(mut digits: Vec<u8>) -> (usize, Vec<u8>) {
+        while digits.last() == Some(&0) {
+            digits.pop();
+        }
+        digits.reverse();
+        (digits.len(), digits)
+    }
+
+    #[test]
+    fn the_whole_share_is_the_whole_amount_and_none_is_nothing() {
+        let share = |part, whole| Share {
+            part: Duration::from_nanos(part),
+            whole: Duration::from_nanos(whole),
+        };
+        for (fixed, discount_bps, quantity) in
+            [(4_900, 0, 1), (333, 3_333, 3), (i64::MAX, 0, 1), (i64::MAX, 5_000, 2)]
+        {
+            let price = priced(fixed, discount_bps);
+            let found = |part| share_amount(&price, quantity, share(part, u64::MAX));
+            assert_eq!(found(u64::MAX), fixed_amount(&price, quantity));
+            assert_eq!(found(0), Some(Money::ZERO));
+        }
+        let half = |fixed| share_amount(&priced(fixed, 0), 1, share(1, 2)).map(Money::as_minor);
+        assert_eq!(half(3_000), Some(1_500));
+        assert_eq!(half(3), Some(2));
+        assert_eq!(share_amount(&priced(i64::MAX, 0), 4, share(1, 2)), None);
+    }
+
     /// The product without its last 24 digits; the first of those says which way to round.
     fn rounded_on_paper(chargeable: i128, price: i128) -> Option<i64> {
         let mut product = multiplied(chargeable.unsigned_abs(), price.unsigned_abs());
@@ -209,6 +259,28 @@ mod tests {
             prop_assert_eq!(found(units), minor + 1);
             prop_assert_eq!(found(units - 1), minor);
             prop_assert_eq!(found(-units), -minor - 1);
+        }
+
+        #[test]
+        fn a_share_of_a_fixed_line_is_the_nearest_amount(
+            fixed in 0_i64..10_i64.pow(9),
+            quantity in 0_u32..100,
+            discount_bps in 0_u16..=10_000,
+            part_nanos in 0_u64..=31_622_400_000_000_000,
+            rest_nanos in 0_u64..=31_622_400_000_000_000,
+        ) {
+            let whole_nanos = (part_nanos + rest_nanos).max(1);
+            let part = Duration::from_nanos(part_nanos);
+            let share = Share { part, whole: Duration::from_nanos(whole_nanos) };
+            let price = priced(fixed, discount_bps);
+            let amount = share_amount(&price, quantity, share).unwrap().as_minor();
+            // The same on paper, digit by digit: 2 x exact x part against (2 x amount +- 1) x whole.
+            let exact = u128::try_from(fixed_exact(&price, quantity)).unwrap();
+            let twice = number(multiplied(2 * exact, part_nanos.into()));
+            let whole = u128::from(whole_nanos) * 10_000;
+            let amount = u128::try_from(amount).unwrap();
+            prop_assert!(twice < number(multiplied(2 * amount + 1, whole)));
+            prop_assert!(amount == 0 || twice >= number(multiplied(2 * amount - 1, whole)));
         }
 
         #[test]

@@ -55,6 +55,8 @@ pub const KEYS: &[Key] = &[
     key("history.bytes_max", DefaultValue::Integer(0)),
     key("billing.grace", DefaultValue::Text("")),
     key("billing.collection", DefaultValue::Text("auto")),
+    key("billing.past_due_grace", DefaultValue::Text("0")),
+    key("billing.past_due_action", DefaultValue::Text("on_hold")),
     key("output.format", DefaultValue::Text("auto")),
     key("output.level", DefaultValue::Text("info")),
 ];
@@ -93,6 +95,9 @@ pub struct Config {
     pub billing_grace: Duration,
     /// `billing.collection`: who collects the money of invoices.
     pub collection: Collection,
+    /// `billing.past_due_grace`: how long a subscription may be past due before
+    /// `billing.past_due_action`; 1 to 30 days, or none.
+    pub past_due: Option<PastDue>,
     /// What the daemon says of itself while it runs.
     pub output: Output,
 }
@@ -132,6 +137,24 @@ pub enum Collection {
     Automatic,
     /// Somebody else, who marks payments.
     Manual,
+}
+
+/// How long a subscription whose payment has failed has time to pay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PastDue {
+    /// This long.
+    pub grace: Duration,
+    /// What happens then.
+    pub end: PastDueEnd,
+}
+
+/// What happens to a subscription whose time to pay is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PastDueEnd {
+    /// It is put on hold.
+    Hold,
+    /// It is cancelled.
+    Cancel,
 }
 
 /// What is admitted.

@@ -2,6 +2,7 @@
 //!
 //! Each value is read by itself first; only when all are good are they held against each other.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,11 +11,14 @@ use tracing::Level;
 use crate::config::problem::shortened;
 use crate::config::{
     Checkpoint, Collection, Config, ConfigError, ConfigErrors, Data, Dedupe, Durability, History,
-    HumanDuration, Ingest, Listen, Log, Output, OutputFormat, Problem, Setting, Settings,
-    UnknownCustomers, Value,
+    HumanDuration, Ingest, Listen, Log, Output, OutputFormat, PastDue, PastDueEnd, Problem,
+    Setting, Settings, UnknownCustomers, Value,
 };
 use crate::model::{BrandId, BusinessId};
 
+/// How long a subscription may be past due; what Dodo allows.
+const PAST_DUE_GRACE: RangeInclusive<Duration> =
+    Duration::from_hours(24)..=Duration::from_hours(720);
 /// What `billing.grace` adds to `ingest.max_age` when it is not set: time for requests that were
 /// stamped at the door, just young enough, and waited for the committer.
 const GRACE_BEYOND_MAX_AGE: Duration = Duration::from_mins(10);
@@ -52,6 +56,7 @@ pub(super) fn config(settings: &Settings) -> Result<Config, ConfigErrors> {
                     _ => None,
                 }
             }),
+            past_due: reader.past_due(),
             output: reader.output(),
         };
     if reader.errors.is_empty() {
@@ -176,6 +181,20 @@ impl<'a> Reader<'a> {
         self.text("billing.grace", "a length of time such as \"70m\", or nothing", |text| {
             if text.is_empty() { Some(default) } else { duration(text) }
         })
+    }
+
+    fn past_due(&mut self) -> Option<PastDue> {
+        let wish = "a length of time from \"1d\" to \"30d\", or \"0\"";
+        let grace = self.text("billing.past_due_grace", wish, |text| {
+            duration(text).filter(|grace| grace.is_zero() || PAST_DUE_GRACE.contains(grace))
+        });
+        let end =
+            self.text("billing.past_due_action", "\"on_hold\" or \"cancel\"", |text| match text {
+                "on_hold" => Some(PastDueEnd::Hold),
+                "cancel" => Some(PastDueEnd::Cancel),
+                _ => None,
+            });
+        (!grace.is_zero()).then_some(PastDue { grace, end })
     }
 
     fn output(&mut self) -> Output {

@@ -60,6 +60,7 @@ fn the_defaults_are_what_the_design_says() {
     assert_eq!(config.log.durability, Durability::Commit);
     assert_eq!(config.billing_grace, Duration::from_mins(70));
     assert_eq!(config.collection, Collection::Automatic);
+    assert_eq!(config.past_due, None);
     assert_eq!(config.output, Output { format: OutputFormat::Auto, level: Level::INFO });
 }
 
@@ -233,6 +234,8 @@ fn settings_that_do_not_go_together_are_refused_at_the_place_of_one_of_them() {
             "quipu.toml:1:21: log.segment_bytes: 8388096 is less than 2",
         ),
         ("billing.grace = \"59m\"", "quipu.toml:1:17: billing.grace: it is shorter than"),
+        ("billing.past_due_grace = \"23h\"", "quipu.toml:1:26: billing.past_due_grace: "),
+        ("billing.past_due_grace = \"31d\"", "quipu.toml:1:26: billing.past_due_grace: "),
     ] {
         let message = problems(&file(text));
         assert!(message.starts_with(start), "{message}");
@@ -253,7 +256,7 @@ fn values_with_a_meaning_of_their_own_are_read_so() {
     let config = Config::load(&file(
         "dedupe.window = \"0\"\nlog = { durability = \"interval\", interval = \"20ms\" }\n\
          auth.api_key_file = \"/run/key\"\nlisten.shutdown_grace = \"0s\"\n\
-         ingest.unknown_customers = \"reject\"\nbilling.collection = \"manual\"\noutput = { format = \"json\", level = \"trace\" }\n\
+         ingest.unknown_customers = \"reject\"\nbilling = { collection = \"manual\", past_due_grace = \"3d\", past_due_action = \"cancel\" }\noutput = { format = \"json\", level = \"trace\" }\n\
          data.reserve_bytes = 0x1000\n",
     ))
     .unwrap();
@@ -263,6 +266,8 @@ fn values_with_a_meaning_of_their_own_are_read_so() {
     assert_eq!(config.listen.shutdown_grace, Duration::ZERO);
     assert_eq!(config.ingest.unknown_customers, UnknownCustomers::Reject);
     assert_eq!(config.collection, Collection::Manual);
+    let grace = Duration::from_hours(72);
+    assert_eq!(config.past_due, Some(PastDue { grace, end: PastDueEnd::Cancel }));
     assert_eq!(config.output, Output { format: OutputFormat::Json, level: Level::TRACE });
     assert_eq!(config.data.reserve_bytes, 4_096);
 }

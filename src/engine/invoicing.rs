@@ -13,7 +13,7 @@ use crate::model::invoice::{
 };
 use crate::model::{
     Currency, Customer, CustomerIndex, InvoiceId, InvoiceNumber, Lsn, Money, PaymentId,
-    PaymentIndex, Period, Subscription, SubscriptionIndex, Terms, Timestamp,
+    PaymentIndex, Period, Share, Subscription, SubscriptionIndex, Terms, Timestamp,
 };
 use crate::world::entropy::draw;
 
@@ -33,6 +33,11 @@ impl Numbers {
             .state
             .with_books(|books| (books.payments.next_number(), books.payments.next_index()));
         Self { invoice, payment, closed_through: Timestamp::MIN }
+    }
+
+    /// The number of the next invoice.
+    pub fn next_invoice(&self) -> InvoiceNumber {
+        self.invoice
     }
 
     fn take_invoice(&mut self) -> InvoiceNumber {
@@ -57,11 +62,15 @@ pub struct Billed {
     /// What for.
     pub cause: InvoiceCause,
     /// The period on the invoice.
-    pub period: Period,
+    pub period: Option<Period>,
     /// The instant it was scheduled for.
     pub due_at: Timestamp,
     /// What the fixed price pays for.
     pub service_period: Option<Period>,
+    /// The part of the fixed price that is paid, when that is not all of it.
+    pub share: Option<Share>,
+    /// Free details of the payment; the subscription's own when there are none.
+    pub metadata: Option<Metadata>,
     /// The price that is charged.
     pub terms: Terms,
     /// How many.
@@ -99,11 +108,16 @@ pub fn bill(
     let charge_type = match billed.cause {
         InvoiceCause::Created => Some(ChargeType::New),
         InvoiceCause::Closed(_) => Some(ChargeType::Renewal),
+        InvoiceCause::Changed => Some(ChargeType::PlanChange),
+        InvoiceCause::Charged => Some(ChargeType::OnDemand),
         InvoiceCause::Cart => None,
     };
     let first_payment = match billed.cause {
         InvoiceCause::Created => Some(subscription.first_payment.clone()),
-        InvoiceCause::Closed(_) | InvoiceCause::Cart => None,
+        InvoiceCause::Closed(_)
+        | InvoiceCause::Changed
+        | InvoiceCause::Charged
+        | InvoiceCause::Cart => None,
     };
     let sale = Sale {
         cause: billed.cause,
@@ -116,12 +130,13 @@ pub fn bill(
             tax_id: subscription.tax_id.clone(),
             address: subscription.billing.clone(),
         },
-        metadata: subscription.metadata.clone(),
+        metadata: billed.metadata.unwrap_or_else(|| subscription.metadata.clone()),
         currency: currency.expect("the products of subscriptions are never removed"),
-        period: Some(billed.period),
+        period: billed.period,
         due_at: billed.due_at,
         charge_type,
         service_period: billed.service_period,
+        share: billed.share,
         cart: std::iter::once(subscribed).chain(bought_once(&billed.bill)).collect(),
         payment_id: first_payment,
         bill: billed.bill,
@@ -135,7 +150,11 @@ fn bought_once(bill: &Bill) -> impl Iterator<Item = CartItem> {
         LineDetail::Fixed(FixedLine { period: None, quantity, .. }) => {
             Some(CartItem { product: line.product, quantity: *quantity })
         }
-        LineDetail::Fixed(FixedLine { period: Some(_), .. }) | LineDetail::Usage(_) => None,
+        LineDetail::Fixed(FixedLine { period: Some(_), .. })
+        | LineDetail::Unused(_)
+        | LineDetail::Usage(_)
+        | LineDetail::Charge(_)
+        | LineDetail::Credit => None,
     })
 }
 
@@ -151,6 +170,7 @@ struct Sale {
     due_at: Timestamp,
     charge_type: Option<ChargeType>,
     service_period: Option<Period>,
+    share: Option<Share>,
     cart: Vec<CartItem>,
     /// The payment's id, when it was given before.
     payment_id: Option<PaymentId>,
@@ -192,6 +212,7 @@ fn issue(
         charge_type: sale.charge_type,
         includes_usage: invoice.includes_usage(),
         service_period: sale.service_period,
+        share: sale.share,
         status: first_status(shared, invoice.total),
         failure: PaymentFailure::default(),
         retry_attempt: 0,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::billing::PastDueEnd;
 use crate::engine::backfill;
 use crate::metering::Rules;
 use crate::model::Settings;
@@ -25,6 +26,15 @@ pub enum Collection {
     Manual,
 }
 
+/// What becomes of a subscription when a payment of it fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PastDue {
+    /// How long it is past due.
+    pub grace: Duration,
+    /// What happens then.
+    pub end: PastDueEnd,
+}
+
 /// Everything that the configuration decides for an engine.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -38,6 +48,8 @@ pub struct Options {
     pub grace: Duration,
     /// Who collects the money of invoices.
     pub collection: Collection,
+    /// The time that a subscription has to pay; without it, it is put on hold at once.
+    pub past_due: Option<PastDue>,
     /// When a group counts as durable.
     pub durability: Durability,
     /// Bytes of a log segment.
@@ -88,6 +100,7 @@ impl Default for Options {
             settings: Settings::default(),
             grace: max_age + Duration::from_mins(10),
             collection: Collection::Automatic,
+            past_due: None,
             durability: Durability::Commit,
             segment_bytes: 64 * 1024 * 1024,
             dedupe_window: Duration::from_hours(35 * 24),

@@ -3,8 +3,8 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::model::invoice::{InvoiceLine, LineDetail};
-use crate::model::{MeterId, ProductId};
+use crate::model::invoice::{FixedLine, InvoiceLine, LineDetail};
+use crate::model::{MeterId, Money, ProductId, Share};
 
 /// A line of an invoice: a fixed price, or the usage of one meter.
 #[derive(Debug, Serialize, ToSchema)]
@@ -16,6 +16,9 @@ pub(crate) struct InvoiceLineBody {
     description: String,
     /// Of a fixed price.
     quantity: Option<u32>,
+    /// Of a part of a fixed price: a decimal number from 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proration_factor: Option<String>,
     /// Of usage: the meter's aggregation over the period.
     consumed_units: Option<String>,
     free_threshold: Option<u64>,
@@ -38,16 +41,19 @@ impl InvoiceLineBody {
         meter_id: Option<&MeterId>,
         product_id: Option<&ProductId>,
     ) -> Self {
-        let (quantity, usage) = match &line.detail {
-            LineDetail::Fixed(fixed) => (Some(fixed.quantity), None),
+        let (fixed, usage) = match &line.detail {
+            LineDetail::Fixed(fixed) | LineDetail::Unused(fixed) => (Some(fixed), None),
             LineDetail::Usage(usage) => (None, Some(usage)),
+            LineDetail::Charge(_) | LineDetail::Credit => (None, None),
         };
+        let share = fixed.and_then(|fixed| fixed.share);
         let lsns = usage.and_then(|usage| usage.lsns);
         Self {
             meter_id: meter_id.map(|id| id.as_str().to_owned()),
             product_id: product_id.map(|id| id.as_str().to_owned()),
             description: description(line),
-            quantity,
+            quantity: fixed.map(|fixed| fixed.quantity),
+            proration_factor: share.map(Share::to_decimal),
             consumed_units: usage.map(|usage| usage.consumed.to_string()),
             free_threshold: usage.map(|usage| usage.free_threshold),
             chargeable_units: usage.map(|usage| usage.chargeable.to_string()),
@@ -62,9 +68,16 @@ impl InvoiceLineBody {
 
 /// What a line is for, in words.
 pub(crate) fn description(line: &InvoiceLine) -> String {
+    let several = |fixed: &FixedLine| match fixed.quantity {
+        1 => fixed.name.clone(),
+        quantity => format!("{} x {quantity}", fixed.name),
+    };
     match &line.detail {
-        LineDetail::Fixed(fixed) if fixed.quantity == 1 => fixed.name.clone(),
-        LineDetail::Fixed(fixed) => format!("{} x {}", fixed.name, fixed.quantity),
+        LineDetail::Fixed(fixed) => several(fixed),
+        LineDetail::Unused(fixed) => format!("Unused time of {}", several(fixed)),
         LineDetail::Usage(usage) => format!("{} ({})", usage.name, usage.measurement_unit),
+        LineDetail::Charge(charge) => charge.name.clone(),
+        LineDetail::Credit if line.amount > Money::ZERO => "Kept for later invoices".to_owned(),
+        LineDetail::Credit => "Paid from what earlier changes of plan left".to_owned(),
     }
 }

@@ -75,6 +75,10 @@ text_id!(
     InvoiceId
 );
 text_id!(
+    /// The id of a change of plan that will take effect, `pch_…`.
+    PlanChangeId
+);
+text_id!(
     /// The public part of an API key.
     KeyId
 );

@@ -13,7 +13,7 @@ use crate::model::id::{
 use crate::model::lsn::Lsn;
 use crate::model::money::Money;
 use crate::model::number::Quantity;
-use crate::model::period::Period;
+use crate::model::period::{Period, Share};
 use crate::model::price::UnitPrice;
 use crate::model::product::PriceVersion;
 use crate::model::subscription::BillingAddress;
@@ -32,6 +32,10 @@ pub enum InvoiceCause {
     Closed(u32),
     /// A cart of products that are bought once, without a subscription.
     Cart,
+    /// Its plan was changed.
+    Changed,
+    /// It was charged on demand.
+    Charged,
 }
 
 /// What a payment charges for.
@@ -41,6 +45,10 @@ pub enum ChargeType {
     New,
     /// A segment of one that was closed.
     Renewal,
+    /// A change of plan.
+    PlanChange,
+    /// What was asked for on demand.
+    OnDemand,
 }
 
 /// Usage of one meter on an invoice.
@@ -77,6 +85,17 @@ pub struct FixedLine {
     pub discount_bps: u16,
     /// What is paid for; nothing when the product is bought once.
     pub period: Option<Period>,
+    /// The part of the price that is paid; all of it when there is none.
+    pub share: Option<Share>,
+}
+
+/// What is charged on demand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChargeLine {
+    /// The product's name then.
+    pub name: String,
+    /// What for, in the client's words.
+    pub description: Option<String>,
 }
 
 /// What a line is for.
@@ -84,8 +103,25 @@ pub struct FixedLine {
 pub enum LineDetail {
     /// A fixed price: of a cycle in advance, or of a purchase.
     Fixed(FixedLine),
+    /// What is left of a fixed price that was paid: its amount is not above zero.
+    Unused(FixedLine),
     /// Usage, in arrears.
     Usage(UsageLine),
+    /// What was asked for on demand.
+    Charge(ChargeLine),
+    /// Money that a change of plan left: above zero what is kept for later invoices, below zero what is
+    /// taken from there.
+    Credit,
+}
+
+impl LineDetail {
+    /// The usage of one meter, when it is that.
+    pub fn usage(&self) -> Option<&UsageLine> {
+        match self {
+            Self::Usage(usage) => Some(usage),
+            Self::Fixed(_) | Self::Unused(_) | Self::Charge(_) | Self::Credit => None,
+        }
+    }
 }
 
 /// A line of an invoice.
@@ -151,10 +187,8 @@ pub struct Invoice {
 impl Invoice {
     /// Whether any usage on it is not zero.
     pub fn includes_usage(&self) -> bool {
-        self.lines.iter().any(|line| match &line.detail {
-            LineDetail::Fixed(_) => false,
-            LineDetail::Usage(usage) => usage.consumed != Quantity::ZERO,
-        })
+        let mut usage = self.lines.iter().filter_map(|line| line.detail.usage());
+        usage.any(|usage| usage.consumed != Quantity::ZERO)
     }
 }
 
@@ -214,6 +248,8 @@ pub struct Payment {
     pub includes_usage: bool,
     /// What the fixed price pays for; none when it bills usage alone.
     pub service_period: Option<Period>,
+    /// The part of the fixed price that it pays, when that is not all of it.
+    pub share: Option<Share>,
     /// Where it stands.
     pub status: PaymentStatus,
     /// Why it has failed.

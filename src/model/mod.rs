@@ -14,6 +14,7 @@ pub mod meter;
 pub mod money;
 pub mod number;
 pub mod period;
+pub mod plan;
 pub mod price;
 pub mod product;
 pub mod settings;
@@ -26,7 +27,8 @@ pub use customer::{Customer, CustomerOrigin};
 pub use event::{Event, RawEvent, RawValue, Scalar};
 pub use id::{
     BrandId, BusinessId, CustomerId, CustomerIndex, EventId, InvoiceId, KeyId, MeterId, MeterIndex,
-    PaymentId, PaymentIndex, ProductId, ProductIndex, SubscriptionId, SubscriptionIndex,
+    PaymentId, PaymentIndex, PlanChangeId, ProductId, ProductIndex, SubscriptionId,
+    SubscriptionIndex,
 };
 pub use invoice::{Invoice, InvoiceNumber, Payment, PaymentStatus};
 pub use key::{ApiKey, KeyDigest, Scope};
@@ -36,7 +38,8 @@ pub use meter::{
 };
 pub use money::Money;
 pub use number::{Number, Quantity};
-pub use period::Period;
+pub use period::{Period, Share};
+pub use plan::{Plan, ProrationMode};
 pub use price::{Price, UnitPrice};
 pub use product::{PriceVersion, Product};
 pub use settings::Settings;

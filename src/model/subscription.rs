@@ -2,14 +2,19 @@
 //!
 //! Usage is counted in *segments*, each a stretch of time billed under one price. One at most is
 //! running. One that has ended is closing until its invoice is made, so that late events still find
-//! it. Together they never overlap.
+//! it. Together they never overlap. Most periods are one segment; a pause, or a change of plan that
+//! keeps the cycle, cuts a period into several.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::customer::Metadata;
 use crate::model::id::{CustomerIndex, PaymentId, ProductIndex, SubscriptionId, SubscriptionIndex};
 use crate::model::invoice::InvoiceNumber;
+use crate::model::money::Money;
 use crate::model::period::Period;
+use crate::model::plan::{PendingChange, ScheduledChange};
 use crate::model::price::Interval;
 use crate::model::product::PriceVersion;
 use crate::model::time::Timestamp;
@@ -23,6 +28,10 @@ pub enum SubscriptionStatus {
     Active,
     /// A payment has failed: it runs, and bills usage alone.
     OnHold,
+    /// A payment has failed, and there is some time left to pay: it runs, and bills usage alone.
+    PastDue,
+    /// It stands still: nothing is counted, nothing falls due.
+    Paused,
     /// It was ended.
     Cancelled,
     /// Its time was over.
@@ -47,6 +56,9 @@ pub struct Segment {
     pub period: Period,
     /// What they cost.
     pub terms: Terms,
+    /// Whether it goes on with the period of the segment before: what that one used of free units and
+    /// tiers is not granted again.
+    pub continues: bool,
 }
 
 /// The fixed price that a close bills in advance.
@@ -72,6 +84,8 @@ pub struct Closing {
     pub close_at: Timestamp,
     /// What is billed beside its usage; nothing when the subscription does not go on, or is on hold.
     pub renewal: Option<Renewal>,
+    /// Whether its period ends with it: minimum amounts are owed then.
+    pub ends_period: bool,
 }
 
 /// Where the boundaries of a subscription lie.
@@ -81,6 +95,8 @@ pub struct Cycle {
     pub anchor: Timestamp,
     /// The length of a cycle.
     pub interval: Interval,
+    /// Whether there are boundaries at all: one that is charged on demand only ends.
+    pub renews: bool,
     /// The number of the boundary at which the running segment ends, unless the subscription ends
     /// before.
     pub next_boundary: u32,
@@ -88,6 +104,8 @@ pub struct Cycle {
     pub previous_billing_date: Timestamp,
     /// The next one.
     pub next_billing_date: Timestamp,
+    /// How much of the time between the two it was paused.
+    pub paused: Duration,
     /// Where the subscription's own length is counted from: its start, or its trial's end. A new
     /// anchor does not move it.
     pub term_start: Timestamp,
@@ -177,9 +195,21 @@ pub struct Subscription {
     pub next_segment: u32,
     /// Whether it ends at the next boundary.
     pub cancel_at_next_billing_date: bool,
+    /// Whether the running segment is a trial: nothing was paid for it.
+    pub in_trial: bool,
+    /// When it was paused, until it is resumed or ends.
+    pub paused_at: Option<Timestamp>,
+    /// While it is past due: when its time to pay is over.
+    pub past_due_until: Option<Timestamp>,
+    /// The change of plan at the next boundary.
+    pub scheduled_change: Option<ScheduledChange>,
+    /// The change of plan that waits for its payment.
+    pub pending_change: Option<PendingChange>,
+    /// Money that a change of plan left, for later invoices; never negative.
+    pub credit: Money,
     /// What is known of its end.
     pub cancellation: Cancellation,
-    /// Invoices whose payment has failed; on hold while there are any.
+    /// Invoices whose payment has failed; on hold or past due while there are any.
     pub unpaid: Vec<InvoiceNumber>,
     /// Whether a total has left 64 bits: its closes wait for somebody to look.
     pub stopped: bool,

@@ -1,6 +1,6 @@
 //! What was submitted and not yet answered, and what the answers, or a restart, say of it.
 
-use quipu::engine::bills::{ProductFilter, SubscriptionFilter};
+use quipu::engine::bills::{PaymentFilter, ProductFilter, SubscriptionFilter};
 use quipu::engine::command::{Changed, Command, Outcome, RequestIdentity};
 use quipu::engine::{CustomerFilter, Ingested, Page, Refused};
 use quipu::model::{EventId, Lsn, Meter, MeterId, Timestamp};
@@ -205,6 +205,25 @@ fn resolve_change(process: &Process, model: &mut Model, command: &Command) -> Op
         Command::CreateSubscription(new) => resolve_subscription(process, model, &new.metadata),
         Command::UpdateSubscription(_, patch) => {
             resolve_subscription(process, model, patch.metadata.as_ref().expect("always drawn"))
+        }
+        Command::ChangePlan(_, change) => {
+            resolve_subscription(process, model, change.metadata.as_ref().expect("always drawn"))
+        }
+        Command::CancelScheduledChange(id) => {
+            let found = engine.subscription(id).expect("it was acknowledged").subscription;
+            let known = model.subscriptions.iter().find(|known| known.id == *id);
+            let had_one = known.is_some_and(|known| known.scheduled_change.is_some());
+            // A turn or an end may have taken it as well.
+            let is_dropped = had_one && found.scheduled_change.is_none();
+            is_dropped.then(|| model.put_subscription(&found));
+            None
+        }
+        Command::Charge(_, charge) => {
+            let metadata = charge.metadata.as_ref().expect("always drawn");
+            let payments = engine.payments(&PaymentFilter::default(), ALL).ok()?;
+            let found = payments.into_iter().find(|view| view.payment.metadata == *metadata)?;
+            model.put_payment(&found.payment);
+            Some(true)
         }
         Command::MarkPayment(id, _) => {
             let found = engine.payment(id).ok()??.payment;

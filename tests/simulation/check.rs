@@ -5,12 +5,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quipu::engine::bills::{PaymentFilter, ProductFilter};
+use quipu::engine::options::Collection;
 use quipu::engine::query::Skipped;
 use quipu::engine::{BackfillState, CustomerFilter, EventQuery, Page, UsageQuery};
 use quipu::model::{EventId, Quantity, Subscription, SubscriptionStatus, Timestamp};
 
 use crate::event::Sent;
 use crate::model::Model;
+use crate::oracle::check_credit;
 use crate::place::{Process, chain};
 
 /// More than any list here holds.
@@ -114,6 +116,13 @@ fn check_money(process: &Process, model: &mut Model) -> Result<(), Unread> {
     for (view, known) in invoices.iter().zip(&model.invoices) {
         assert_eq!(view.invoice, *known, "an invoice has changed");
     }
+    if model.options.collection == Collection::Automatic {
+        for id in model.subscription_ids() {
+            let shown = engine.subscription(&id).expect("it was acknowledged").subscription;
+            let own = invoices.iter().filter(|view| view.subscription_id.as_ref() == Some(&id));
+            check_credit(&shown, &own.collect::<Vec<_>>());
+        }
+    }
     model.invoices = invoices.into_iter().map(|view| view.invoice).collect();
     let payments = engine.payments(&PaymentFilter::default(), ALL).map_err(unread)?;
     let found: BTreeMap<_, _> =
@@ -124,7 +133,12 @@ fn check_money(process: &Process, model: &mut Model) -> Result<(), Unread> {
     model.payments = found;
     for known in &mut model.subscriptions {
         let shown = engine.subscription(&known.id).expect("it was acknowledged").subscription;
-        check_subscription(known, &shown);
+        if shown.paused_at.is_some() {
+            model.oracle.pause(shown.id.clone());
+        }
+        if !model.changed.remove(&known.index) {
+            check_subscription(known, &shown);
+        }
         known.clone_from(&shown);
     }
     Ok(())
@@ -132,7 +146,11 @@ fn check_money(process: &Process, model: &mut Model) -> Result<(), Unread> {
 
 /// Due work moves a subscription on; nothing else changes it, and an end is an end.
 fn check_subscription(known: &Subscription, shown: &Subscription) {
-    let words = |of: &Subscription| (of.metadata.clone(), of.terms, of.quantity, of.created_at);
+    let plan = |of: &Subscription| (of.terms, of.quantity);
+    let scheduled = known.scheduled_change.as_ref().map(|change| change.plan);
+    let scheduled = scheduled.map(|plan| (plan.terms, plan.quantity));
+    assert!(plan(shown) == plan(known) || Some(plan(shown)) == scheduled, "{known:?} {shown:?}");
+    let words = |of: &Subscription| (of.metadata.clone(), of.created_at);
     assert_eq!(words(known), words(shown));
     assert!(shown.next_segment >= known.next_segment);
     if known.cancellation.at.is_some() {
@@ -142,7 +160,11 @@ fn check_subscription(known: &Subscription, shown: &Subscription) {
         SubscriptionStatus::Cancelled | SubscriptionStatus::Expired => {
             assert_eq!(known.status, shown.status);
         }
-        SubscriptionStatus::Pending | SubscriptionStatus::Active | SubscriptionStatus::OnHold => {}
+        SubscriptionStatus::Pending
+        | SubscriptionStatus::Active
+        | SubscriptionStatus::OnHold
+        | SubscriptionStatus::PastDue
+        | SubscriptionStatus::Paused => {}
     }
 }
 
@@ -156,6 +178,7 @@ pub(crate) fn check_nothing_is_due(process: &Process, model: &Model) {
         let found = process.engine.subscription(&id).expect("it was acknowledged").subscription;
         let turn = found.running.map(|running| running.period.end);
         assert!(turn.is_none_or(|at| at > now), "{found:?} has not turned at {now}");
+        assert!(found.past_due_until.is_none_or(|at| at > now), "{found:?} is past due at {now}");
         let is_open = |closing: &quipu::model::subscription::Closing| closing.close_at > now;
         assert!(found.closing.iter().all(is_open), "{found:?} has not closed at {now}");
     }

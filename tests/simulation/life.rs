@@ -7,11 +7,12 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use quipu::billing::PastDueEnd;
 use quipu::engine::backfill::{Limits, Step};
 use quipu::engine::checkpoint::Progress;
 use quipu::engine::command::{Command, RequestIdentity};
 use quipu::engine::machine::Fatal;
-use quipu::engine::options::{Collection, Options, UnknownCustomers};
+use quipu::engine::options::{Collection, Options, PastDue, UnknownCustomers};
 use quipu::metering::Rules;
 use quipu::model::Timestamp;
 use quipu::world::Disk;
@@ -100,6 +101,10 @@ fn draw_options(workload: &Workload) -> (Options, bool) {
             UnknownCustomers::Reject,
         ]),
         collection: *dice.pick(&[Collection::Automatic, Collection::Manual]),
+        past_due: dice.one_in(2).then(|| PastDue {
+            grace: DAY * (1 + dice.few(4)),
+            end: *dice.pick(&[PastDueEnd::Hold, PastDueEnd::Cancel]),
+        }),
         backfill: Limits { entries_in_memory: 12, rows_at_once: 5, entries_of_record: 3 },
         ..Options::default()
     };

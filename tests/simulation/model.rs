@@ -6,9 +6,10 @@ use std::sync::Arc;
 use quipu::engine::Ingested;
 use quipu::engine::options::{Options, UnknownCustomers};
 use quipu::metering::{Kind, Rule};
+use quipu::model::invoice::ChargeType;
 use quipu::model::{
     ApiKey, Customer, Invoice, Lsn, Meter, Payment, PaymentId, Product, Subscription,
-    SubscriptionId, Timestamp,
+    SubscriptionId, SubscriptionIndex, Timestamp,
 };
 
 use crate::event::{Kept, Sent, Skip};
@@ -44,6 +45,8 @@ pub(crate) struct Model {
     pub(crate) products: Vec<Arc<Product>>,
     pub(crate) subscriptions: Vec<Arc<Subscription>>,
     pub(crate) payments: BTreeMap<PaymentId, Arc<Payment>>,
+    /// Subscriptions whose plan was changed by an answer that does not show them.
+    pub(crate) changed: BTreeSet<SubscriptionIndex>,
     /// Every invoice that was ever shown, by number.
     pub(crate) invoices: Vec<Arc<Invoice>>,
     /// The last LSN that was acknowledged or shown.
@@ -70,6 +73,7 @@ impl Model {
             products: Vec::new(),
             subscriptions: Vec::new(),
             payments: BTreeMap::new(),
+            changed: BTreeSet::new(),
             invoices: Vec::new(),
             last_lsn: Lsn::ZERO,
             latest: Timestamp::MIN,
@@ -227,6 +231,9 @@ impl Model {
     }
 
     pub(crate) fn put_subscription(&mut self, subscription: &Arc<Subscription>) {
+        if subscription.paused_at.is_some() {
+            self.oracle.pause(subscription.id.clone());
+        }
         let known = self.subscriptions.iter_mut().find(|known| known.id == subscription.id);
         if let Some(known) = known {
             known.clone_from(subscription);
@@ -236,8 +243,12 @@ impl Model {
         self.subscriptions.push(Arc::clone(subscription));
     }
 
-    /// A payment as it was acknowledged; the first one of a subscription begins it.
+    /// A payment as it was acknowledged; the first one of a subscription begins it, and one of a change
+    /// of plan changes it.
     pub(crate) fn put_payment(&mut self, payment: &Arc<Payment>) {
+        if payment.charge_type == Some(ChargeType::PlanChange) {
+            self.changed.extend(payment.subscription);
+        }
         let pending = self.subscriptions.iter().find(|subscription| {
             subscription.first_payment == payment.id && subscription.next_segment == 0
         });

@@ -4,11 +4,12 @@
 //! error when the engine cannot read its disk; what the engine says wrongly is a panic.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use quipu::engine::bills::{BillsError, InvoiceFilter, InvoiceView, UsageHistoryQuery};
 use quipu::engine::{Engine, Page};
 use quipu::metering::accumulator::Kind;
-use quipu::model::invoice::{InvoiceCause, LineDetail, UsageLine};
+use quipu::model::invoice::{FixedLine, InvoiceCause, LineDetail, UsageLine};
 use quipu::model::{
     Lsn, MeterId, Money, Period, Quantity, Subscription, SubscriptionId, SubscriptionStatus,
     Timestamp,
@@ -33,6 +34,8 @@ pub(crate) struct Oracle {
     /// The events that log time had passed when a subscription began. They are not its, even when log
     /// time was set back before, and they lie in its periods.
     passed: BTreeMap<SubscriptionId, BTreeSet<Lsn>>,
+    /// The subscriptions that were ever paused: between their segments may be gaps.
+    paused: BTreeSet<SubscriptionId>,
 }
 
 /// Whose usage is asked for.
@@ -55,6 +58,11 @@ impl Oracle {
     /// Notes that a subscription begins to count, and what log time has passed.
     pub(crate) fn begin(&mut self, id: SubscriptionId, passed: BTreeSet<Lsn>) {
         self.passed.insert(id, passed);
+    }
+
+    /// Notes that a subscription was paused, or may have been.
+    pub(crate) fn pause(&mut self, id: SubscriptionId) {
+        self.paused.insert(id);
     }
 
     /// A meter's aggregation over all of a customer's samples.
@@ -111,7 +119,7 @@ impl Oracle {
             let subscription = engine.subscription(id).expect("it was acknowledged").subscription;
             let own: Vec<&InvoiceView> =
                 invoices.iter().filter(|view| view.subscription_id.as_ref() == Some(id)).collect();
-            check_segments(&subscription, &own);
+            check_segments(&subscription, &own, self.paused.contains(id));
             self.check_history(engine, &subscription)?;
         }
         Ok(invoices)
@@ -124,10 +132,12 @@ impl Oracle {
         for (line, meter) in invoice.lines.iter().zip(&view.meter_ids) {
             match &line.detail {
                 LineDetail::Fixed(fixed) => {
-                    let full = i128::from(fixed.price.as_minor()) * i128::from(fixed.quantity);
-                    let exact = full * i128::from(10_000 - fixed.discount_bps);
-                    assert_eq!(i128::from(line.amount.as_minor()), (exact + 5_000) / 10_000);
+                    assert_eq!(i128::from(line.amount.as_minor()), fixed_amount(fixed));
                 }
+                LineDetail::Unused(fixed) => {
+                    assert_eq!(i128::from(line.amount.as_minor()), -fixed_amount(fixed));
+                }
+                LineDetail::Charge(_) | LineDetail::Credit => {}
                 LineDetail::Usage(usage) => {
                     let meter = meter.as_ref().expect("a usage line has a meter");
                     let customer = view.customer_id.as_str();
@@ -174,10 +184,22 @@ impl Oracle {
         }
         let shown: Vec<Period> = history.iter().rev().map(|period| period.period).collect();
         for (left, right) in shown.iter().zip(shown.iter().skip(1)) {
-            assert_eq!(left.end, right.start, "periods neither overlap nor have gaps");
+            assert!(left.end <= right.start, "periods do not overlap");
+            let is_gap = left.end < right.start;
+            assert!(!is_gap || self.paused.contains(&subscription.id), "a gap without a pause");
         }
         Ok(())
     }
+}
+
+/// The share of a fixed price, rounded by hand.
+fn fixed_amount(fixed: &FixedLine) -> i128 {
+    let full = i128::from(fixed.price.as_minor()) * i128::from(fixed.quantity);
+    let exact = full * i128::from(10_000 - fixed.discount_bps);
+    let nanos = |duration: Duration| i128::try_from(duration.as_nanos()).unwrap();
+    let (part, whole) = fixed.share.map_or((1, 1), |share| (nanos(share.part), nanos(share.whole)));
+    let divisor = 10_000 * whole;
+    (2 * exact * part + divisor) / (2 * divisor)
 }
 
 /// Rounded by hand: half away from zero, from units of 10^-24.
@@ -189,14 +211,18 @@ fn amount(usage: &UsageLine) -> i128 {
     exact / one + i128::from(exact % one * 2 >= one)
 }
 
-/// One invoice at the creation, then one a segment, in order and without a gap; closed ones first.
-fn check_segments(subscription: &Subscription, invoices: &[&InvoiceView]) {
-    let (first, closed) = invoices.split_first().expect("each is made with an invoice");
+/// One invoice at the creation, then one a segment, in order and without a gap but pauses; closed ones
+/// first. Changes of plan have invoices of their own.
+fn check_segments(subscription: &Subscription, invoices: &[&InvoiceView], was_paused: bool) {
+    let (first, later) = invoices.split_first().expect("each is made with an invoice");
     assert_eq!(first.invoice.cause, InvoiceCause::Created);
     let mut segments: Vec<(u32, Period)> = Vec::new();
-    for view in closed {
-        let InvoiceCause::Closed(number) = view.invoice.cause else {
-            panic!("two invoices for one creation")
+    for view in later {
+        let number = match view.invoice.cause {
+            InvoiceCause::Closed(number) => number,
+            InvoiceCause::Changed | InvoiceCause::Charged => continue,
+            InvoiceCause::Created => panic!("two invoices for one creation"),
+            InvoiceCause::Cart => panic!("a cart has no subscription"),
         };
         // A cut that is asked for while log time is set back ends behind what was counted.
         let period = view.invoice.period.expect("a close has a period");
@@ -210,16 +236,28 @@ fn check_segments(subscription: &Subscription, invoices: &[&InvoiceView]) {
         assert!(period.start <= period.end);
     }
     for ((_, left), (_, right)) in segments.iter().zip(segments.iter().skip(1)) {
-        assert_eq!(left.end, right.start, "segments neither overlap nor have gaps");
+        assert!(left.end <= right.start, "segments do not overlap");
+        assert!(left.end == right.start || was_paused, "a gap without a pause");
     }
-    let is_over = match subscription.status {
+    let stands_still = match subscription.status {
         SubscriptionStatus::Cancelled | SubscriptionStatus::Expired => true,
-        SubscriptionStatus::Pending | SubscriptionStatus::Active | SubscriptionStatus::OnHold => {
-            false
-        }
+        SubscriptionStatus::Pending
+        | SubscriptionStatus::Active
+        | SubscriptionStatus::OnHold
+        | SubscriptionStatus::PastDue
+        | SubscriptionStatus::Paused => subscription.paused_at.is_some(),
     };
-    assert_eq!(subscription.running.is_none(), is_over || subscription.next_segment == 0);
-    if let Some((_, last)) = segments.last().filter(|_| !is_over) {
+    assert_eq!(subscription.running.is_none(), stands_still || subscription.next_segment == 0);
+    if let Some((_, last)) = segments.last().filter(|_| !stands_still) {
         assert_eq!(last.end, subscription.cycle.next_billing_date);
     }
+}
+
+/// What changes of plan have left of a subscription is what its invoices kept and did not take.
+pub(crate) fn check_credit(subscription: &Subscription, invoices: &[&InvoiceView]) {
+    let lines = invoices.iter().flat_map(|view| &view.invoice.lines);
+    let credit = lines.filter(|line| line.detail == LineDetail::Credit);
+    let left: i64 = credit.map(|line| line.amount.as_minor()).sum();
+    assert_eq!(subscription.credit.as_minor(), left);
+    assert!(left >= 0);
 }

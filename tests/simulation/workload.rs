@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use quipu::engine::Command;
 use quipu::engine::command::billing::{
-    Mark, NewMeterPrice, NewPrice, NewPriceKind, NewProduct, NewSubscription, Subscriber,
-    SubscriptionPatch,
+    Effective, Mark, NewCharge, NewMeterPrice, NewPrice, NewPriceKind, NewProduct, NewSubscription,
+    OnDemand, PlanChange, Subscriber, SubscriptionPatch,
 };
 use quipu::engine::command::{CustomerPatch, MeterPatch, NewCustomer, NewKey, NewMeter};
 use quipu::model::customer::MetadataValue;
@@ -14,7 +14,8 @@ use quipu::model::product::TaxCategory;
 use quipu::model::subscription::BillingAddress;
 use quipu::model::{
     Aggregation, Clauses, Condition, Conjunction, Currency, CustomerId, Filter, FilterValue,
-    KeyDigest, KeyId, Money, Operator, PaymentStatus, Scope, SubscriptionId, Timestamp, UnitPrice,
+    KeyDigest, KeyId, Money, Operator, PaymentStatus, ProrationMode, Scope, SubscriptionId,
+    Timestamp, UnitPrice,
 };
 
 use crate::dice::Dice;
@@ -121,7 +122,7 @@ impl Workload {
 
     /// A change of anything; some are refused.
     pub(crate) fn command(&mut self, model: &Model, makes_meters: bool) -> Command {
-        match self.dice.below(20) {
+        match self.dice.below(25) {
             0 if makes_meters => Command::CreateMeter(self.meter()),
             1 => Command::ArchiveMeter(self.dice.pick(&model.meters).id.clone()),
             2 | 3 => Command::UnarchiveMeter(self.dice.pick(&model.meters).id.clone()),
@@ -144,6 +145,14 @@ impl Workload {
             10..14 if !model.products.is_empty() => self.subscribe(model),
             14..17 if !model.subscriptions.is_empty() => self.patch(model),
             17..20 => self.payment(model),
+            20..23 if !model.subscriptions.is_empty() => self.change_plan(model),
+            23 if !model.subscriptions.is_empty() => {
+                Command::CancelScheduledChange(self.dice.pick(&model.subscriptions).id.clone())
+            }
+            24 if !model.subscriptions.is_empty() => {
+                let id = self.dice.pick(&model.subscriptions).id.clone();
+                Command::Charge(id, Box::new(self.charge()))
+            }
             _ => Command::ConfirmClock,
         }
     }
@@ -194,17 +203,27 @@ impl Workload {
                 discount_bps: *self.dice.pick(&[0, 0, 1_250]),
                 tax_inclusive: false,
                 purchasing_power_parity: false,
-                kind: NewPriceKind::UsageBased { recurrence, meters },
+                kind: if self.dice.one_in(4) {
+                    NewPriceKind::Recurring(recurrence)
+                } else {
+                    NewPriceKind::UsageBased { recurrence, meters }
+                },
             },
         }))
     }
 
     fn subscribe(&mut self, model: &Model) -> Command {
+        let product = self.dice.pick(&model.products);
+        let can_be_charged = product.price().meters().is_empty();
+        let on_demand = (can_be_charged && self.dice.one_in(2))
+            .then(|| OnDemand { first: self.dice.one_in(2).then(|| self.charge()) });
+        let trial_days = self.dice.one_in(3).then(|| self.dice.few(20));
         Command::CreateSubscription(Box::new(NewSubscription {
             customer: Subscriber::Existing(CustomerId::new(self.customer())),
-            product_id: self.dice.pick(&model.products).id.clone(),
+            product_id: product.id.clone(),
             quantity: 1 + self.dice.few(3),
-            trial_days: self.dice.one_in(3).then(|| self.dice.few(20)),
+            trial_days: trial_days.filter(|_| on_demand.is_none()),
+            on_demand,
             billing_currency: None,
             billing: BillingAddress {
                 country: "PE".to_owned(),
@@ -224,10 +243,41 @@ impl Workload {
         vec![(TAG.to_owned(), MetadataValue::String(self.name()))]
     }
 
+    fn charge(&mut self) -> NewCharge {
+        NewCharge {
+            amount: Money::from_minor(self.dice.within(0..5_000)),
+            currency: None,
+            description: None,
+            metadata: Some(self.tag()),
+        }
+    }
+
+    fn change_plan(&mut self, model: &Model) -> Command {
+        let id = self.dice.pick(&model.subscriptions).id.clone();
+        let modes = [
+            ProrationMode::ProratedImmediately,
+            ProrationMode::ProratedImmediatelyKeepCycle,
+            ProrationMode::DifferenceImmediately,
+            ProrationMode::FullImmediately,
+            ProrationMode::DoNotBill,
+        ];
+        let effective = [Effective::Now, Effective::WhenPaid, Effective::NextBillingDate];
+        let change = PlanChange {
+            product_id: self.dice.pick(&model.products).id.clone(),
+            quantity: 1 + self.dice.few(3),
+            mode: *self.dice.pick(&modes),
+            effective: *self.dice.pick(&effective),
+            replaces_scheduled: self.dice.one_in(2),
+            metadata: Some(self.tag()),
+        };
+        Command::ChangePlan(id, Box::new(change))
+    }
+
     fn patch(&mut self, model: &Model) -> Command {
         let id: SubscriptionId = self.dice.pick(&model.subscriptions).id.clone();
         let mut patch = SubscriptionPatch { metadata: Some(self.tag()), ..Default::default() };
-        match self.dice.below(6) {
+        match self.dice.below(9) {
+            6..9 => patch.pause = Some(self.dice.one_in(3)),
             0 => patch.cancel_now = true,
             1 | 2 => patch.cancel_at_next_billing_date = Some(self.dice.one_in(2)),
             3 => {

@@ -1,12 +1,13 @@
 //! Stories of subscriptions, one rule each. Random sequences against a model stand in `sequences`.
 
 pub(in crate::billing) mod naive_calendar;
+mod plans;
 mod sequences;
 
 use std::time::Duration;
 
 use crate::billing::{
-    Draft, Due, Refusal, Step, activate, boundary, cancel_at_next_billing_date, cancel_now, closed,
+    Cut, Draft, Due, Refusal, Step, activate, boundary, cancel_at_next_billing_date, cancel_now,
     due, extend, first_renewal, move_next_billing_date, payment_failed, payment_succeeded,
     subscribe, turn,
 };
@@ -38,6 +39,7 @@ fn draft(interval: Interval, subscription_period: Interval, created_at: Timestam
         interval,
         subscription_period,
         trial_days: 0,
+        on_demand: false,
         first_payment: PaymentId::new("pay_1"),
         billing: BillingAddress {
             country: "US".to_owned(),
@@ -54,7 +56,7 @@ fn draft(interval: Interval, subscription_period: Interval, created_at: Timestam
 }
 
 /// A subscription of a year, paid monthly, that has begun.
-fn begun(start: &str) -> Subscription {
+pub(in crate::billing) fn begun(start: &str) -> Subscription {
     begun_with(start, 0)
 }
 
@@ -65,6 +67,18 @@ fn begun_with(start: &str, trial_days: u32) -> Subscription {
 
 fn turned(subscription: &Subscription) -> Subscription {
     turn(subscription, GRACE).unwrap()
+}
+
+/// A cut at the present.
+fn cut_at(now: Timestamp) -> Cut {
+    Cut { at: now, end: now, grace: GRACE }
+}
+
+/// The subscription after the invoice of this segment was made.
+fn closed(subscription: &Subscription, segment: u32) -> Subscription {
+    let mut next = subscription.clone();
+    next.closing.retain(|closing| closing.segment.number != segment);
+    next
 }
 
 fn running(subscription: &Subscription) -> Option<(String, String)> {
@@ -180,7 +194,7 @@ fn cancelled_at_the_next_billing_date_it_ends_there_without_a_renewal() {
 fn cancelled_now_it_is_cut_and_its_usage_alone_closes() {
     let flagged = cancel_at_next_billing_date(&turned(&begun("2026-01-31")), true).unwrap();
     let (asked, cut) = (at("2026-03-10T10:00:00Z"), at("2026-03-10T10:05:00Z"));
-    let ended = cancel_now(&flagged, asked, cut, GRACE).unwrap();
+    let ended = cancel_now(&flagged, Cut { at: asked, end: cut, grace: GRACE }).unwrap();
     assert_eq!(ended.status, SubscriptionStatus::Cancelled);
     assert_eq!((ended.running, ended.cancel_at_next_billing_date), (None, false));
     assert_eq!(ended.cancellation.at, Some(asked));
@@ -192,12 +206,13 @@ fn cancelled_now_it_is_cut_and_its_usage_alone_closes() {
     assert_eq!(ended.closing[1].renewal, None);
     // Cut just behind the present, it is due at the present.
     let cut = asked.plus(Duration::from_nanos(1));
-    let frozen = cancel_now(&flagged, asked, cut, GRACE).unwrap();
+    let frozen = cancel_now(&flagged, Cut { at: asked, end: cut, grace: GRACE }).unwrap();
     assert_eq!(frozen.closing[1].segment.period.end, cut);
     assert_eq!((frozen.closing[1].due_at, frozen.closing[1].close_at), (asked, asked.plus(GRACE)));
-    let twice = cancel_now(&ended, asked, cut, GRACE);
+    let twice = cancel_now(&ended, Cut { at: asked, end: cut, grace: GRACE });
     assert_eq!(twice, Err(Refusal::NotLive(SubscriptionStatus::Cancelled)));
-    let early = cancel_now(&flagged, asked, at("2026-02-27"), GRACE).unwrap();
+    let early =
+        cancel_now(&flagged, Cut { at: asked, end: at("2026-02-27"), grace: GRACE }).unwrap();
     let nothing = Period { start: at("2026-02-28"), end: at("2026-02-28") };
     assert_eq!(early.closing[1].segment.period, nothing);
 }
@@ -206,9 +221,9 @@ fn cancelled_now_it_is_cut_and_its_usage_alone_closes() {
 fn cancelled_before_it_began_it_never_begins() {
     let pending = subscribe(draft(MONTH, YEAR, at("2026-01-31"))).unwrap();
     let (asked, invoice) = (at("2026-02-01"), InvoiceNumber(1));
-    let ended = cancel_now(&pending, asked, asked, GRACE).unwrap();
+    let ended = cancel_now(&pending, cut_at(asked)).unwrap();
     assert_eq!((ended.status, due(&ended)), (SubscriptionStatus::Cancelled, Vec::new()));
-    assert_eq!(payment_succeeded(&ended, invoice, asked), Ok(ended.clone()));
+    assert_eq!(payment_succeeded(&ended, invoice, cut_at(asked)), Ok(ended.clone()));
     let refused = activate(&ended, asked);
     assert_eq!(refused, Err(Refusal::NotLive(SubscriptionStatus::Cancelled)));
     let moved = move_next_billing_date(&pending, at("2026-02-14"), asked);
@@ -261,14 +276,14 @@ fn a_longer_subscription_is_counted_from_its_start_whatever_was_moved() {
 #[test]
 fn on_hold_it_bills_usage_alone_and_renews_again_from_the_turn_after() {
     let (one, two) = (InvoiceNumber(1), InvoiceNumber(2));
-    let held = payment_failed(&payment_failed(&begun("2026-01-31"), one), one);
+    let held = payment_failed(&payment_failed(&begun("2026-01-31"), one, None), one, None);
     assert_eq!((held.status, held.unpaid.as_slice()), (SubscriptionStatus::OnHold, &[one][..]));
-    let held = turned(&payment_failed(&held, two));
+    let held = turned(&payment_failed(&held, two, None));
     check_running(&held, "2026-02-28", "2026-03-31");
     assert_eq!((held.status, last_renewal(&held)), (SubscriptionStatus::OnHold, None));
-    let held = payment_succeeded(&held, one, at("2026-03-01")).unwrap();
+    let held = payment_succeeded(&held, one, cut_at(at("2026-03-01"))).unwrap();
     assert_eq!((held.status, held.unpaid.as_slice()), (SubscriptionStatus::OnHold, &[two][..]));
-    let active = payment_succeeded(&held, two, at("2026-03-02")).unwrap();
+    let active = payment_succeeded(&held, two, cut_at(at("2026-03-02"))).unwrap();
     assert_eq!(active.status, SubscriptionStatus::Active);
     check_running(&active, "2026-02-28", "2026-03-31");
     assert_eq!(last_renewal(&turned(&active)), Some(renewal("2026-03-31", "2026-04-30")));
@@ -278,11 +293,11 @@ fn on_hold_it_bills_usage_alone_and_renews_again_from_the_turn_after() {
 fn the_first_payment_begins_it_even_after_it_has_failed_once() {
     let pending = subscribe(draft(MONTH, YEAR, at("2026-01-31"))).unwrap();
     let first = InvoiceNumber(9);
-    let paid = payment_succeeded(&pending, first, at("2026-02-03")).unwrap();
+    let paid = payment_succeeded(&pending, first, cut_at(at("2026-02-03"))).unwrap();
     assert_eq!(paid, activate(&pending, at("2026-02-03")).unwrap());
-    let held = payment_failed(&pending, first);
+    let held = payment_failed(&pending, first, None);
     assert_eq!((held.status, held.running), (SubscriptionStatus::OnHold, None));
-    let paid = payment_succeeded(&held, first, at("2026-02-05")).unwrap();
+    let paid = payment_succeeded(&held, first, cut_at(at("2026-02-05"))).unwrap();
     assert_eq!((paid.status, paid.unpaid.len()), (SubscriptionStatus::Active, 0));
     check_running(&paid, "2026-02-05", "2026-03-05");
 }
@@ -290,11 +305,11 @@ fn the_first_payment_begins_it_even_after_it_has_failed_once() {
 #[test]
 fn payments_of_one_that_has_ended_are_remembered_and_bring_nothing_back() {
     let asked = at("2026-02-01");
-    let ended = cancel_now(&begun("2026-01-31"), asked, asked, GRACE).unwrap();
-    let unpaid = payment_failed(&ended, InvoiceNumber(1));
+    let ended = cancel_now(&begun("2026-01-31"), cut_at(asked)).unwrap();
+    let unpaid = payment_failed(&ended, InvoiceNumber(1), None);
     assert_eq!(unpaid.status, SubscriptionStatus::Cancelled);
     assert_eq!(unpaid.unpaid, [InvoiceNumber(1)]);
-    assert_eq!(payment_succeeded(&unpaid, InvoiceNumber(1), asked), Ok(ended));
+    assert_eq!(payment_succeeded(&unpaid, InvoiceNumber(1), cut_at(asked)), Ok(ended));
 }
 
 #[test]
@@ -320,7 +335,7 @@ fn a_subscription_that_would_end_beyond_the_latest_instant_is_refused() {
     assert_eq!(subscribe(late), Err(Refusal::OutOfRange));
     let pending = subscribe(draft(MONTH, YEAR, at("2261-04-01"))).unwrap();
     assert_eq!(activate(&pending, at("2261-05-01")), Err(Refusal::OutOfRange));
-    let paid = payment_succeeded(&pending, InvoiceNumber(1), at("2261-05-01"));
+    let paid = payment_succeeded(&pending, InvoiceNumber(1), cut_at(at("2261-05-01")));
     assert_eq!(paid, Err(Refusal::OutOfRange));
     let trial = Draft { trial_days: u32::MAX, ..draft(MONTH, YEAR, at("2026-01-31")) };
     assert_eq!(subscribe(trial), Err(Refusal::OutOfRange));
@@ -353,6 +368,8 @@ fn refusals_read_like_sentences() {
     for (status, text) in [
         (SubscriptionStatus::Pending, "subscription is pending"),
         (SubscriptionStatus::OnHold, "subscription is on hold"),
+        (SubscriptionStatus::PastDue, "subscription is past due"),
+        (SubscriptionStatus::Paused, "subscription is paused"),
         (SubscriptionStatus::Cancelled, "subscription is cancelled"),
         (SubscriptionStatus::Expired, "subscription is expired"),
     ] {

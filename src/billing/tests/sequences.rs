@@ -7,9 +7,9 @@ use std::time::Duration;
 use proptest::collection;
 use proptest::prelude::*;
 
-use super::{draft, naive_calendar};
+use super::{closed, draft, naive_calendar};
 use crate::billing::{
-    Draft, Refusal, Step, boundary, cancel_at_next_billing_date, cancel_now, closed, due, extend,
+    Cut, Draft, Refusal, Step, boundary, cancel_at_next_billing_date, cancel_now, due, extend,
     move_next_billing_date, payment_failed, payment_succeeded, subscribe, turn,
 };
 use crate::model::price::{Interval, IntervalUnit};
@@ -233,6 +233,7 @@ impl Real {
             assert!(previous <= Some(next.at), "time goes back");
             previous = Some(next.at);
             self.subscription = match next.step {
+                Step::PastDueEnd => unreachable!("no time to pay was given"),
                 Step::Turn => turn(&self.subscription, self.grace).unwrap(),
                 Step::Close { segment } => {
                     let waiting = &self.subscription.closing;
@@ -255,14 +256,17 @@ impl Real {
                 let terms = Terms { version: PriceVersion(*version), ..this.terms };
                 Subscription { terms, ..this.clone() }
             }
-            Act::Fail(invoice) => payment_failed(this, InvoiceNumber(*invoice)),
-            Act::Pay(invoice) => payment_succeeded(this, InvoiceNumber(*invoice), now)?,
+            Act::Fail(invoice) => payment_failed(this, InvoiceNumber(*invoice), None),
+            Act::Pay(invoice) => {
+                let cut = Cut { at: now, end: now, grace: self.grace };
+                payment_succeeded(this, InvoiceNumber(*invoice), cut)?
+            }
             Act::Flag(yes) => cancel_at_next_billing_date(this, *yes)?,
             Act::Move { hours } => move_next_billing_date(this, later(now, *hours), now)?,
             Act::Extend(length) => extend(this, *length)?,
             Act::Cancel { cut_minutes } => {
                 let cut = now.plus(Duration::from_mins((*cut_minutes).into()));
-                cancel_now(this, now, cut, self.grace)?
+                cancel_now(this, Cut { at: now, end: cut, grace: self.grace })?
             }
         };
         Ok(())

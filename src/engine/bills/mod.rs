@@ -1,11 +1,13 @@
 //! What can be read of products, subscriptions, payments and invoices.
 
 mod payments;
+mod plans;
 mod subscriptions;
 mod usage;
 
 use std::sync::Arc;
 
+use crate::billing::Bill;
 use crate::model::invoice::{Invoice, InvoiceLine, UsageLine};
 use crate::model::{
     Currency, Customer, CustomerId, Lsn, MeterId, Money, Payment, PaymentId, PaymentStatus, Period,
@@ -114,6 +116,23 @@ pub struct InvoiceView {
     pub meter_ids: Vec<Option<MeterId>>,
     /// The ids of the products on its lines.
     pub product_ids: Vec<ProductId>,
+}
+
+/// A change of plan as it would be now.
+#[derive(Clone, Debug)]
+pub struct ChangePreview {
+    /// When it would take effect.
+    pub effective_at: Timestamp,
+    /// The currency of every amount.
+    pub currency: Currency,
+    /// What its payment would be for.
+    pub bill: Bill,
+    /// What the subscription would have left for later invoices.
+    pub credit: Money,
+    /// The usage of the segment that it would cut, as it would be billed, with the meters.
+    pub usage: Vec<(InvoiceLine, MeterId)>,
+    /// The subscription as it would be.
+    pub after: SubscriptionView,
 }
 
 /// Which periods of usage are asked for.

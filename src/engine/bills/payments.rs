@@ -8,7 +8,7 @@ use crate::engine::books::payments::{InvoiceHead, PaymentHead, Payments};
 use crate::engine::rows::{invoice_key, payment_key};
 use crate::engine::shared::Shared;
 use crate::engine::{Engine, Page};
-use crate::model::invoice::{Invoice, LineDetail};
+use crate::model::invoice::Invoice;
 use crate::model::{
     CustomerIndex, InvoiceId, InvoiceNumber, Payment, PaymentId, PaymentIndex, ProductId,
     ProductIndex, SubscriptionId, SubscriptionIndex,
@@ -230,11 +230,9 @@ impl Engine {
             let products = products.map(|product| product.id.clone()).collect();
             (subscription_id(books, invoice.subscription), products)
         });
-        let meter_ids = invoice.lines.iter().map(|line| match &line.detail {
-            LineDetail::Fixed(_) => None,
-            LineDetail::Usage(usage) => {
-                catalogue.meters().get(usage.meter.position()).map(|meter| meter.id.clone())
-            }
+        let meter_ids = invoice.lines.iter().map(|line| {
+            let usage = line.detail.usage()?;
+            catalogue.meters().get(usage.meter.position()).map(|meter| meter.id.clone())
         });
         Ok(InvoiceView {
             customer_id: customer.ok_or(BillsError::NotFound("customer"))?,

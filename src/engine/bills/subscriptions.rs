@@ -80,7 +80,7 @@ impl Engine {
         self.view(found?)
     }
 
-    fn view(&self, subscription: Arc<Subscription>) -> Option<SubscriptionView> {
+    pub(super) fn view(&self, subscription: Arc<Subscription>) -> Option<SubscriptionView> {
         let state = &self.shared.state;
         let customer: Arc<Customer> =
             state.with_accounts(|accounts| accounts.at(subscription.customer).cloned())?;

@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use super::payments::invoice_at;
 use super::{BillsError, MeterUsage, Upcoming, UpcomingInvoices, UsageHistoryQuery, UsagePeriod};
-use crate::billing::{self, Overflow, Prices, Reading, close_cycle, usage_lines};
+use crate::billing::{self, Bill, Closed, Overflow, Prices, Reading, close_cycle, usage_lines};
 use crate::engine::books::Books;
 use crate::engine::books::routes::SegmentKey;
 use crate::engine::catalogue::Catalogue;
 use crate::engine::shared::Shared;
 use crate::engine::{Engine, Page};
 use crate::metering::accumulator::Kind;
-use crate::model::invoice::{Invoice, InvoiceCause, InvoiceLine, LineDetail};
+use crate::model::invoice::{Invoice, InvoiceCause, InvoiceLine};
 use crate::model::subscription::{Closing, Segment};
 use crate::model::{
-    CustomerId, InvoiceNumber, MeterId, Period, Subscription, SubscriptionId, SubscriptionIndex,
+    Currency, CustomerId, InvoiceNumber, MeterId, Period, Subscription, SubscriptionId,
+    SubscriptionIndex,
 };
 
 /// What a segment has counted of each meter of its price, in the price's order, with every event of it
@@ -157,36 +158,47 @@ impl Engine {
         Ok(UpcomingInvoices { items, as_of_lsn })
     }
 
-    fn upcoming_of(&self, subscription: &Subscription) -> Vec<Upcoming> {
-        let closing = subscription.closing.iter();
-        let closing = closing.filter_map(|closing| self.upcoming(subscription, closing, true));
+    /// The invoices of the segments that are open, each with what those before it leave.
+    pub(super) fn upcoming_of(&self, subscription: &Subscription) -> Vec<Upcoming> {
         // As if the boundary had come.
         let turned = billing::turn(subscription, self.shared.options.grace);
-        let running = turned.ok().and_then(|turned| turned.closing.last().copied());
-        let running = running.and_then(|next| self.upcoming(subscription, &next, false));
-        closing.chain(running).collect()
+        let mut left = turned.unwrap_or_else(|_| subscription.clone());
+        let mut upcoming = Vec::new();
+        for closing in left.closing.clone() {
+            let has_ended = subscription.closing.contains(&closing);
+            let Some((closed, currency)) = self.close(&left, &closing) else { break };
+            left = closed.subscription;
+            upcoming.push(self.upcoming(&left, &closing, (closed.bill, currency), has_ended));
+        }
+        upcoming
+    }
+
+    /// A segment as if it were closed now.
+    fn close(&self, subscription: &Subscription, closing: &Closing) -> Option<(Closed, Currency)> {
+        let readings = readings(&self.shared, subscription, &closing.segment);
+        let catalogue = self.shared.state.catalogue();
+        let (currency, closed) = self.shared.state.with_books(|books: &Books| {
+            let prices = Prices { products: books.products(), meters: catalogue.meters() };
+            let currency = books.price(closing.segment.terms).map(|price| price.currency);
+            (currency, close_cycle(subscription, closing, &readings, prices))
+        });
+        let closed = closed.inspect_err(|_: &Overflow| {
+            tracing::warn!(subscription = %subscription.id, "an upcoming total leaves 64 bits");
+        });
+        Some((closed.ok()?, currency?))
     }
 
     fn upcoming(
         &self,
         subscription: &Subscription,
         closing: &Closing,
+        (bill, currency): (Bill, Currency),
         has_ended: bool,
-    ) -> Option<Upcoming> {
-        let readings = readings(&self.shared, subscription, &closing.segment);
+    ) -> Upcoming {
         let catalogue = self.shared.state.catalogue();
-        let (currency, bill) = self.shared.state.with_books(|books: &Books| {
-            let prices = Prices { products: books.products(), meters: catalogue.meters() };
-            let currency = books.price(closing.segment.terms).map(|price| price.currency);
-            (currency, close_cycle(closing, &readings, prices))
-        });
-        let bill = bill.inspect_err(|_: &Overflow| {
-            tracing::warn!(subscription = %subscription.id, "an upcoming total leaves 64 bits");
-        });
-        let bill = bill.ok()?;
-        Some(Upcoming {
+        Upcoming {
             subscription_id: subscription.id.clone(),
-            currency: currency?,
+            currency,
             period: closing.segment.period,
             due_at: closing.due_at,
             close_at: closing.close_at,
@@ -194,7 +206,7 @@ impl Engine {
             meter_ids: bill.lines.iter().map(|line| meter_id(line, &catalogue)).collect(),
             lines: bill.lines,
             total: bill.total,
-        })
+        }
     }
 }
 
@@ -208,22 +220,17 @@ fn billed_period(invoice: &Invoice, period: Period, catalogue: &Catalogue) -> Us
 }
 
 fn meters_of(lines: &[InvoiceLine], catalogue: &Catalogue) -> Vec<MeterUsage> {
-    let meters = lines.iter().filter_map(|line| match &line.detail {
-        LineDetail::Fixed(_) => None,
-        LineDetail::Usage(usage) => Some(MeterUsage {
+    let meters = lines.iter().filter_map(|line| {
+        Some(MeterUsage {
             meter_id: meter_id(line, catalogue)?,
-            usage: usage.clone(),
+            usage: line.detail.usage()?.clone(),
             total: line.amount,
-        }),
+        })
     });
     meters.collect()
 }
 
 fn meter_id(line: &InvoiceLine, catalogue: &Catalogue) -> Option<MeterId> {
-    match &line.detail {
-        LineDetail::Fixed(_) => None,
-        LineDetail::Usage(usage) => {
-            catalogue.meters().get(usage.meter.position()).map(|meter| meter.id.clone())
-        }
-    }
+    let usage = line.detail.usage()?;
+    catalogue.meters().get(usage.meter.position()).map(|meter| meter.id.clone())
 }

@@ -170,7 +170,7 @@ fn due_of(subscription: &Subscription) -> impl Iterator<Item = DueWork> {
     due(subscription).into_iter().map(|due| DueWork {
         at: due.at,
         is_close: match due.step {
-            Step::Turn => false,
+            Step::PastDueEnd | Step::Turn => false,
             Step::Close { .. } => true,
         },
         subscription_id: subscription.id.clone(),

@@ -231,6 +231,7 @@ mod tests {
             charge_type: None,
             includes_usage: false,
             service_period: None,
+            share: None,
             status: PaymentStatus::Succeeded,
             failure: PaymentFailure::default(),
             retry_attempt: 0,

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::billing::boundary;
+use crate::billing::{boundary, cycle_ahead};
 use crate::engine::striped::StripedKey;
 use crate::model::subscription::Cycle;
 use crate::model::{
@@ -53,6 +53,7 @@ struct Route {
 /// What follows a running segment.
 #[derive(Debug)]
 struct Ahead {
+    /// The cycle as the next turn leaves it.
     cycle: Cycle,
     meters: Box<[MeterIndex]>,
 }
@@ -75,8 +76,10 @@ impl Routes {
         let running = subscription.running.iter().map(|segment| {
             let goes_on = !subscription.cancel_at_next_billing_date
                 && segment.period.end < subscription.cycle.expires_at;
-            let ahead = goes_on
-                .then(|| Ahead { cycle: subscription.cycle, meters: meters(subscription.terms) });
+            let ahead = goes_on.then(|| {
+                let (cycle, terms) = cycle_ahead(subscription);
+                Ahead { cycle, meters: meters(terms) }
+            });
             (segment, ahead)
         });
         let routes: Vec<Route> = closing
@@ -143,7 +146,7 @@ impl Ahead {
         if at >= expires_at {
             return None;
         }
-        let ends = (next_boundary..u32::MAX).skip(1).map(|k| boundary(anchor, interval, k));
+        let ends = (next_boundary..u32::MAX).map(|k| boundary(anchor, interval, k));
         let place = ends.take_while(|end| end.is_some_and(|end| end <= at)).count();
         u32::try_from(place + 1).ok()
     }

@@ -7,7 +7,9 @@ use crate::model::customer::Metadata;
 use crate::model::price::{Interval, Recurrence};
 use crate::model::product::TaxCategory;
 use crate::model::subscription::{BillingAddress, CancelReason, CancellationFeedback};
-use crate::model::{Currency, CustomerId, MeterId, Money, ProductId, Timestamp, UnitPrice};
+use crate::model::{
+    Currency, CustomerId, MeterId, Money, ProductId, ProrationMode, Timestamp, UnitPrice,
+};
 
 /// What one meter's usage is to cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +101,54 @@ pub enum Subscriber {
     },
 }
 
+/// A subscription that is charged on demand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OnDemand {
+    /// What its first payment charges; nothing for a mandate alone.
+    pub first: Option<NewCharge>,
+}
+
+/// What is to be charged on demand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewCharge {
+    /// How much; not below zero.
+    pub amount: Money,
+    /// The currency that the client expects.
+    pub currency: Option<Currency>,
+    /// What for, in words.
+    pub description: Option<String>,
+    /// Free details of the payment; the subscription's own when there are none.
+    pub metadata: Option<Metadata>,
+}
+
+/// A change of plan that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanChange {
+    /// The product.
+    pub product_id: ProductId,
+    /// How many; at least one.
+    pub quantity: u32,
+    /// What it costs at once.
+    pub mode: ProrationMode,
+    /// When it takes effect.
+    pub effective: Effective,
+    /// Whether a change that is scheduled gives way.
+    pub replaces_scheduled: bool,
+    /// Free details of the subscription from then on; `None` keeps.
+    pub metadata: Option<Metadata>,
+}
+
+/// When a change of plan takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effective {
+    /// At once, whatever becomes of its payment.
+    Now,
+    /// Once its payment has succeeded.
+    WhenPaid,
+    /// At the next boundary.
+    NextBillingDate,
+}
+
 /// A subscription to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewSubscription {
@@ -110,6 +160,8 @@ pub struct NewSubscription {
     pub quantity: u32,
     /// Days before the first cycle; those of the price when it is `None`.
     pub trial_days: Option<u32>,
+    /// Whether it is charged on demand.
+    pub on_demand: Option<OnDemand>,
     /// The currency that the client expects.
     pub billing_currency: Option<Currency>,
     /// Where the customer lives.
@@ -125,6 +177,8 @@ pub struct NewSubscription {
 /// Changes of a subscription; `None` keeps.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SubscriptionPatch {
+    /// Pause it, or let it go on.
+    pub pause: Option<bool>,
     /// End it now.
     pub cancel_now: bool,
     /// End it at the next boundary, or do not.

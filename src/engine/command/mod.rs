@@ -11,7 +11,9 @@ use crate::model::{
     Payment, PaymentId, Product, ProductId, Scope, Subscription, SubscriptionId, Timestamp,
 };
 
-use billing::{Mark, NewProduct, NewSubscription, ProductPatch, SubscriptionPatch};
+use billing::{
+    Mark, NewCharge, NewProduct, NewSubscription, PlanChange, ProductPatch, SubscriptionPatch,
+};
 
 /// A change that the committer decides on.
 #[derive(Clone, Debug)]
@@ -44,6 +46,12 @@ pub enum Command {
     CreateSubscription(Box<NewSubscription>),
     /// Change or end a subscription.
     UpdateSubscription(SubscriptionId, Box<SubscriptionPatch>),
+    /// Change a subscription's plan, now or at its next boundary.
+    ChangePlan(SubscriptionId, Box<PlanChange>),
+    /// Let a subscription keep its plan at its next boundary.
+    CancelScheduledChange(SubscriptionId),
+    /// Charge a subscription on demand.
+    Charge(SubscriptionId, Box<NewCharge>),
     /// Say what became of a payment that waited.
     MarkPayment(PaymentId, Mark),
     /// Try a payment that has failed again, with another payment.

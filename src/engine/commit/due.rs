@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Committer, GROUP_BYTES, Reply};
-use crate::billing::{self, Bill, Overflow, Prices, Step, close_cycle};
+use crate::billing::{self, Closed, Cut, Overflow, PastDueEnd, Prices, Step, close_cycle};
 use crate::engine::bills::readings;
 use crate::engine::books::DueWork;
 use crate::engine::command::Changed;
@@ -139,6 +139,7 @@ fn do_work(
     numbers: &mut Numbers,
 ) -> Done {
     match step {
+        Step::PastDueEnd => end_past_due(shared, subscription, at),
         Step::Turn => {
             let turned = billing::turn(subscription, shared.options.grace);
             let turned = Arc::new(turned.expect("a turn is due of a running segment alone"));
@@ -159,20 +160,22 @@ fn close(
     let closing = subscription.closing.iter().find(|found| found.segment.number == segment);
     let customer = shared.state.with_accounts(|all| all.at(subscription.customer).cloned());
     let (Some(closing), Some(customer)) = (closing, customer) else { return stop(subscription) };
-    let Ok(bill_of_segment) = price(shared, subscription, closing) else {
+    let Ok(closed) = price(shared, subscription, closing) else {
         return stop(subscription);
     };
     let billed = Billed {
         customer,
         cause: InvoiceCause::Closed(segment),
-        period: closing.segment.period,
+        period: Some(closing.segment.period),
+        metadata: None,
         due_at: closing.due_at,
         service_period: closing.renewal.map(|renewal| renewal.period),
+        share: None,
         terms: closing.renewal.map_or(closing.segment.terms, |renewal| renewal.terms),
         quantity: closing.renewal.map_or(subscription.quantity, |renewal| renewal.quantity),
-        bill: bill_of_segment,
+        bill: closed.bill,
     };
-    let closed = Arc::new(billing::closed(subscription, segment));
+    let closed = Arc::new(closed.subscription);
     let (payment, invoice) = bill(shared, &closed, billed, (at.log_time, at.cut_off), numbers);
     numbers.closed_through = numbers.closed_through.max(closing.segment.period.end);
     let entry = ClosedEntry {
@@ -188,14 +191,28 @@ fn price(
     shared: &Shared,
     subscription: &Subscription,
     closing: &Closing,
-) -> Result<Bill, Overflow> {
+) -> Result<Closed, Overflow> {
     // Every event of the segment has come: those whose time had not when they did are before its end.
     let readings = readings(shared, subscription, &closing.segment);
     let catalogue = shared.state.catalogue();
     shared.state.with_books(|books| {
         let prices = Prices { products: books.products(), meters: catalogue.meters() };
-        close_cycle(closing, &readings, prices)
+        close_cycle(subscription, closing, &readings, prices)
     })
+}
+
+/// The time to pay is over. A subscription that is cancelled for it is cut where its time ended, or where
+/// events that it has counted already lie behind that.
+fn end_past_due(shared: &Shared, subscription: &Arc<Subscription>, at: Instants) -> Done {
+    let options = &shared.options;
+    let end = options.past_due.map_or(PastDueEnd::Hold, |past_due| past_due.end);
+    let entered = shared.state.billing_marks().entered_through;
+    let due = subscription.past_due_until.unwrap_or(at.log_time);
+    let last = subscription.running.map_or(due, |running| running.period.end);
+    let cut = Cut { at: due, end: due.max(entered).min(last), grace: options.grace };
+    let ended = billing::end_past_due(subscription, end, cut);
+    let ended = Arc::new(ended.expect("only of one that is past due does the time to pay end"));
+    Done { subscription: Arc::clone(&ended), body: Body::PeriodTurned(ended) }
 }
 
 /// A total has left 64 bits: the closes of this subscription wait for somebody to look.

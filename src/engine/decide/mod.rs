@@ -4,20 +4,24 @@ mod customers;
 mod keys;
 mod meters;
 mod payments;
+mod plans;
 mod products;
 mod subscriptions;
 
 use std::time::Duration;
 
 use crate::engine::ClockState;
+use crate::engine::command::billing::PlanChange;
 use crate::engine::command::{Changed, Command, Outcome, Refused, RequestIdentity};
 use crate::engine::record::{Body, Change, ChangeEntry, Identity};
 use crate::engine::replies::{KeptAnswer, Recognised, Reply};
 use crate::engine::shared::Shared;
 use crate::model::id::generated;
-use crate::model::{Lsn, Timestamp};
+use crate::model::{Lsn, SubscriptionId, Timestamp};
 use crate::world::entropy::draw;
 use crate::world::sabotage::{self, Sabotage};
+
+pub use plans::Quote;
 
 /// How far the wall clock may be behind log time before due work waits.
 pub const CLOCK_BEHIND_MAX: Duration = Duration::from_mins(5);
@@ -127,6 +131,19 @@ pub fn decide(proposal: &Proposal, shared: &Shared, marks: Marks) -> Result<Deci
     plan(&proposal.command, moment, marks)
 }
 
+/// What a change of plan would come to at `at`; nothing is changed.
+///
+/// # Errors
+/// Why it would be refused.
+pub fn preview(
+    id: &SubscriptionId,
+    change: &PlanChange,
+    shared: &Shared,
+    at: Timestamp,
+) -> Result<Quote, Refused> {
+    plans::preview(id, change, Moment { shared, at, identity: None })
+}
+
 fn plan(command: &Command, moment: Moment<'_>, marks: Marks) -> Result<Decision, Refused> {
     let Moment { shared, at, identity } = moment;
     let state = &shared.state;
@@ -156,6 +173,11 @@ fn plan(command: &Command, moment: Moment<'_>, marks: Marks) -> Result<Decision,
         Command::UpdateSubscription(id, patch) => {
             Change::Subscription(subscriptions::update(id, patch, moment)?)
         }
+        Command::CancelScheduledChange(id) => {
+            Change::Subscription(plans::cancel_scheduled(id, moment)?)
+        }
+        Command::ChangePlan(id, change) => return apply(plans::change(id, change, moment)?),
+        Command::Charge(id, charge) => return apply(plans::charge(id, charge, moment)?),
         Command::CreateSubscription(new) => return apply(subscriptions::create(new, moment)?),
         Command::MarkPayment(id, mark) => return apply(payments::mark(id, mark, moment)?),
         Command::RetryPayment(id) => return apply(payments::retry(id, moment)?),

@@ -9,10 +9,10 @@ use crate::engine::command::{Outcome, Refused};
 use crate::engine::invoicing::{Numbers, first_status};
 use crate::engine::record::{Body, ClosedEntry, MarkedEntry};
 use crate::engine::shared::Shared;
-use crate::model::invoice::{PaymentFailure, PaymentStatus};
-use crate::model::{Causes, Payment, PaymentId, Subscription, Timestamp};
+use crate::model::invoice::{ChargeType, PaymentFailure, PaymentStatus};
+use crate::model::{Causes, Payment, PaymentId, Subscription};
 
-use super::subscriptions::{refuse_overdue, refused};
+use super::subscriptions::{cut, refuse_overdue, refuse_without_time, refused};
 use super::{Moment, Plan};
 
 /// The payment with this id. Its row may have to be read: payments are marked one at a time.
@@ -42,11 +42,20 @@ fn settled(
     before: &Subscription,
     payment: &Payment,
     mark: &Mark,
-    at: Timestamp,
+    moment: Moment<'_>,
 ) -> Result<Subscription, Refused> {
     match mark {
-        Mark::Succeeded => billing::payment_succeeded(before, payment.invoice, at).map_err(refused),
-        Mark::Failed { .. } => Ok(billing::payment_failed(before, payment.invoice)),
+        Mark::Succeeded => {
+            let cut = cut(before, moment);
+            let paid = billing::payment_succeeded(before, payment.invoice, cut).map_err(refused)?;
+            refuse_without_time(&paid)?;
+            Ok(paid)
+        }
+        Mark::Failed { .. } => {
+            let past_due = moment.shared.options.past_due;
+            let until = past_due.map(|past_due| moment.at.plus(past_due.grace));
+            Ok(billing::payment_failed(before, payment.invoice, until))
+        }
     }
 }
 
@@ -62,7 +71,8 @@ pub(super) fn mark(id: &PaymentId, mark: &Mark, moment: Moment<'_>) -> Result<Pl
         }
     }
     let before = subscription_of(&payment, moment)?;
-    let after = before.as_ref().map(|before| settled(before, &payment, mark, at)).transpose()?;
+    let after =
+        before.as_ref().map(|before| settled(before, &payment, mark, moment)).transpose()?;
     let (status, failure) = match mark {
         Mark::Succeeded => (PaymentStatus::Succeeded, PaymentFailure::default()),
         Mark::Failed { code, message } => {
@@ -98,6 +108,14 @@ pub(super) fn retry(id: &PaymentId, moment: Moment<'_>) -> Result<Plan, Refused>
             "only the newest payment of an invoice can be retried, and only once it failed";
         return Err(Refused::Conflict(message.to_owned()));
     }
+    if failed.charge_type == Some(ChargeType::PlanChange) {
+        let subscription = subscription_of(&failed, moment)?;
+        if subscription.is_none_or(|found| !found.unpaid.contains(&failed.invoice)) {
+            let message =
+                "the change of plan that this payment was for was dropped; ask for it again";
+            return Err(Refused::Conflict(message.to_owned()));
+        }
+    }
     let payment = Payment {
         id: PaymentId::new(moment.new_id("pay")),
         index: Numbers::next(shared).take_payment(),
@@ -111,7 +129,7 @@ pub(super) fn retry(id: &PaymentId, moment: Moment<'_>) -> Result<Plan, Refused>
     let subscription = match payment.status {
         PaymentStatus::Succeeded => {
             let before = subscription_of(&payment, moment)?;
-            let paid = before.map(|before| settled(&before, &payment, &Mark::Succeeded, at));
+            let paid = before.map(|before| settled(&before, &payment, &Mark::Succeeded, moment));
             paid.transpose()?.map(Arc::new)
         }
         PaymentStatus::Processing | PaymentStatus::Failed => None,

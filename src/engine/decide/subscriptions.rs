@@ -3,17 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::billing::{self, Draft, Prices, Refusal, first_bill};
-use crate::engine::command::billing::{NewSubscription, Subscriber, SubscriptionPatch};
+use crate::billing::{self, Cut, Draft, Prices, Refusal, charge_bill, first_bill};
+use crate::engine::command::billing::{
+    NewCharge, NewSubscription, OnDemand, Subscriber, SubscriptionPatch,
+};
 use crate::engine::command::{NewCustomer, Outcome, Refused};
 use crate::engine::invoicing::{Billed, Numbers, bill, first_status};
 use crate::engine::record::{Body, Change, ChangeEntry, ClosedEntry};
 use crate::engine::shared::Shared;
 use crate::model::invoice::{InvoiceCause, PaymentStatus};
-use crate::model::price::Recurrence;
+use crate::model::price::{PriceKind, Recurrence};
 use crate::model::subscription::Cancellation;
 use crate::model::{
-    Customer, PaymentId, Period, Product, Subscription, SubscriptionId, Terms, Timestamp,
+    Customer, PaymentId, Period, Price, Product, Subscription, SubscriptionId, Terms, Timestamp,
 };
 
 use super::{Moment, Plan, customers};
@@ -35,7 +37,11 @@ pub(super) fn create(new: &NewSubscription, moment: Moment<'_>) -> Result<Plan, 
         quantity: new.quantity,
         interval: recurrence.payment_frequency,
         subscription_period: recurrence.subscription_period,
-        trial_days: new.trial_days.unwrap_or(recurrence.trial_days),
+        trial_days: match new.on_demand {
+            None => new.trial_days.unwrap_or(recurrence.trial_days),
+            Some(_) => 0,
+        },
+        on_demand: new.on_demand.is_some(),
         first_payment: PaymentId::new(moment.new_id("pay")),
         billing: new.billing.clone(),
         customer_business_name: new.customer_business_name.clone(),
@@ -44,11 +50,16 @@ pub(super) fn create(new: &NewSubscription, moment: Moment<'_>) -> Result<Plan, 
         created_at: at,
     });
     let pending = pending.map_err(refused)?;
-    let renewal = billing::first_renewal(&pending);
+    let renewal = billing::first_renewal(&pending).filter(|_| new.on_demand.is_none());
     let catalogue = shared.state.catalogue();
     let first = shared.state.with_books(|books| {
         let prices = Prices { products: books.products(), meters: catalogue.meters() };
-        first_bill(renewal.as_ref(), prices)
+        match new.on_demand.as_ref().and_then(|on_demand| on_demand.first.as_ref()) {
+            None => first_bill(renewal.as_ref(), prices),
+            Some(NewCharge { amount, description, .. }) => {
+                Ok(charge_bill(pending.terms, *amount, description.clone(), prices))
+            }
+        }
     });
     let first = first.map_err(|overflow| invalid("quantity", overflow.to_string()))?;
     let subscription = match first_status(shared, first.total) {
@@ -60,9 +71,11 @@ pub(super) fn create(new: &NewSubscription, moment: Moment<'_>) -> Result<Plan, 
     let billed = Billed {
         customer: Arc::clone(&customer),
         cause: InvoiceCause::Created,
-        period: renewal.map_or(start, |renewal| renewal.period),
+        period: Some(renewal.map_or(start, |renewal| renewal.period)),
+        metadata: None,
         due_at: at,
         service_period: renewal.map(|renewal| renewal.period),
+        share: None,
         terms: subscription.terms,
         quantity: subscription.quantity,
         bill: first,
@@ -124,10 +137,37 @@ fn product(new: &NewSubscription, shared: &Shared) -> Result<(Arc<Product>, Recu
     if let Some(wanted) = new.billing_currency
         && wanted != price.currency
     {
-        let message = format!("the price of this product is in {}", price.currency);
-        return Err(invalid("billing_currency", message));
+        return Err(other_currency("billing_currency", price));
+    }
+    if let Some(on_demand) = &new.on_demand {
+        check_on_demand(new, on_demand, price)?;
     }
     Ok((product, recurrence))
+}
+
+fn check_on_demand(
+    new: &NewSubscription,
+    on_demand: &OnDemand,
+    price: &Price,
+) -> Result<(), Refused> {
+    match &price.kind {
+        PriceKind::Recurring(_) => {}
+        PriceKind::OneTime | PriceKind::UsageBased { .. } => {
+            return Err(invalid("on_demand", "a product with usage is not charged on demand"));
+        }
+    }
+    if new.trial_days.is_some_and(|days| days > 0) {
+        return Err(invalid("trial_period_days", "what is charged on demand has no trial"));
+    }
+    let currency = on_demand.first.as_ref().and_then(|first| first.currency);
+    if currency.is_some_and(|wanted| wanted != price.currency) {
+        return Err(other_currency("on_demand.product_currency", price));
+    }
+    Ok(())
+}
+
+pub(super) fn other_currency(field: &str, price: &Price) -> Refused {
+    invalid(field, format!("the price of this product is in {}", price.currency))
 }
 
 /// Changes or ends a subscription: everything that is asked for, or nothing.
@@ -160,12 +200,15 @@ pub(super) fn update(
             changed.cancellation = Cancellation::default();
         }
     }
+    changed = match patch.pause {
+        None => changed,
+        Some(true) => billing::pause(&changed, cut(&changed, moment)).map_err(refused)?,
+        Some(false) => billing::resume(&changed, cut(&changed, moment)).map_err(refused)?,
+    };
     if patch.cancel_now {
-        let grace = shared.options.grace;
-        let end = changed.running.map_or(Timestamp::MAX, |running| running.period.end);
-        let cut = cut(at, shared).min(end);
-        changed = billing::cancel_now(&changed, at, cut, grace).map_err(refused)?;
+        changed = billing::cancel_now(&changed, cut(&changed, moment)).map_err(refused)?;
     }
+    refuse_without_time(&changed)?;
     let cancellation = &mut changed.cancellation;
     cancellation.reason = patch.cancel_reason.or(cancellation.reason);
     cancellation.feedback = patch.cancellation_feedback.or(cancellation.feedback);
@@ -192,21 +235,42 @@ pub(super) fn refuse_overdue(subscription: &Subscription, at: Timestamp) -> Resu
     Err(Refused::Conflict(message.to_owned()))
 }
 
-/// Where a segment ends that is cut now: every event that it has counted lies before.
-fn cut(at: Timestamp, shared: &Shared) -> Timestamp {
+/// Where the running segment of a subscription ends when it is cut now: every event that it has counted
+/// lies before.
+pub(super) fn cut(subscription: &Subscription, moment: Moment<'_>) -> Cut {
+    let Moment { shared, at, .. } = moment;
     let entered = shared.state.billing_marks().entered_through.max(at);
-    if shared.is_test_clock() { entered.plus(INSTANT) } else { entered }
+    let cut = if shared.is_test_clock() { entered.plus(INSTANT) } else { entered };
+    let end = subscription.running.map_or(Timestamp::MAX, |running| running.period.end);
+    Cut { at, end: cut.min(end), grace: shared.options.grace }
+}
+
+/// What a change leaves must have time left to run: it has none when the clock once stood behind the end
+/// of its period.
+pub(super) fn refuse_without_time(subscription: &Subscription) -> Result<(), Refused> {
+    if subscription.running.is_none_or(|running| running.period.start < running.period.end) {
+        return Ok(());
+    }
+    let message = "the clock once stood behind the next boundary of this subscription, which cannot \
+        be changed any more";
+    Err(Refused::Conflict(message.to_owned()))
 }
 
 pub(super) fn refused(refusal: Refusal) -> Refused {
     let message = refusal.to_string();
     match refusal {
-        Refusal::NotLive(_) | Refusal::Begun => Refused::Conflict(message),
+        Refusal::NotLive(_)
+        | Refusal::Begun
+        | Refusal::ChangePending
+        | Refusal::ChangeScheduled
+        | Refusal::Ending
+        | Refusal::OnDemand
+        | Refusal::NotOnDemand => Refused::Conflict(message),
         Refusal::NotInTheFuture | Refusal::AfterExpiry => invalid("next_billing_date", message),
         Refusal::NotLonger | Refusal::OutOfRange => invalid("subscription_period_count", message),
     }
 }
 
-fn invalid(field: &str, message: impl Into<String>) -> Refused {
+pub(super) fn invalid(field: &str, message: impl Into<String>) -> Refused {
     Refused::Invalid { field: field.to_owned(), message: message.into() }
 }

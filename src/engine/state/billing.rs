@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::State;
+use crate::billing::{self, Step};
 use crate::engine::books::Books;
 use crate::engine::books::routes::SegmentKey;
 use crate::engine::books::segments::Segments;
@@ -46,10 +47,19 @@ impl State {
     }
 
     pub(super) fn apply_turned(&self, log_time: Timestamp, subscription: &Arc<Subscription>) {
-        if let Some(closing) = subscription.closing.last() {
-            self.mark_done(closing.segment.period.end, log_time);
+        let mut books = self.books.write();
+        let before = books.subscription(subscription.index);
+        let due = before.into_iter().flat_map(|before| billing::due(before));
+        let turns = due.filter(|due| match due.step {
+            Step::PastDueEnd | Step::Turn => true,
+            Step::Close { .. } => false,
+        });
+        let done_at = turns.map(|due| due.at).min();
+        books.put_subscription(Arc::clone(subscription));
+        drop(books);
+        if let Some(at) = done_at {
+            self.mark_done(at, log_time);
         }
-        self.books.write().put_subscription(Arc::clone(subscription));
     }
 
     pub(super) fn apply_closed(&self, lsn: Lsn, log_time: Timestamp, entry: &ClosedEntry) {

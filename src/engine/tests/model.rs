@@ -285,6 +285,9 @@ impl Model {
             | Command::UnarchiveProduct(_)
             | Command::CreateSubscription(_)
             | Command::UpdateSubscription(..)
+            | Command::ChangePlan(..)
+            | Command::CancelScheduledChange(_)
+            | Command::Charge(..)
             | Command::MarkPayment(..)
             | Command::RetryPayment(_) => panic!("this model bills nothing"),
             Command::AdvanceClock(_) | Command::ConfirmClock => {

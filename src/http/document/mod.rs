@@ -69,13 +69,19 @@ impl Document {
 impl Row {
     fn new(line: &InvoiceLine, currency: Currency) -> Self {
         let (how, quantity, unit_price) = match &line.detail {
-            LineDetail::Fixed(fixed) => {
+            LineDetail::Fixed(fixed) | LineDetail::Unused(fixed) => {
                 let paid_for = fixed.period.map(|paid| period(paid.start, paid.end));
+                let share = fixed.share.map(|share| format!("{} of a period", share.to_decimal()));
                 let off = (fixed.discount_bps > 0)
                     .then(|| format!("{} % off", point_moved(&fixed.discount_bps.to_string(), 2)));
-                let how: Vec<String> = paid_for.into_iter().chain(off).collect();
+                let how: Vec<String> = paid_for.into_iter().chain(share).chain(off).collect();
                 (how.join(", "), fixed.quantity.to_string(), major(fixed.price, currency))
             }
+            LineDetail::Charge(charge) => {
+                let how = charge.description.clone().unwrap_or_default();
+                (how, "1".to_owned(), major(line.amount, currency))
+            }
+            LineDetail::Credit => (String::new(), String::new(), String::new()),
             LineDetail::Usage(usage) => {
                 let how = format!("used {}, free {}", usage.consumed, usage.free_threshold);
                 let price = usage.price_per_unit.to_string();
@@ -174,6 +180,7 @@ pub(super) mod tests {
             quantity: 1,
             discount_bps: 0,
             period: Some(next),
+            share: None,
         };
         let usage = UsageLine {
             meter: MeterIndex(0),
@@ -236,6 +243,7 @@ pub(super) mod tests {
             quantity: 3,
             discount_bps: 0,
             period: None,
+            share: None,
         });
         let amount = Money::from_minor(3000);
         let line = InvoiceLine { detail, amount, ..view.invoice.lines[0].clone() };

@@ -10,9 +10,9 @@ use crate::http::edge::Edge;
 use crate::http::invoice_line::description;
 use crate::http::scalar::{JsonScalar, Pairs};
 use crate::http::text::Instant;
-use crate::model::PaymentStatus;
 use crate::model::customer::MetadataValue;
 use crate::model::invoice::{ChargeType, LineDetail};
+use crate::model::{PaymentStatus, Share};
 
 /// What a payment charges for.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
@@ -21,6 +21,8 @@ use crate::model::invoice::{ChargeType, LineDetail};
 enum ChargeWord {
     New,
     Renewal,
+    PlanChange,
+    OnDemand,
 }
 
 /// What the fixed price of a payment pays for.
@@ -197,10 +199,11 @@ fn service_periods(view: &PaymentView) -> Vec<ServicePeriodBody> {
     let paid = view.payment.status == PaymentStatus::Succeeded;
     let period = view.payment.service_period.filter(|_| paid);
     let paid_for = period.zip(view.subscription_id.as_ref());
+    let share = view.payment.share;
     let body = paid_for.map(|(period, subscription_id)| ServicePeriodBody {
         starts_at: Instant(period.start),
         ends_at: Instant(period.end),
-        proration_factor: "1".to_owned(),
+        proration_factor: share.map_or_else(|| "1".to_owned(), Share::to_decimal),
         subscription_id: subscription_id.as_str().to_owned(),
     });
     body.into_iter().collect()
@@ -220,6 +223,8 @@ impl From<ChargeType> for ChargeWord {
         match charge_type {
             ChargeType::New => Self::New,
             ChargeType::Renewal => Self::Renewal,
+            ChargeType::PlanChange => Self::PlanChange,
+            ChargeType::OnDemand => Self::OnDemand,
         }
     }
 }
@@ -264,17 +269,21 @@ impl LineItemsBody {
         let ids = view.meter_ids.iter().zip(&view.product_ids);
         let items = view.invoice.lines.iter().zip(ids).map(|(line, (meter, product))| {
             let (name, items_id) = match &line.detail {
-                LineDetail::Fixed(fixed) => (&fixed.name, product.as_str()),
-                LineDetail::Usage(usage) => {
-                    (&usage.name, meter.as_ref().map_or("", |meter| meter.as_str()))
+                LineDetail::Fixed(fixed) | LineDetail::Unused(fixed) => {
+                    (fixed.name.clone(), product.as_str())
                 }
+                LineDetail::Usage(usage) => {
+                    (usage.name.clone(), meter.as_ref().map_or("", |meter| meter.as_str()))
+                }
+                LineDetail::Charge(charge) => (charge.name.clone(), product.as_str()),
+                LineDetail::Credit => (description(line), product.as_str()),
             };
             LineItemBody {
                 items_id: items_id.to_owned(),
                 amount: line.amount.as_minor(),
                 tax: 0,
                 refundable_amount: 0,
-                name: name.clone(),
+                name,
                 description: description(line),
             }
         });

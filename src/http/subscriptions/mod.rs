@@ -1,8 +1,13 @@
 //! Subscriptions on the wire.
 
+mod charge;
 mod input;
 mod output;
+mod plan;
+mod preview;
+mod update;
 mod usage;
+mod words;
 
 use std::sync::Arc;
 
@@ -23,8 +28,10 @@ use crate::http::route::{Routes, Segment};
 use crate::http::{body, page};
 use crate::model::{CustomerId, ProductId, Subscription, SubscriptionId};
 
-use input::{StatusWord, SubscriptionCreate, SubscriptionUpdate};
+use input::SubscriptionCreate;
 use output::{CreatedBody, ListedBody, SubscriptionBody};
+use update::SubscriptionUpdate;
+use words::StatusWord;
 
 /// Adds the routes of subscriptions.
 pub(crate) fn routes(routes: Routes) -> Routes {
@@ -33,7 +40,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .add::<Admin>(routes!(create_subscription))
         .add::<Read>(routes!(get_subscription))
         .add::<Admin>(routes!(update_subscription));
-    usage::routes(routes)
+    usage::routes(charge::routes(plan::routes(routes)))
 }
 
 /// Create a subscription
@@ -77,7 +84,7 @@ async fn list_subscriptions(
         }
         Some(_) | None => Vec::new(),
     };
-    let items = found.iter().map(ListedBody::new).collect();
+    let items = found.iter().map(|view| ListedBody::new(view, &edge)).collect();
     Ok(reply::json(StatusCode::OK, &Items { items }))
 }
 
@@ -112,7 +119,8 @@ async fn get_subscription(
 
 /// Change or end a subscription
 ///
-/// Everything that is asked for is done, or nothing. A `next_billing_date` lies in the future, and the
+/// Everything that is asked for is done, or nothing. The status alone pauses a subscription (`paused`) and
+/// lets it go on (`active`). A `next_billing_date` lies in the future, and the
 /// cycle is anchored there. The subscription period can only be made longer.
 #[utoipa::path(patch, path = "/subscriptions/{subscription_id}", tag = "subscriptions",
     params(("subscription_id" = String, Path)), request_body = SubscriptionUpdate<'static>,
@@ -123,7 +131,7 @@ async fn update_subscription(
     mutation: Mutation,
 ) -> Result<Response, Failure> {
     let patch = body::object::<SubscriptionUpdate<'_>>(&mutation.body)?.into_patch()?;
-    input::refuse_not_offered_changes(&mutation.body)?;
+    update::refuse_not_offered_changes(&mutation.body)?;
     let command = Command::UpdateSubscription(SubscriptionId::new(id), Box::new(patch));
     let view = changed(&edge, command, mutation).await?;
     Ok(reply::json(StatusCode::OK, &SubscriptionBody::new(&view, &edge)))

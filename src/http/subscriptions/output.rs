@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::input::{FeedbackWord, StatusWord};
+use super::words::{FeedbackWord, StatusWord};
 use crate::billing::fixed_amount;
 use crate::engine::bills::SubscriptionView;
 use crate::http::address::{AddressBody, CustomerDetails};
@@ -13,7 +13,7 @@ use crate::http::scalar::{JsonScalar, Pairs};
 use crate::http::text::Instant;
 use crate::model::customer::MetadataValue;
 use crate::model::subscription::CancelReason;
-use crate::model::{Money, Price, SubscriptionStatus};
+use crate::model::{Money, Price, Subscription, SubscriptionStatus};
 
 /// The answer to a new subscription.
 #[derive(Debug, Serialize, ToSchema)]
@@ -73,13 +73,36 @@ struct Details {
     tax_id: Option<String>,
     on_demand: bool,
     has_payment_method: bool,
+    scheduled_change: Option<ScheduledChangeBody>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    paused_at: Option<Instant>,
+    /// While it is past due: when its time to pay is over.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    past_due_until: Option<Instant>,
+    /// What a change of plan left for later invoices, in the currency's minor unit.
+    customer_credits: i64,
     /// The following are always `null`.
     payment_method_id: Option<String>,
     discount_id: Option<String>,
     discount_cycles_remaining: Option<u32>,
-    scheduled_change: Option<String>,
     trial_amount: Option<i64>,
-    paused_at: Option<String>,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Instant,
+}
+
+/// The plan from the next billing date on.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ScheduledPlanChange)]
+struct ScheduledChangeBody {
+    id: String,
+    product_id: String,
+    product_name: Option<String>,
+    product_description: Option<String>,
+    quantity: u32,
+    /// Always empty.
+    addons: Vec<String>,
+    #[schema(value_type = String, format = DateTime)]
+    effective_at: Instant,
     #[schema(value_type = String, format = DateTime)]
     created_at: Instant,
 }
@@ -189,8 +212,25 @@ impl CreatedBody {
     }
 }
 
+impl ScheduledChangeBody {
+    fn new(subscription: &Subscription, edge: &Edge) -> Option<Self> {
+        let change = subscription.scheduled_change.as_ref()?;
+        let product = edge.engine.product_at(change.plan.terms.product)?;
+        Some(Self {
+            id: change.id.as_str().to_owned(),
+            product_id: product.id.as_str().to_owned(),
+            product_name: Some(product.name.clone()),
+            product_description: product.description.clone(),
+            quantity: change.plan.quantity,
+            addons: Vec::new(),
+            effective_at: Instant(subscription.cycle.next_billing_date),
+            created_at: Instant(change.created_at),
+        })
+    }
+}
+
 impl Details {
-    fn new(view: &SubscriptionView) -> Self {
+    fn new(view: &SubscriptionView, edge: &Edge) -> Self {
         let subscription = &view.subscription;
         let (price, recurring_pre_tax_amount) = price(view);
         let cycle = &subscription.cycle;
@@ -216,23 +256,25 @@ impl Details {
             metadata: Pairs(subscription.metadata.clone()),
             customer_business_name: subscription.customer_business_name.clone(),
             tax_id: subscription.tax_id.clone(),
-            on_demand: false,
+            on_demand: !cycle.renews,
             has_payment_method: false,
+            scheduled_change: ScheduledChangeBody::new(subscription, edge),
+            paused_at: subscription.paused_at.map(Instant),
+            past_due_until: subscription.past_due_until.map(Instant),
+            customer_credits: subscription.credit.as_minor(),
             payment_method_id: None,
             discount_id: None,
             discount_cycles_remaining: None,
-            scheduled_change: None,
             trial_amount: None,
-            paused_at: None,
             created_at: Instant(subscription.created_at),
         }
     }
 }
 
 impl ListedBody {
-    pub(super) fn new(view: &SubscriptionView) -> Self {
+    pub(super) fn new(view: &SubscriptionView, edge: &Edge) -> Self {
         Self {
-            details: Details::new(view),
+            details: Details::new(view, edge),
             product_name: view.product.name.clone(),
             discounts: Vec::new(),
         }
@@ -245,7 +287,7 @@ impl SubscriptionBody {
         let cancellation = &subscription.cancellation;
         let is_cancelled = subscription.status == SubscriptionStatus::Cancelled;
         Self {
-            details: Details::new(view),
+            details: Details::new(view, edge),
             brand_id: edge.options.brand_id.as_str().to_owned(),
             meters: meters(view, edge),
             expires_at: Instant(subscription.cycle.expires_at),

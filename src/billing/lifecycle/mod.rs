@@ -1,9 +1,16 @@
 //! How a subscription begins, turns, is changed and ends: from one value of it to the next.
 //!
-//! Nothing here makes an invoice, and nothing knows what time it is. While a subscription is live
-//! and has begun, one segment is running, `[previous_billing_date, next_billing_date)`; it ends at
-//! boundary `next_boundary` of the cycle or at `expires_at`, whichever comes first. Segments have no
-//! gap between them and are numbered in order of time.
+//! Nothing here makes an invoice, and nothing knows what time it is. While a subscription is live, has
+//! begun and is not paused, one segment is running. It ends at `next_billing_date`, which is boundary
+//! `next_boundary` of the cycle or `expires_at`, whichever comes first. Segments are numbered in order
+//! of time and have no gap between them but pauses.
+//!
+//! [`change`] has changes of plan, [`dates`] moved dates, [`paid`] what payments do, [`pause`] pauses.
+
+pub mod change;
+pub mod dates;
+pub mod paid;
+pub mod pause;
 
 use std::time::Duration;
 
@@ -12,8 +19,8 @@ use crate::model::customer::Metadata;
 use crate::model::price::Interval;
 use crate::model::subscription::{BillingAddress, Cancellation, Closing, Cycle, Renewal, Segment};
 use crate::model::{
-    CustomerIndex, InvoiceNumber, PaymentId, Period, Subscription, SubscriptionId,
-    SubscriptionIndex, SubscriptionStatus, Terms, Timestamp,
+    CustomerIndex, Money, PaymentId, Period, Subscription, SubscriptionId, SubscriptionIndex,
+    SubscriptionStatus, Terms, Timestamp,
 };
 
 /// The least time there is.
@@ -22,9 +29,24 @@ const INSTANT: Duration = Duration::from_nanos(1);
 /// Why a subscription stays as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// It has ended, or what is asked for needs one that has begun.
+    /// It stands where what is asked for cannot be done.
     #[error("subscription is {}", word(*.0))]
     NotLive(SubscriptionStatus),
+    /// A change of plan waits for its payment.
+    #[error("a change of plan waits for its payment")]
+    ChangePending,
+    /// A change of plan will take effect at the next billing date.
+    #[error("a change of plan is scheduled for the next billing date")]
+    ChangeScheduled,
+    /// It ends at its next boundary.
+    #[error("subscription ends at its next billing date")]
+    Ending,
+    /// It is charged on demand.
+    #[error("subscription is charged on demand")]
+    OnDemand,
+    /// It is not charged on demand.
+    #[error("subscription is not charged on demand")]
+    NotOnDemand,
     /// It cannot begin twice.
     #[error("subscription has begun already")]
     Begun,
@@ -47,6 +69,8 @@ fn word(status: SubscriptionStatus) -> &'static str {
         SubscriptionStatus::Pending => "pending",
         SubscriptionStatus::Active => "active",
         SubscriptionStatus::OnHold => "on hold",
+        SubscriptionStatus::PastDue => "past due",
+        SubscriptionStatus::Paused => "paused",
         SubscriptionStatus::Cancelled => "cancelled",
         SubscriptionStatus::Expired => "expired",
     }
@@ -71,6 +95,8 @@ pub struct Draft {
     pub subscription_period: Interval,
     /// Days before the first cycle.
     pub trial_days: u32,
+    /// Whether it is charged on demand, and never by itself.
+    pub on_demand: bool,
     /// Its first payment.
     pub first_payment: PaymentId,
     /// Where the customer lives.
@@ -94,6 +120,7 @@ pub fn subscribe(draft: Draft) -> Result<Subscription, Refusal> {
         interval: draft.interval,
         subscription_period: draft.subscription_period,
         trial_days: draft.trial_days,
+        renews: !draft.on_demand,
     };
     Ok(Subscription {
         cycle: length.cycle_from(draft.created_at)?,
@@ -109,6 +136,12 @@ pub fn subscribe(draft: Draft) -> Result<Subscription, Refusal> {
         closing: Vec::new(),
         next_segment: 0,
         cancel_at_next_billing_date: false,
+        in_trial: false,
+        paused_at: None,
+        past_due_until: None,
+        scheduled_change: None,
+        pending_change: None,
+        credit: Money::ZERO,
         cancellation: Cancellation::default(),
         unpaid: Vec::new(),
         stopped: false,
@@ -135,12 +168,14 @@ pub fn activate(subscription: &Subscription, at: Timestamp) -> Result<Subscripti
         interval: subscription.cycle.interval,
         subscription_period: subscription.subscription_period,
         trial_days: subscription.trial_days,
+        renews: subscription.cycle.renews,
     };
     let cycle = length.cycle_from(at)?;
     let mut next = subscription.clone();
     next.status = SubscriptionStatus::Active;
     next.cycle = cycle;
     next.run_segment();
+    next.in_trial = next.trial_days > 0;
     Ok(next)
 }
 
@@ -151,9 +186,9 @@ pub fn first_renewal(subscription: &Subscription) -> Option<Renewal> {
 }
 
 /// The subscription after its running segment has come to its end: expired, cancelled as it was asked
-/// to be, or with the next segment running under its present terms. The ended segment closes `grace`
-/// later and pays for the next one, unless there is none or the subscription is on hold. Dates of a
-/// subscription that has ended stay as they were.
+/// to be, or with the next segment running under the plan that was scheduled, else its present one. The
+/// ended segment closes `grace` later and pays for the next one, unless there is none or a payment has
+/// failed. Dates of a subscription that has ended stay as they were.
 ///
 /// # Errors
 /// [`Refusal::NotLive`] when no segment is running.
@@ -169,47 +204,42 @@ pub fn turn(subscription: &Subscription, grace: Duration) -> Result<Subscription
         next.cancellation.at = Some(end);
         None
     } else {
-        // Fits: with a boundary a day the end of the subscription comes before the 2^18th.
-        next.cycle.next_boundary += 1;
-        next.cycle.previous_billing_date = end;
-        next.cycle.next_billing_date = next.cycle.next_end();
+        next.turn_cycle();
         next.run_segment();
         (subscription.status == SubscriptionStatus::Active).then(|| next.renewal())
     };
-    let close_at = end.plus(grace);
-    next.closing.push(Closing { segment: ended, due_at: end, close_at, renewal });
+    next.close(ended, Cut { at: end, end, grace }, renewal, true);
     Ok(next)
 }
 
-/// The subscription after the invoice of this segment was made.
-pub fn closed(subscription: &Subscription, segment: u32) -> Subscription {
+/// The cycle after the next turn of a subscription that goes on there.
+pub fn cycle_ahead(subscription: &Subscription) -> (Cycle, Terms) {
     let mut next = subscription.clone();
-    next.closing.retain(|closing| closing.segment.number != segment);
-    next
+    next.turn_cycle();
+    (next.cycle, next.terms)
 }
 
-/// The subscription cancelled at `at`. Usage before `cut` is still billed, `grace` after it and
-/// without a fixed price; a `cut` before the running segment's start leaves nothing of it.
+/// An instant at which a running segment is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The present.
+    pub at: Timestamp,
+    /// Usage before is still billed; a cut before the segment's start leaves nothing of it.
+    pub end: Timestamp,
+    /// How long the segment stays open for late events.
+    pub grace: Duration,
+}
+
+/// The subscription cancelled now. Usage before the cut is still billed, without a fixed price.
 ///
 /// # Errors
 /// [`Refusal::NotLive`] when it has ended.
-pub fn cancel_now(
-    subscription: &Subscription,
-    at: Timestamp,
-    cut: Timestamp,
-    grace: Duration,
-) -> Result<Subscription, Refusal> {
+pub fn cancel_now(subscription: &Subscription, cut: Cut) -> Result<Subscription, Refusal> {
     check_not_ended(subscription)?;
     let mut next = subscription.clone();
+    next.cut_running(cut, true);
     next.end_as(SubscriptionStatus::Cancelled);
-    next.cancellation.at = Some(at);
-    if let Some(mut segment) = subscription.running {
-        segment.period.end = cut.max(segment.period.start);
-        // A cut just behind the present is due at the present.
-        let due_at = at.max(segment.period.end.minus(INSTANT));
-        let close_at = due_at.plus(grace);
-        next.closing.push(Closing { segment, due_at, close_at, renewal: None });
-    }
+    next.cancellation.at = Some(cut.at);
     Ok(next)
 }
 
@@ -225,88 +255,6 @@ pub fn cancel_at_next_billing_date(
     Ok(Subscription { cancel_at_next_billing_date: yes, ..subscription.clone() })
 }
 
-/// The subscription with its next boundary at `to`, where its cycle is anchored from then on; when
-/// it ends is not changed.
-///
-/// # Errors
-/// [`Refusal::NotLive`] when no segment is running, [`Refusal::NotInTheFuture`],
-/// [`Refusal::AfterExpiry`].
-pub fn move_next_billing_date(
-    subscription: &Subscription,
-    to: Timestamp,
-    now: Timestamp,
-) -> Result<Subscription, Refusal> {
-    let mut segment = running(subscription)?;
-    if to <= now || to <= segment.period.start {
-        return Err(Refusal::NotInTheFuture);
-    }
-    if subscription.cycle.expires_at < to {
-        return Err(Refusal::AfterExpiry);
-    }
-    segment.period.end = to;
-    let mut next = subscription.clone();
-    next.cycle.anchor = to;
-    next.cycle.next_boundary = 0;
-    next.cycle.next_billing_date = to;
-    next.running = Some(segment);
-    Ok(next)
-}
-
-/// The subscription that lasts longer, counted from where its time began. A running segment that
-/// would have been cut at its end now ends later.
-///
-/// # Errors
-/// [`Refusal::NotLive`] when it has ended, [`Refusal::NotLonger`], [`Refusal::OutOfRange`].
-pub fn extend(subscription: &Subscription, period: Interval) -> Result<Subscription, Refusal> {
-    check_not_ended(subscription)?;
-    let expires_at = boundary(subscription.cycle.term_start, period, 1);
-    let expires_at = expires_at.ok_or(Refusal::OutOfRange)?;
-    if expires_at <= subscription.cycle.expires_at {
-        return Err(Refusal::NotLonger);
-    }
-    let mut next = subscription.clone();
-    next.subscription_period = period;
-    next.cycle.expires_at = expires_at;
-    next.cycle.next_billing_date = next.cycle.next_end();
-    if let Some(segment) = &mut next.running {
-        segment.period.end = next.cycle.next_billing_date;
-    }
-    Ok(next)
-}
-
-/// The subscription after the payment of this invoice has failed: on hold, unless it has ended.
-pub fn payment_failed(subscription: &Subscription, invoice: InvoiceNumber) -> Subscription {
-    let mut next = subscription.clone();
-    if !next.unpaid.contains(&invoice) {
-        next.unpaid.push(invoice);
-    }
-    if !has_ended(&next) {
-        next.status = SubscriptionStatus::OnHold;
-    }
-    next
-}
-
-/// The subscription after this invoice was paid: one that has not begun begins at `at`, and one on
-/// hold of which nothing else is unpaid is active again.
-///
-/// # Errors
-/// [`Refusal::OutOfRange`] when it would begin.
-pub fn payment_succeeded(
-    subscription: &Subscription,
-    invoice: InvoiceNumber,
-    at: Timestamp,
-) -> Result<Subscription, Refusal> {
-    let mut next = subscription.clone();
-    next.unpaid.retain(|unpaid| *unpaid != invoice);
-    if !has_ended(&next) && !has_begun(&next) {
-        return activate(&next, at);
-    }
-    if next.status == SubscriptionStatus::OnHold && next.unpaid.is_empty() {
-        next.status = SubscriptionStatus::Active;
-    }
-    Ok(next)
-}
-
 fn has_begun(subscription: &Subscription) -> bool {
     subscription.next_segment > 0
 }
@@ -314,9 +262,11 @@ fn has_begun(subscription: &Subscription) -> bool {
 fn has_ended(subscription: &Subscription) -> bool {
     match subscription.status {
         SubscriptionStatus::Cancelled | SubscriptionStatus::Expired => true,
-        SubscriptionStatus::Pending | SubscriptionStatus::Active | SubscriptionStatus::OnHold => {
-            false
-        }
+        SubscriptionStatus::Pending
+        | SubscriptionStatus::Active
+        | SubscriptionStatus::OnHold
+        | SubscriptionStatus::PastDue
+        | SubscriptionStatus::Paused => false,
     }
 }
 
@@ -328,11 +278,21 @@ fn running(subscription: &Subscription) -> Result<Segment, Refusal> {
     subscription.running.ok_or(Refusal::NotLive(subscription.status))
 }
 
+/// Whether nothing is wrong with it: it has begun, is paid, and neither paused nor ended.
+fn check_active(subscription: &Subscription) -> Result<(), Refusal> {
+    if subscription.status == SubscriptionStatus::Active {
+        Ok(())
+    } else {
+        Err(Refusal::NotLive(subscription.status))
+    }
+}
+
 /// What a subscription's dates follow from, beside its start.
 struct Length {
     interval: Interval,
     subscription_period: Interval,
     trial_days: u32,
+    renews: bool,
 }
 
 impl Length {
@@ -343,9 +303,11 @@ impl Length {
         let mut cycle = Cycle {
             anchor,
             interval: self.interval,
+            renews: self.renews,
             next_boundary: u32::from(self.trial_days == 0),
             previous_billing_date: start,
             next_billing_date: anchor,
+            paused: Duration::ZERO,
             term_start: anchor,
             expires_at,
         };
@@ -355,15 +317,25 @@ impl Length {
 }
 
 impl Cycle {
-    /// Where the running segment ends. A boundary that is no instant any more lies after the end of
+    /// Where the running period ends. A boundary that is no instant any more lies after the end of
     /// the subscription, which is one.
     fn next_end(&self) -> Timestamp {
+        if !self.renews {
+            return self.expires_at;
+        }
         let next = boundary(self.anchor, self.interval, self.next_boundary);
         next.map_or(self.expires_at, |next| next.min(self.expires_at))
     }
 
     fn period(&self) -> Period {
         Period { start: self.previous_billing_date, end: self.next_billing_date }
+    }
+
+    /// Lets boundary 0 lie at `at`, where the running period ends unless the subscription does before.
+    fn anchor_at(&mut self, at: Timestamp) {
+        self.anchor = at;
+        self.next_boundary = 0;
+        self.next_billing_date = self.next_end();
     }
 }
 
@@ -373,16 +345,66 @@ impl Subscription {
         Renewal { terms: self.terms, quantity: self.quantity, period: self.cycle.period() }
     }
 
+    /// Passes a boundary: what was scheduled takes effect.
+    fn turn_cycle(&mut self) {
+        let end = self.cycle.next_billing_date;
+        if let Some(scheduled) = self.scheduled_change.take() {
+            if self.cycle.interval != scheduled.plan.interval {
+                self.cycle.anchor = end;
+                self.cycle.next_boundary = 0;
+            }
+            self.take_plan(&scheduled.plan, end);
+        }
+        // Fits: with a boundary a day the end of the subscription comes before the 2^18th.
+        self.cycle.next_boundary += 1;
+        self.cycle.previous_billing_date = end;
+        self.cycle.paused = Duration::ZERO;
+        self.cycle.next_billing_date = self.cycle.next_end();
+    }
+
     /// Lets the cycle's present period run as the next segment.
     fn run_segment(&mut self) {
-        let (number, period) = (self.next_segment, self.cycle.period());
-        self.running = Some(Segment { number, period, terms: self.terms });
+        self.in_trial = false;
+        self.run(self.cycle.previous_billing_date, false);
+    }
+
+    /// Lets the rest of the cycle's present period run as the next segment.
+    fn run(&mut self, start: Timestamp, continues: bool) {
+        let period = Period { start, end: self.cycle.next_billing_date };
+        let number = self.next_segment;
+        self.running = Some(Segment { number, period, terms: self.terms, continues });
         self.next_segment += 1;
+    }
+
+    /// Ends the running segment, when there is one, and bills its usage alone.
+    fn cut_running(&mut self, cut: Cut, ends_period: bool) {
+        if let Some(mut segment) = self.running.take() {
+            segment.period.end = cut.end.max(segment.period.start);
+            self.close(segment, cut, None, ends_period);
+        }
+    }
+
+    /// Lets a segment that has ended wait for its invoice, which follows those of earlier ones. One that
+    /// is charged on demand has no usage and makes none.
+    fn close(&mut self, segment: Segment, cut: Cut, renewal: Option<Renewal>, ends_period: bool) {
+        if !self.cycle.renews {
+            return;
+        }
+        // A cut just behind the present is due at the present.
+        let due_at = cut.at.max(segment.period.end.minus(INSTANT));
+        let after = self.closing.last().map_or(Timestamp::MIN, |closing| closing.close_at);
+        let close_at = due_at.plus(cut.grace).max(after);
+        self.closing.push(Closing { segment, due_at, close_at, renewal, ends_period });
     }
 
     fn end_as(&mut self, status: SubscriptionStatus) {
         self.status = status;
         self.running = None;
         self.cancel_at_next_billing_date = false;
+        self.scheduled_change = None;
+        self.pending_change = None;
+        self.past_due_until = None;
+        self.paused_at = None;
+        self.in_trial = false;
     }
 }
