@@ -7,12 +7,12 @@
 
 use std::sync::Arc;
 
-use crate::billing::rating;
+use crate::billing::rating::{self, Measure};
 use crate::model::invoice::{ChargeLine, FixedLine, InvoiceLine, LineDetail, UsageLine};
 use crate::model::price::MeterPrice;
 use crate::model::subscription::{Closing, Renewal};
 use crate::model::{
-    Lsn, Meter, MeterIndex, Money, Price, Product, Quantity, Share, Subscription, Terms,
+    Lsn, Meter, MeterIndex, Money, Price, Product, Quantity, Share, Subscription, Terms, Used,
 };
 
 /// What one meter has counted over a segment.
@@ -75,9 +75,19 @@ pub fn close_cycle(
     if let Some(renewal) = &closing.renewal {
         lines.push(fixed_line(renewal, None, prices)?);
     }
-    lines.extend(usage_lines(closing.segment.terms, readings, prices)?);
+    let before = if closing.segment.continues { subscription.used.as_slice() } else { &[] };
+    let usage = usage_lines(closing, before, readings, prices)?;
+    let mut used = before.to_vec();
+    for (line, (meter, after)) in usage {
+        lines.push(line);
+        used.retain(|(known, _)| *known != meter);
+        used.push((meter, after));
+    }
+    if closing.ends_period {
+        used.clear();
+    }
     let (bill, credit) = settle(lines, subscription, closing.segment.terms)?;
-    let mut next = Subscription { credit, ..subscription.clone() };
+    let mut next = Subscription { used, credit, ..subscription.clone() };
     next.closing.retain(|other| other.segment.number != closing.segment.number);
     Ok(Closed { bill, subscription: next })
 }
@@ -131,23 +141,23 @@ pub fn charge_bill(
     Bill { lines: vec![line], total: amount }
 }
 
-/// The lines of usage under a price: one a meter, in its order, as are the readings.
-///
-/// # Errors
-/// [`Overflow`].
-///
-/// # Panics
-/// When the terms name no price, a price names no meter, or the readings are not as many as the
-/// price's meters.
-pub fn usage_lines(
-    terms: Terms,
+/// The lines of a segment's usage, one a meter of its price in that order, as are the readings; each with
+/// what is used of the period from then on, where `before` was.
+fn usage_lines(
+    closing: &Closing,
+    before: &[(MeterIndex, Used)],
     readings: &[Reading],
     prices: Prices<'_>,
-) -> Result<Vec<InvoiceLine>, Overflow> {
-    let (_, price) = prices.of(terms);
+) -> Result<Vec<(InvoiceLine, (MeterIndex, Used))>, Overflow> {
+    let (_, price) = prices.of(closing.segment.terms);
     assert_eq!(price.meters().len(), readings.len(), "there is one reading a meter of the price");
-    let lines = price.meters().iter().zip(readings);
-    lines.map(|(meter, reading)| usage_line(terms, meter, *reading, prices)).collect()
+    let lines = price.meters().iter().zip(readings).map(|(meter, reading)| {
+        let used = before.iter().find(|(known, _)| *known == meter.meter);
+        let used = used.map_or_else(Used::default, |(_, used)| *used);
+        let (line, after) = usage_line(closing, meter, *reading, used, prices)?;
+        Ok((line, (meter.meter, after)))
+    });
+    lines.collect()
 }
 
 /// A fixed price in advance, or a share of it.
@@ -198,28 +208,33 @@ fn line_of(terms: Terms, detail: LineDetail, amount: Money) -> InvoiceLine {
 }
 
 fn usage_line(
-    terms: Terms,
+    closing: &Closing,
     meter_price: &MeterPrice,
     reading: Reading,
+    used: Used,
     prices: Prices<'_>,
-) -> Result<InvoiceLine, Overflow> {
+) -> Result<(InvoiceLine, Used), Overflow> {
     let meter = prices.meter(meter_price.meter);
-    let chargeable = rating::chargeable(reading.consumed, meter_price.free_threshold);
-    Ok(InvoiceLine {
-        product: terms.product,
-        price_version: terms.version,
-        detail: LineDetail::Usage(UsageLine {
-            meter: meter_price.meter,
-            name: meter.name.clone(),
-            measurement_unit: meter.measurement_unit.clone(),
-            consumed: reading.consumed,
-            free_threshold: meter_price.free_threshold,
-            chargeable,
-            price_per_unit: meter_price.price_per_unit,
-            lsns: reading.lsns,
-        }),
-        amount: rating::usage_amount(chargeable, meter_price.price_per_unit).ok_or(Overflow)?,
-    })
+    let measure = Measure::of(&meter.aggregation);
+    let rated = rating::rate(reading.consumed, measure, meter_price, &used, closing.ends_period);
+    let rated = rated.ok_or(Overflow)?;
+    let detail = LineDetail::Usage(Box::new(UsageLine {
+        meter: meter_price.meter,
+        name: meter.name.clone(),
+        measurement_unit: meter.measurement_unit.clone(),
+        consumed: reading.consumed,
+        free_threshold: meter_price.free_threshold,
+        chargeable: rated.chargeable,
+        rate: meter_price.rate.clone(),
+        position: rated.position,
+        shares: rated.shares,
+        minimum: meter_price.minimum,
+        maximum: meter_price.maximum,
+        bound: rated.bound,
+        used,
+        lsns: reading.lsns,
+    }));
+    Ok((line_of(closing.segment.terms, detail, rated.amount), rated.used))
 }
 
 impl Bill {
@@ -257,7 +272,7 @@ mod tests {
     use crate::model::subscription::Segment;
     use crate::model::{
         Aggregation, Currency, MeterId, Number, Period, PriceVersion, ProductId, ProductIndex,
-        Timestamp, UnitPrice,
+        Rate, Timestamp, UnitPrice,
     };
 
     const MONTH: Interval = Interval { count: 1, unit: IntervalUnit::Month };
@@ -286,8 +301,10 @@ mod tests {
     fn price(currency: &str, fixed: i64, meters: &[(u32, &str, u64)]) -> Price {
         let meters = meters.iter().map(|(meter, price_per_unit, free_threshold)| MeterPrice {
             meter: MeterIndex(*meter),
-            price_per_unit: UnitPrice::parse(price_per_unit).unwrap(),
+            rate: Rate::PerUnit(UnitPrice::parse(price_per_unit).unwrap()),
             free_threshold: *free_threshold,
+            minimum: None,
+            maximum: None,
         });
         let recurrence =
             Recurrence { payment_frequency: MONTH, subscription_period: MONTH, trial_days: 0 };
@@ -454,21 +471,26 @@ mod tests {
         let usage = InvoiceLine {
             product: ProductIndex(0),
             price_version: PriceVersion(1),
-            detail: LineDetail::Usage(UsageLine {
+            detail: LineDetail::Usage(Box::new(UsageLine {
                 meter: MeterIndex(1),
                 name: "token".to_owned(),
                 measurement_unit: "tokens".to_owned(),
                 consumed: reading("25000.5").consumed,
                 free_threshold: 10_000,
                 chargeable: reading("15000.5").consumed,
-                price_per_unit: UnitPrice::parse("0.5").unwrap(),
+                rate: Rate::PerUnit(UnitPrice::parse("0.5").unwrap()),
+                position: Quantity::ZERO,
+                shares: Vec::new(),
+                minimum: None,
+                maximum: None,
+                bound: None,
+                used: Used::default(),
                 lsns: Some((Lsn(3), Lsn(9))),
-            }),
+            })),
             amount: Money::from_minor(7_500),
         };
         let total = Money::from_minor(19_300);
         assert_eq!(bill, Bill { lines: vec![fixed.clone(), usage.clone()], total });
-        assert_eq!(usage_lines(terms(1), &[reading("25000.5")], prices), Ok(vec![usage]));
         let first = first_bill(Some(&renewal), prices).unwrap();
         assert_eq!(first, Bill { lines: vec![fixed], total: Money::from_minor(11_800) });
         let trial = first_bill(None, prices).unwrap();

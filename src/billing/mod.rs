@@ -8,16 +8,16 @@
 pub mod calendar;
 pub mod close;
 pub mod due;
+mod exact;
 pub mod lifecycle;
 pub mod proration;
 pub mod rating;
 #[cfg(test)]
 mod tests;
+pub mod tiers;
 
 pub use calendar::boundary;
-pub use close::{
-    Bill, Closed, Overflow, Prices, Reading, charge_bill, close_cycle, first_bill, usage_lines,
-};
+pub use close::{Bill, Closed, Overflow, Prices, Reading, charge_bill, close_cycle, first_bill};
 pub use due::{Due, Step, due};
 pub use lifecycle::change::{
     cancel_scheduled_change, change_plan, check_changeable, schedule_change, unused,
@@ -30,4 +30,5 @@ pub use lifecycle::{
     first_renewal, subscribe, turn,
 };
 pub use proration::{Proration, prorate};
-pub use rating::{chargeable, fixed_amount, usage_amount};
+pub use rating::{Measure, Rated, fixed_amount, rate};
+pub use tiers::packages;

@@ -1,31 +1,150 @@
 //! What usage and fixed prices cost: exact until the end of a line, then rounded once, half away
 //! from zero, to whole minor units of the currency.
 //!
-//! Nothing here adds lines up: see [`close`](crate::billing::close).
+//! A period can be billed in segments, one line each. What was free, and where tiers and packages had
+//! been left, goes from one to the next in [`Used`], so that nothing is granted or due twice; the
+//! minimum is due with the last. Nothing here adds lines up: see [`close`](crate::billing::close).
 
-use crate::model::{Money, Price, Quantity, Share, UnitPrice};
+use crate::billing::exact::Exact;
+use crate::billing::tiers;
+use crate::model::price::MeterPrice;
+use crate::model::rate::{Bound, TierShare};
+use crate::model::{Aggregation, Money, Price, Quantity, Rate, Share, Used};
 
-/// Units of a quantity in one whole, and of a unit price in one minor unit.
-const ONE: i128 = 1_000_000_000_000;
 /// Hundredths of a percent in the whole.
 const WHOLE_BPS: u16 = 10_000;
 
-/// What of `consumed` is to be paid: what exceeds the whole units that are free; never negative.
-pub fn chargeable(consumed: Quantity, free_threshold: u64) -> Quantity {
-    let free = Quantity::from_count(free_threshold);
-    Quantity::from_units(consumed.as_units().saturating_sub(free.as_units()).max(0))
+/// How usage of a period comes together from its segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// It is the sum of theirs: a count, a sum.
+    Additive,
+    /// Each starts afresh: the largest value, the last.
+    Level,
 }
 
-/// What a quantity costs, rounded once; nothing when it leaves 64 bits.
-pub fn usage_amount(chargeable: Quantity, price: UnitPrice) -> Option<Money> {
-    // quantity x price / 10^24 in two parts, because the product does not fit 128 bits: wholes of
-    // the quantity x price = minor x 10^12 + finer, and all that is finer than a minor unit together.
-    let (wholes, fraction) = (chargeable.as_units() / ONE, chargeable.as_units() % ONE);
-    let of_wholes = wholes.checked_mul(price.as_units())?;
-    let (minor, finer) = (of_wholes / ONE, of_wholes % ONE);
-    // Fits: finer x 10^12 is below 10^24 and fraction x price below 10^29.
-    let rest = finer * ONE + fraction * price.as_units();
-    money(minor + divide_half_away(rest, ONE * ONE))
+/// What a segment's usage of one meter comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rated {
+    /// The units that are charged; never negative.
+    pub chargeable: Quantity,
+    /// The units of the period that stand before them in tiers and packages.
+    pub position: Quantity,
+    /// How the tiers share them, ascending; only of tiers.
+    pub shares: Vec<TierShare>,
+    /// What they cost, rounded once, between the bounds; never negative.
+    pub amount: Money,
+    /// Which bound has decided the amount.
+    pub bound: Option<Bound>,
+    /// What is used of the period after this.
+    pub used: Used,
+}
+
+/// The units that a segment charges: those of the period behind `from` up to `to`.
+struct Span {
+    from: Quantity,
+    to: Quantity,
+}
+
+impl Measure {
+    /// How usage under this aggregation comes together.
+    pub fn of(aggregation: &Aggregation) -> Self {
+        match aggregation {
+            Aggregation::Count | Aggregation::Sum { .. } => Self::Additive,
+            Aggregation::Max { .. } | Aggregation::Last { .. } => Self::Level,
+        }
+    }
+}
+
+/// What a segment's usage costs under a price. `used` is what earlier segments of the period have left;
+/// the minimum is owed by the segment that `ends_period`.
+///
+/// Nothing when an amount leaves 64 bits, a quantity 128, or the price's tiers end too early.
+pub fn rate(
+    consumed: Quantity,
+    measure: Measure,
+    price: &MeterPrice,
+    used: &Used,
+    ends_period: bool,
+) -> Option<Rated> {
+    let (span, used_of_meter) = used_after(consumed, measure, price.free_threshold, used)?;
+    let chargeable = Quantity::from_units(span.to.as_units() - span.from.as_units());
+    let shares = match &price.rate {
+        Rate::PerUnit(_) | Rate::Package { .. } => Vec::new(),
+        Rate::Tiered { mode, tiers } => tiers::shares(*mode, tiers, span.from, span.to)?,
+    };
+    let exact = match &price.rate {
+        Rate::PerUnit(price) => Exact::product(chargeable, *price)?,
+        Rate::Package { size, price } => {
+            Exact::product(tiers::packages(*size, span.from, span.to)?, *price)?
+        }
+        Rate::Tiered { .. } => of_shares(&shares)?,
+    };
+    let (minor, bound) = bounded(exact.rounded()?, price, used, ends_period);
+    let amount = money(minor)?;
+    let used = Used {
+        billed: used.billed.checked_add(chargeable)?,
+        amount: used.amount.checked_add(amount)?,
+        ..used_of_meter
+    };
+    Some(Rated { chargeable, position: span.from, shares, amount, bound, used })
+}
+
+/// Which units a segment charges, and what the meter itself has used after it.
+fn used_after(
+    consumed: Quantity,
+    measure: Measure,
+    free_threshold: u64,
+    used: &Used,
+) -> Option<(Span, Used)> {
+    let free = Quantity::from_count(free_threshold);
+    match measure {
+        Measure::Additive => {
+            let total = used.total.checked_add(consumed)?;
+            let high = used.high.max(total).max(Quantity::ZERO);
+            let span = Span { from: exceeding(used.high, free), to: exceeding(high, free) };
+            Some((span, Used { total, high, ..*used }))
+        }
+        Measure::Level => {
+            let paid_or_free = free.checked_add(used.billed)?;
+            let to = used.billed.checked_add(exceeding(consumed, paid_or_free))?;
+            Some((Span { from: used.billed, to }, *used))
+        }
+    }
+}
+
+/// What of a quantity exceeds a bound that is not negative.
+fn exceeding(quantity: Quantity, bound: Quantity) -> Quantity {
+    Quantity::from_units(quantity.as_units().saturating_sub(bound.as_units()).max(0))
+}
+
+fn of_shares(shares: &[TierShare]) -> Option<Exact> {
+    shares.iter().try_fold(Exact::default(), |sum, share| {
+        let units = match share.price_per_unit {
+            Some(price) => Exact::product(share.units, price)?,
+            None => Exact::default(),
+        };
+        sum.plus(units)?.plus(share.flat_fee.into())
+    })
+}
+
+/// What a line comes to between the bounds of its price, of which earlier lines have taken their part.
+fn bounded(
+    minor: i128,
+    price: &MeterPrice,
+    used: &Used,
+    ends_period: bool,
+) -> (i128, Option<Bound>) {
+    let left_of = |bound: Money| i128::from(bound.as_minor()) - i128::from(used.amount.as_minor());
+    if let Some(most) = price.maximum.map(|maximum| left_of(maximum).max(0))
+        && minor > most
+    {
+        return (most, Some(Bound::Maximum));
+    }
+    match price.minimum.map(left_of) {
+        Some(least) if ends_period && minor < least => (least, Some(Bound::Minimum)),
+        Some(_) | None => (minor, None),
+    }
 }
 
 /// What the fixed price of this many comes to after the discount, rounded once; nothing when it
@@ -72,73 +191,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::billing::tests::paper::{multiplied, number};
+    use crate::model::Currency;
     use crate::model::price::PriceKind;
-    use crate::model::{Currency, Number};
-
-    fn quantity(text: &str) -> Quantity {
-        Number::new(text).unwrap().to_quantity().unwrap()
-    }
-
-    fn check(chargeable: &str, price: &str, minor: i64) {
-        let price = UnitPrice::parse(price).unwrap();
-        let found = usage_amount(quantity(chargeable), price);
-        assert_eq!(found, Some(Money::from_minor(minor)), "{chargeable} at {price}");
-    }
-
-    #[test]
-    fn usage_is_rounded_once_half_away_from_zero() {
-        check("1500", "2", 3_000);
-        check("15000", "0.5", 7_500);
-        check("0", "99999", 0);
-        check("1", "0.5", 1);
-        check("1", "0.499999999999", 0);
-        check("3", "0.5", 2);
-        check("0.333333333333", "1.5", 0);
-        check("0.333333333334", "1.5", 1);
-        check("-1", "0.5", -1);
-        check("-0.999999999999", "0.5", 0);
-        check("0.000000000001", "0.000000000001", 0);
-        // Two halves that are finer than the minor unit make one.
-        check("1.5", "0.333333333333", 0);
-        check("1.5", "0.333333333334", 1);
-        check("999999999999999.999999999999", "9000", 9_000_000_000_000_000_000);
-    }
-
-    #[test]
-    fn only_what_exceeds_the_free_units_is_paid() {
-        for (consumed, free, expected) in [
-            ("2500", 1_000, "1500"),
-            ("1000", 1_000, "0"),
-            ("999.999999999999", 1_000, "0"),
-            ("1000.000000000001", 1_000, "0.000000000001"),
-            ("-5", 0, "0"),
-            ("-5", 10, "0"),
-            ("7.25", 0, "7.25"),
-        ] {
-            assert_eq!(chargeable(quantity(consumed), free), quantity(expected), "{consumed}");
-        }
-        let least = Quantity::from_units(i128::MIN);
-        assert_eq!(chargeable(least, u64::MAX), Quantity::ZERO);
-        let most = Quantity::from_units(i128::MAX);
-        assert_eq!(chargeable(most, 0), most);
-    }
-
-    #[test]
-    fn an_amount_beyond_64_bits_is_none() {
-        let one = UnitPrice::parse("1").unwrap();
-        let minor = |units: i128| Quantity::from_units(units * ONE);
-        let most = i128::from(i64::MAX);
-        assert_eq!(usage_amount(minor(most), one), Some(Money::from_minor(i64::MAX)));
-        assert_eq!(usage_amount(minor(most + 1), one), None);
-        assert_eq!(usage_amount(minor(-most - 1), one), Some(Money::from_minor(i64::MIN)));
-        let almost = Quantity::from_units(most * ONE + ONE / 2 - 1);
-        assert_eq!(usage_amount(almost, one), Some(Money::from_minor(i64::MAX)));
-        let half_over = Quantity::from_units(most * ONE + ONE / 2);
-        assert_eq!(usage_amount(half_over, one), None);
-        let highest = UnitPrice::parse("99999.999999999999").unwrap();
-        assert_eq!(usage_amount(Quantity::from_units(i128::MAX), highest), None);
-        assert_eq!(usage_amount(Quantity::from_units(i128::MIN), highest), None);
-    }
 
     fn priced(fixed: i64, discount_bps: u16) -> Price {
         Price {
@@ -173,33 +228,6 @@ mod tests {
         }
     }
 
-    /// Decimal digits, lowest first: multiplied as on paper.
-    fn multiplied(left: u128, right: u128) -> Vec<u8> {
-        let digits = |number: u128| -> Vec<u8> {
-            number.to_string().bytes().rev().map(|byte| byte - b'0').collect()
-        };
-        let (left, right) = (digits(left), digits(right));
-        let mut product = vec![0_u8; left.len() + right.len() + 1];
-        for (i, a) in left.iter().enumerate() {
-            let mut carry = 0;
-            for j in 0..product.len() - i {
-                let sum = product[i + j] + a * right.get(j).copied().unwrap_or(0) + carry;
-                product[i + j] = sum % 10;
-                carry = sum / 10;
-            }
-        }
-        product
-    }
-
-    /// Digits, highest first and without zeros in front, behind their count: compares as numbers do.
-    fn number(mut digits: Vec<u8>) -> (usize, Vec<u8>) {
-        while digits.last() == Some(&0) {
-            digits.pop();
-        }
-        digits.reverse();
-        (digits.len(), digits)
-    }
-
     #[test]
     fn the_whole_share_is_the_whole_amount_and_none_is_nothing() {
         let share = |part, whole| Share {
@@ -220,47 +248,7 @@ mod tests {
         assert_eq!(share_amount(&priced(i64::MAX, 0), 4, share(1, 2)), None);
     }
 
-    /// The product without its last 24 digits; the first of those says which way to round.
-    fn rounded_on_paper(chargeable: i128, price: i128) -> Option<i64> {
-        let mut product = multiplied(chargeable.unsigned_abs(), price.unsigned_abs());
-        product.resize(product.len().max(25), 0);
-        let whole: String =
-            product[24..].iter().rev().map(|digit| char::from(b'0' + digit)).collect();
-        let magnitude = whole.parse::<u128>().ok()?.checked_add(u128::from(product[23] >= 5))?;
-        let magnitude = i128::try_from(magnitude).ok()?;
-        i64::try_from(if chargeable < 0 { -magnitude } else { magnitude }).ok()
-    }
-
-    fn price_of(units: u64) -> UnitPrice {
-        let (whole, fraction) = (units / 10_u64.pow(12), units % 10_u64.pow(12));
-        UnitPrice::parse(&format!("{whole}.{fraction:012}")).unwrap()
-    }
-
     proptest! {
-        #[test]
-        fn usage_costs_what_it_does_on_paper(
-            units: i128,
-            shift in 0_u32..127,
-            price_units in 1_u64..10_u64.pow(17),
-            price_digits in 1_u32..17,
-        ) {
-            let units = units >> shift;
-            let price = price_of(price_units % 10_u64.pow(price_digits) + 1);
-            let found = usage_amount(Quantity::from_units(units), price).map(Money::as_minor);
-            prop_assert_eq!(found, rounded_on_paper(units, price.as_units()));
-        }
-
-        #[test]
-        fn exact_halves_go_away_from_zero(minor in 0_i64..1_000_000_000_000, price_exponent in 0_u32..12) {
-            // minor + 1/2 whole minor units, at a price of 10^-exponent.
-            let price = price_of(10_u64.pow(12 - price_exponent));
-            let units = (i128::from(minor) * 2 + 1) * ONE / 2 * 10_i128.pow(price_exponent);
-            let found = |units| usage_amount(Quantity::from_units(units), price).unwrap().as_minor();
-            prop_assert_eq!(found(units), minor + 1);
-            prop_assert_eq!(found(units - 1), minor);
-            prop_assert_eq!(found(-units), -minor - 1);
-        }
-
         #[test]
         fn a_share_of_a_fixed_line_is_the_nearest_amount(
             fixed in 0_i64..10_i64.pow(9),

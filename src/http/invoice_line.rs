@@ -3,6 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::http::rate;
 use crate::model::invoice::{FixedLine, InvoiceLine, LineDetail};
 use crate::model::{MeterId, Money, ProductId, Share};
 
@@ -57,7 +58,7 @@ impl InvoiceLineBody {
             consumed_units: usage.map(|usage| usage.consumed.to_string()),
             free_threshold: usage.map(|usage| usage.free_threshold),
             chargeable_units: usage.map(|usage| usage.chargeable.to_string()),
-            price_per_unit: usage.map(|usage| usage.price_per_unit.to_string()),
+            price_per_unit: usage.map(|usage| rate::shown_price(&usage.rate, &usage.shares)),
             price_version: line.price_version.0,
             amount: line.amount.as_minor(),
             first_lsn: lsns.map(|(first, _)| first.0),

@@ -33,6 +33,7 @@ mod period;
 mod price;
 mod products;
 mod query;
+mod rate;
 mod reply;
 mod route;
 mod scalar;

@@ -5,10 +5,11 @@ use utoipa::ToSchema;
 
 use crate::engine::Engine;
 use crate::engine::command::billing::{NewMeterPrice, NewPrice, NewPriceKind};
+use crate::http::rate;
 use crate::http::reply::ApiError;
 use crate::http::text;
 use crate::model::price::{Interval, IntervalUnit, METERS_MAX, PriceKind, Recurrence};
-use crate::model::{Currency, MeterId, Money, Price, UnitPrice};
+use crate::model::{Currency, MeterId, Money, Price, Rate, UnitPrice};
 
 /// Units of an interval.
 const COUNT_MAX: i64 = 1_000;
@@ -200,7 +201,8 @@ fn meters(inputs: Vec<MeterInput>) -> Result<Vec<NewMeterPrice>, ApiError> {
             .map_err(|error| invalid(&price, &error.to_string()))?;
         let free_threshold = u64::try_from(input.free_threshold.unwrap_or(0))
             .map_err(|_negative| invalid(&field("free_threshold"), "must not be negative"))?;
-        meters.push(NewMeterPrice { meter_id, price_per_unit, free_threshold });
+        let rate = Rate::PerUnit(price_per_unit);
+        meters.push(NewMeterPrice { meter_id, rate, free_threshold, minimum: None, maximum: None });
     }
     Ok(meters)
 }
@@ -420,7 +422,7 @@ fn meter_bodies(price: &Price, engine: &Engine) -> Vec<MeterBody> {
             name: meter.name,
             description: meter.description,
             measurement_unit: meter.measurement_unit,
-            price_per_unit: priced.price_per_unit.to_string(),
+            price_per_unit: rate::shown_price(&priced.rate, &[]),
             free_threshold: priced.free_threshold,
             credit_entitlement_id: None,
             meter_units_per_credit: None,
@@ -474,12 +476,11 @@ mod tests {
         assert_eq!(recurrence.payment_frequency, Interval { count: 1, unit: IntervalUnit::Month });
         let read: Vec<_> = meters
             .iter()
-            .map(|meter| {
-                (meter.meter_id.as_str(), meter.price_per_unit.to_string(), meter.free_threshold)
-            })
+            .map(|meter| (meter.meter_id.as_str(), meter.rate.clone(), meter.free_threshold))
             .collect();
+        let per_unit = |text| Rate::PerUnit(UnitPrice::parse(text).unwrap());
         let expected =
-            [("mtr_1", "0.5".to_owned(), 10_000), ("mtr_2", "99999.999999999999".to_owned(), 0)];
+            [("mtr_1", per_unit("0.5"), 10_000), ("mtr_2", per_unit("99999.999999999999"), 0)];
         assert_eq!(read, expected);
         assert!(usage("[]").is_ok() && usage("null").is_ok());
     }

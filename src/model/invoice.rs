@@ -14,8 +14,8 @@ use crate::model::lsn::Lsn;
 use crate::model::money::Money;
 use crate::model::number::Quantity;
 use crate::model::period::{Period, Share};
-use crate::model::price::UnitPrice;
 use crate::model::product::PriceVersion;
+use crate::model::rate::{Bound, Rate, TierShare, Used};
 use crate::model::subscription::BillingAddress;
 use crate::model::time::Timestamp;
 
@@ -51,7 +51,7 @@ pub enum ChargeType {
     OnDemand,
 }
 
-/// Usage of one meter on an invoice.
+/// Usage of one meter on an invoice, with all that its amount was reckoned from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageLine {
     /// The meter.
@@ -66,8 +66,20 @@ pub struct UsageLine {
     pub free_threshold: u64,
     /// What was not; never negative.
     pub chargeable: Quantity,
-    /// The price of a unit.
-    pub price_per_unit: UnitPrice,
+    /// What units cost.
+    pub rate: Rate,
+    /// Units of the period that stand before the chargeable ones in tiers and packages.
+    pub position: Quantity,
+    /// How the tiers share the chargeable units, ascending; only of tiers.
+    pub shares: Vec<TierShare>,
+    /// What the period costs at least.
+    pub minimum: Option<Money>,
+    /// What the period costs at most.
+    pub maximum: Option<Money>,
+    /// Which of the two has decided the amount.
+    pub bound: Option<Bound>,
+    /// What earlier segments of the period had used and billed.
+    pub used: Used,
     /// The first and the last event that were counted, in log order.
     pub lsns: Option<(Lsn, Lsn)>,
 }
@@ -106,7 +118,7 @@ pub enum LineDetail {
     /// What is left of a fixed price that was paid: its amount is not above zero.
     Unused(FixedLine),
     /// Usage, in arrears.
-    Usage(UsageLine),
+    Usage(Box<UsageLine>),
     /// What was asked for on demand.
     Charge(ChargeLine),
     /// Money that a change of plan left: above zero what is kept for later invoices, below zero what is
@@ -185,10 +197,13 @@ pub struct Invoice {
 }
 
 impl Invoice {
-    /// Whether any usage on it is not zero.
+    /// Whether any usage on it is not zero, or costs something all the same.
     pub fn includes_usage(&self) -> bool {
-        let mut usage = self.lines.iter().filter_map(|line| line.detail.usage());
-        usage.any(|usage| usage.consumed != Quantity::ZERO)
+        self.lines.iter().any(|line| {
+            let usage = line.detail.usage();
+            let costs = line.amount != Money::ZERO;
+            usage.is_some_and(|usage| usage.consumed != Quantity::ZERO || costs)
+        })
     }
 }
 

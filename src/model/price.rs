@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::currency::Currency;
 use crate::model::id::MeterIndex;
 use crate::model::money::Money;
+use crate::model::rate::Rate;
 
 /// Digits of a unit price before the point, at most.
 const INTEGER_DIGITS_MAX: usize = 5;
@@ -129,10 +130,14 @@ pub struct Recurrence {
 pub struct MeterPrice {
     /// The meter.
     pub meter: MeterIndex,
-    /// The price of one unit.
-    pub price_per_unit: UnitPrice,
+    /// What units cost.
+    pub rate: Rate,
     /// Whole units of each period that cost nothing.
     pub free_threshold: u64,
+    /// What a period costs at least, even without usage; not negative.
+    pub minimum: Option<Money>,
+    /// What a period costs at most; not less than the minimum.
+    pub maximum: Option<Money>,
 }
 
 /// What makes a price be due.

@@ -10,13 +10,16 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::customer::Metadata;
-use crate::model::id::{CustomerIndex, PaymentId, ProductIndex, SubscriptionId, SubscriptionIndex};
+use crate::model::id::{
+    CustomerIndex, MeterIndex, PaymentId, ProductIndex, SubscriptionId, SubscriptionIndex,
+};
 use crate::model::invoice::InvoiceNumber;
 use crate::model::money::Money;
 use crate::model::period::Period;
 use crate::model::plan::{PendingChange, ScheduledChange};
 use crate::model::price::Interval;
 use crate::model::product::PriceVersion;
+use crate::model::rate::Used;
 use crate::model::time::Timestamp;
 
 /// Where a subscription stands.
@@ -205,6 +208,8 @@ pub struct Subscription {
     pub scheduled_change: Option<ScheduledChange>,
     /// The change of plan that waits for its payment.
     pub pending_change: Option<PendingChange>,
+    /// What closed segments have used of the period that a later one goes on with.
+    pub used: Vec<(MeterIndex, Used)>,
     /// Money that a change of plan left, for later invoices; never negative.
     pub credit: Money,
     /// What is known of its end.

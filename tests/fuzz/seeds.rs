@@ -101,7 +101,16 @@ fn product() -> Value {
     let month = json!({ "count": 1, "unit": "Month" });
     let recurrence =
         json!({ "payment_frequency": month, "subscription_period": month, "trial_days": 7 });
-    let meters = json!([{ "meter": 0, "price_per_unit": "0.25", "free_threshold": 1000 }]);
+    let tiers = json!([
+        { "up_to": 5_000, "price_per_unit": null, "flat_fee": 100 },
+        { "up_to": null, "price_per_unit": "0.25", "flat_fee": 0 },
+    ]);
+    let priced = |meter: u32, rate: Value| json!({ "meter": meter, "rate": rate, "free_threshold": 1000, "minimum": 5, "maximum": null });
+    let meters = json!([
+        priced(0, json!({ "PerUnit": "0.25" })),
+        priced(1, json!({ "Package": { "size": 100, "price": "2" } })),
+        priced(2, json!({ "Tiered": { "mode": "Graduated", "tiers": tiers } })),
+    ]);
     json!({
         "id": "pdt_1", "index": 0, "name": "P", "description": "d", "tax_category": "Saas",
         "metadata": [], "created_at": 5, "updated_at": 6, "archived": true,
@@ -147,7 +156,10 @@ fn invoice() -> Value {
     });
     let usage = json!({
         "meter": 0, "name": "Calls", "measurement_unit": "calls", "consumed": 2500,
-        "free_threshold": 1000, "chargeable": 1500, "price_per_unit": "0.25", "lsns": [1, 9],
+        "free_threshold": 1000, "chargeable": 1500, "rate": { "PerUnit": "0.25" }, "position": 0,
+        "shares": [{ "up_to": null, "units": 1500, "price_per_unit": "0.25", "flat_fee": 0 }],
+        "minimum": null, "maximum": 9000, "bound": "Maximum",
+        "used": { "total": 7, "high": 8, "billed": 0, "amount": 1 }, "lsns": [1, 9],
     });
     let line = |detail: Value| {
         let amount = 375;

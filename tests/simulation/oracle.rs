@@ -11,8 +11,8 @@ use quipu::engine::{Engine, Page};
 use quipu::metering::accumulator::Kind;
 use quipu::model::invoice::{FixedLine, InvoiceCause, LineDetail, UsageLine};
 use quipu::model::{
-    Lsn, MeterId, Money, Period, Quantity, Subscription, SubscriptionId, SubscriptionStatus,
-    Timestamp,
+    Lsn, MeterId, Money, Period, Quantity, Rate, Subscription, SubscriptionId, SubscriptionStatus,
+    Timestamp, Used,
 };
 
 /// More than any list here holds.
@@ -36,6 +36,8 @@ pub(crate) struct Oracle {
     passed: BTreeMap<SubscriptionId, BTreeSet<Lsn>>,
     /// The subscriptions that were ever paused: between their segments may be gaps.
     paused: BTreeSet<SubscriptionId>,
+    /// The segments whose period goes on in the next one, where every such cut is known.
+    pub(crate) cuts: Option<BTreeSet<(SubscriptionId, u32)>>,
 }
 
 /// Whose usage is asked for.
@@ -120,6 +122,7 @@ impl Oracle {
             let own: Vec<&InvoiceView> =
                 invoices.iter().filter(|view| view.subscription_id.as_ref() == Some(id)).collect();
             check_segments(&subscription, &own, self.paused.contains(id));
+            self.check_used(id, &own);
             self.check_history(engine, &subscription)?;
         }
         Ok(invoices)
@@ -156,9 +159,58 @@ impl Oracle {
         let (consumed, lsns) = self.billed(asked, meter);
         assert_eq!(usage.consumed, consumed, "{meter} {asked:?}");
         assert_eq!(usage.lsns, lsns, "{meter} {asked:?}");
+        assert_eq!(usage.chargeable.as_units(), self.chargeable(meter, usage));
+    }
+
+    /// What is charged beyond free units, and beyond what earlier segments of the period used of them.
+    fn chargeable(&self, meter: &MeterId, usage: &UsageLine) -> i128 {
         let free = i128::from(usage.free_threshold) * 1_000_000_000_000;
-        let chargeable = (consumed.as_units() - free).max(0);
-        assert_eq!(usage.chargeable.as_units(), chargeable);
+        let consumed = usage.consumed.as_units();
+        let over = |units: i128| (units - free).max(0);
+        if self.adds_up(meter) {
+            let (total, high) = (usage.used.total.as_units(), usage.used.high.as_units());
+            over(high.max(total + consumed)) - over(high)
+        } else {
+            (over(consumed) - usage.used.billed.as_units()).max(0)
+        }
+    }
+
+    fn adds_up(&self, meter: &MeterId) -> bool {
+        match self.kinds.get(meter).expect("a known meter") {
+            Kind::Count | Kind::Sum => true,
+            Kind::Max | Kind::Last => false,
+        }
+    }
+
+    /// What each line says that was used of its period is what the lines before it come to.
+    fn check_used(&self, id: &SubscriptionId, invoices: &[&InvoiceView]) {
+        let mut used: BTreeMap<&MeterId, Used> = BTreeMap::new();
+        for view in invoices {
+            let InvoiceCause::Closed(number) = view.invoice.cause else { continue };
+            let lines = view.invoice.lines.iter().zip(&view.meter_ids);
+            let usage = lines.filter_map(|(line, meter)| Some((line, line.detail.usage()?, meter)));
+            let goes_on = match &self.cuts {
+                Some(cuts) => number > 0 && cuts.contains(&(id.clone(), number - 1)),
+                None => usage.clone().any(|(_, usage, _)| usage.used != Used::default()),
+            };
+            if !goes_on {
+                used.clear();
+            }
+            for (line, usage, meter) in usage {
+                let meter = meter.as_ref().expect("a usage line has a meter");
+                let before = used.entry(meter).or_default();
+                assert_eq!(usage.used, *before, "{meter} {:?}", view.invoice);
+                if self.adds_up(meter) {
+                    let total = before.total.as_units() + usage.consumed.as_units();
+                    before.total = Quantity::from_units(total);
+                    before.high = before.high.max(before.total);
+                }
+                let billed = before.billed.as_units() + usage.chargeable.as_units();
+                before.billed = Quantity::from_units(billed);
+                let amount = before.amount.as_minor() + line.amount.as_minor();
+                before.amount = Money::from_minor(amount);
+            }
+        }
     }
 
     /// The running and closing periods show every acknowledged event.
@@ -204,7 +256,8 @@ fn fixed_amount(fixed: &FixedLine) -> i128 {
 
 /// Rounded by hand: half away from zero, from units of 10^-24.
 fn amount(usage: &UsageLine) -> i128 {
-    let price = usage.price_per_unit.as_units();
+    let Rate::PerUnit(price) = usage.rate else { panic!("no other price was asked for") };
+    let price = price.as_units();
     let units = usage.chargeable.as_units();
     let exact = units.checked_mul(price).expect("small enough for this test");
     let one = 10_i128.pow(24);

@@ -14,7 +14,7 @@ use quipu::model::product::TaxCategory;
 use quipu::model::subscription::BillingAddress;
 use quipu::model::{
     Aggregation, Clauses, Condition, Conjunction, Currency, CustomerId, Filter, FilterValue,
-    KeyDigest, KeyId, Money, Operator, PaymentStatus, ProrationMode, Scope, SubscriptionId,
+    KeyDigest, KeyId, Money, Operator, PaymentStatus, ProrationMode, Rate, Scope, SubscriptionId,
     Timestamp, UnitPrice,
 };
 
@@ -183,8 +183,10 @@ impl Workload {
         let priced = model.meters.iter().take(PRICED).zip(unit_prices);
         let meters = priced.map(|(meter, price_per_unit)| NewMeterPrice {
             meter_id: meter.id.clone(),
-            price_per_unit,
+            rate: Rate::PerUnit(price_per_unit),
             free_threshold: self.dice.below(4),
+            minimum: None,
+            maximum: None,
         });
         let meters = meters.filter(|_| !self.dice.one_in(4)).collect();
         let recurrence = Recurrence {

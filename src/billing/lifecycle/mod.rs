@@ -141,6 +141,7 @@ pub fn subscribe(draft: Draft) -> Result<Subscription, Refusal> {
         past_due_until: None,
         scheduled_change: None,
         pending_change: None,
+        used: Vec::new(),
         credit: Money::ZERO,
         cancellation: Cancellation::default(),
         unpaid: Vec::new(),

@@ -1,7 +1,9 @@
 //! Stories of subscriptions, one rule each. Random sequences against a model stand in `sequences`.
 
 pub(in crate::billing) mod naive_calendar;
+pub(in crate::billing) mod paper;
 mod plans;
+mod segments;
 mod sequences;
 
 use std::time::Duration;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::payments::invoice_at;
 use super::{BillsError, MeterUsage, Upcoming, UpcomingInvoices, UsageHistoryQuery, UsagePeriod};
-use crate::billing::{self, Bill, Closed, Overflow, Prices, Reading, close_cycle, usage_lines};
+use crate::billing::{self, Bill, Closed, Overflow, Prices, Reading, close_cycle};
 use crate::engine::books::Books;
 use crate::engine::books::routes::SegmentKey;
 use crate::engine::catalogue::Catalogue;
@@ -62,12 +62,9 @@ impl Engine {
         });
         let index = index.ok_or(BillsError::NotFound("subscription"))?;
         let found = self.steady(index, |subscription, billed| {
-            let closing = subscription.closing.iter().rev().map(|closing| (&closing.segment, true));
-            let running = subscription.running.iter().map(|running| (running, false));
-            let open = running.chain(closing).filter(|(segment, _)| wants(&segment.period));
-            let open: Vec<UsagePeriod> = open
-                .filter_map(|(segment, closing)| self.open_period(subscription, segment, closing))
-                .collect();
+            let open = self.open_segments(subscription).into_iter().rev();
+            let open = open.filter(|open| wants(&open.closing.segment.period));
+            let open: Vec<UsagePeriod> = open.map(|open| open.period(&catalogue)).collect();
             (open, billed)
         });
         let (open, billed) = found.ok_or(BillsError::NotFound("subscription"))?;
@@ -120,24 +117,6 @@ impl Engine {
         }
     }
 
-    fn open_period(
-        &self,
-        subscription: &Subscription,
-        segment: &Segment,
-        closing: bool,
-    ) -> Option<UsagePeriod> {
-        let readings = readings(&self.shared, subscription, segment);
-        let catalogue = self.shared.state.catalogue();
-        let (currency, lines) = self.shared.state.with_books(|books| {
-            let prices = Prices { products: books.products(), meters: catalogue.meters() };
-            let currency = books.price(segment.terms).map(|price| price.currency);
-            (currency, usage_lines(segment.terms, &readings, prices))
-        });
-        let lines = lines.unwrap_or_default();
-        let meters = meters_of(&lines, &catalogue);
-        Some(UsagePeriod { period: segment.period, closing, currency: currency?, meters })
-    }
-
     /// What the next invoices of a customer would be, from the counters alone.
     ///
     /// # Errors
@@ -158,55 +137,84 @@ impl Engine {
         Ok(UpcomingInvoices { items, as_of_lsn })
     }
 
-    /// The invoices of the segments that are open, each with what those before it leave.
+    /// The invoices of the segments that are open, in order of time.
     pub(super) fn upcoming_of(&self, subscription: &Subscription) -> Vec<Upcoming> {
+        let catalogue = self.shared.state.catalogue();
+        let open = self.open_segments(subscription).into_iter();
+        open.filter_map(|open| open.upcoming(&subscription.id, &catalogue)).collect()
+    }
+
+    /// The segments that are closing and then the running one, each as if it were closed now with what
+    /// those before it leave.
+    fn open_segments(&self, subscription: &Subscription) -> Vec<OpenSegment> {
         // As if the boundary had come.
         let turned = billing::turn(subscription, self.shared.options.grace);
         let mut left = turned.unwrap_or_else(|_| subscription.clone());
-        let mut upcoming = Vec::new();
+        let mut open = Vec::new();
         for closing in left.closing.clone() {
+            let Some((currency, closed)) = self.close(&left, &closing) else { continue };
+            let closed = closed.inspect_err(|_: &Overflow| {
+                tracing::warn!(subscription = %subscription.id, "an upcoming total leaves 64 bits");
+            });
             let has_ended = subscription.closing.contains(&closing);
-            let Some((closed, currency)) = self.close(&left, &closing) else { break };
-            left = closed.subscription;
-            upcoming.push(self.upcoming(&left, &closing, (closed.bill, currency), has_ended));
+            let bill = closed.ok().map(|Closed { bill, subscription }| {
+                left = subscription;
+                bill
+            });
+            open.push(OpenSegment { closing, has_ended, currency, bill });
         }
-        upcoming
+        open
     }
 
     /// A segment as if it were closed now.
-    fn close(&self, subscription: &Subscription, closing: &Closing) -> Option<(Closed, Currency)> {
-        let readings = readings(&self.shared, subscription, &closing.segment);
-        let catalogue = self.shared.state.catalogue();
-        let (currency, closed) = self.shared.state.with_books(|books: &Books| {
-            let prices = Prices { products: books.products(), meters: catalogue.meters() };
-            let currency = books.price(closing.segment.terms).map(|price| price.currency);
-            (currency, close_cycle(subscription, closing, &readings, prices))
-        });
-        let closed = closed.inspect_err(|_: &Overflow| {
-            tracing::warn!(subscription = %subscription.id, "an upcoming total leaves 64 bits");
-        });
-        Some((closed.ok()?, currency?))
-    }
-
-    fn upcoming(
+    fn close(
         &self,
         subscription: &Subscription,
         closing: &Closing,
-        (bill, currency): (Bill, Currency),
-        has_ended: bool,
-    ) -> Upcoming {
+    ) -> Option<(Currency, Result<Closed, Overflow>)> {
+        let readings = readings(&self.shared, subscription, &closing.segment);
         let catalogue = self.shared.state.catalogue();
-        Upcoming {
-            subscription_id: subscription.id.clone(),
-            currency,
-            period: closing.segment.period,
-            due_at: closing.due_at,
-            close_at: closing.close_at,
-            closing: has_ended,
-            meter_ids: bill.lines.iter().map(|line| meter_id(line, &catalogue)).collect(),
+        self.shared.state.with_books(|books: &Books| {
+            let prices = Prices { products: books.products(), meters: catalogue.meters() };
+            let currency = books.price(closing.segment.terms)?.currency;
+            Some((currency, close_cycle(subscription, closing, &readings, prices)))
+        })
+    }
+}
+
+/// A segment without an invoice.
+struct OpenSegment {
+    closing: Closing,
+    has_ended: bool,
+    currency: Currency,
+    /// What its invoice would say now; nothing when an amount leaves 64 bits.
+    bill: Option<Bill>,
+}
+
+impl OpenSegment {
+    fn period(&self, catalogue: &Catalogue) -> UsagePeriod {
+        let lines = self.bill.as_ref().map_or(&[][..], |bill| &bill.lines);
+        UsagePeriod {
+            period: self.closing.segment.period,
+            closing: self.has_ended,
+            currency: self.currency,
+            meters: meters_of(lines, catalogue),
+        }
+    }
+
+    fn upcoming(self, id: &SubscriptionId, catalogue: &Catalogue) -> Option<Upcoming> {
+        let bill = self.bill?;
+        Some(Upcoming {
+            subscription_id: id.clone(),
+            currency: self.currency,
+            period: self.closing.segment.period,
+            due_at: self.closing.due_at,
+            close_at: self.closing.close_at,
+            closing: self.has_ended,
+            meter_ids: bill.lines.iter().map(|line| meter_id(line, catalogue)).collect(),
             lines: bill.lines,
             total: bill.total,
-        }
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use crate::model::price::{Interval, Recurrence};
 use crate::model::product::TaxCategory;
 use crate::model::subscription::{BillingAddress, CancelReason, CancellationFeedback};
 use crate::model::{
-    Currency, CustomerId, MeterId, Money, ProductId, ProrationMode, Timestamp, UnitPrice,
+    Currency, CustomerId, MeterId, Money, ProductId, ProrationMode, Rate, Timestamp,
 };
 
 /// What one meter's usage is to cost.
@@ -16,10 +16,14 @@ use crate::model::{
 pub struct NewMeterPrice {
     /// The meter.
     pub meter_id: MeterId,
-    /// The price of one unit.
-    pub price_per_unit: UnitPrice,
+    /// What units are to cost.
+    pub rate: Rate,
     /// Whole units of each period that cost nothing.
     pub free_threshold: u64,
+    /// What a period costs at least; not negative.
+    pub minimum: Option<Money>,
+    /// What a period costs at most; not less than the minimum.
+    pub maximum: Option<Money>,
 }
 
 /// When a price is to be due.

@@ -120,8 +120,10 @@ fn meter_price(place: usize, new: &NewMeterPrice, shared: &Shared) -> Result<Met
     }
     Ok(MeterPrice {
         meter: meter.index,
-        price_per_unit: new.price_per_unit,
+        rate: new.rate.clone(),
         free_threshold: new.free_threshold,
+        minimum: new.minimum,
+        maximum: new.maximum,
     })
 }
 

@@ -17,7 +17,7 @@ use crate::engine::state::MeterTotals;
 use crate::engine::{BackfillState, BackfillStatus};
 use crate::metering::{Rule, Rules};
 use crate::model::price::{Interval, IntervalUnit};
-use crate::model::{Aggregation, Hour, MeterId, MeterIndex, Quantity, UnitPrice};
+use crate::model::{Aggregation, Hour, MeterId, MeterIndex, Quantity, Rate, UnitPrice};
 use crate::world::Clock;
 use crate::world::clock::SystemClock;
 
@@ -278,8 +278,10 @@ fn the_line_stands_still_over_a_restart_although_a_period_was_closed() {
     rig.ingest(&[Sent::new("before", "c1")]).unwrap();
     let price = NewMeterPrice {
         meter_id: priced,
-        price_per_unit: UnitPrice::parse("2").unwrap(),
+        rate: Rate::PerUnit(UnitPrice::parse("2").unwrap()),
         free_threshold: 0,
+        minimum: None,
+        maximum: None,
     };
     let daily = Interval { count: 1, unit: IntervalUnit::Day };
     let product = new_product(usage_price(vec![price], daily, 100));

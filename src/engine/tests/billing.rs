@@ -1,5 +1,6 @@
 //! Random lives of subscriptions: whatever happens, every invoice says what the events come to.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::dice::Dice;
@@ -20,7 +21,7 @@ use crate::model::product::TaxCategory;
 use crate::model::subscription::BillingAddress;
 use crate::model::{
     Aggregation, Currency, CustomerId, Lsn, MeterId, Money, Number, PaymentId, ProductId,
-    ProrationMode, Quantity, SubscriptionId, UnitPrice,
+    ProrationMode, Quantity, Rate, SubscriptionId, UnitPrice,
 };
 use crate::world::Disk;
 
@@ -104,7 +105,7 @@ impl Life {
             // Ids are remembered for ever: an event that is sent again months later is a duplicate.
             rig: Rig::new(Options { dedupe_window: Duration::ZERO, ..tiny() }),
             dice: Dice::new(seed),
-            oracle: Oracle::default(),
+            oracle: Oracle { cuts: Some(BTreeSet::new()), ..Oracle::default() },
             meters: Vec::new(),
             products: Vec::new(),
             subscriptions: Vec::new(),
@@ -142,8 +143,10 @@ impl Life {
             self.meters.iter().map(|(id, _)| id.clone()).zip(prices).collect();
         let meters = meters.into_iter().map(|(meter_id, price)| NewMeterPrice {
             meter_id,
-            price_per_unit: UnitPrice::parse(price).unwrap(),
+            rate: Rate::PerUnit(UnitPrice::parse(price).unwrap()),
             free_threshold: self.dice.below(4),
+            minimum: None,
+            maximum: None,
         });
         let price = usage_price(meters.collect(), interval, self.dice.within(0..5_000));
         let Outcome::Product(product) = self.rig.change(new_product(price)).unwrap().outcome else {
@@ -247,10 +250,27 @@ impl Life {
                 patch.subscription_period = Some(Interval { count, unit: IntervalUnit::Day });
             }
         }
-        match self.rig.change(Command::UpdateSubscription(id, Box::new(patch))) {
-            Ok(_) | Err(Refused::Conflict(_) | Refused::Invalid { .. }) => {}
+        let running = self.running(&id);
+        let pauses = patch.pause == Some(true);
+        match self.rig.change(Command::UpdateSubscription(id.clone(), Box::new(patch))) {
+            Ok(_) => {
+                if let Some(segment) = running.filter(|_| pauses) {
+                    self.cut(id, segment);
+                }
+            }
+            Err(Refused::Conflict(_) | Refused::Invalid { .. }) => {}
             Err(other) => panic!("{other}"),
         }
+    }
+
+    /// The number of the running segment of a subscription.
+    fn running(&self, id: &SubscriptionId) -> Option<u32> {
+        self.rig.engine.subscription(id)?.subscription.running.map(|running| running.number)
+    }
+
+    /// A segment was cut, and its period goes on in the next one.
+    fn cut(&mut self, id: SubscriptionId, segment: u32) {
+        self.oracle.cuts.get_or_insert_default().insert((id, segment));
     }
 
     fn change_plan(&mut self) {
@@ -280,11 +300,17 @@ impl Life {
             metadata: None,
         };
         let previewed = self.rig.engine.preview_change(&id, &change);
-        match self.rig.change(Command::ChangePlan(id, Box::new(change))) {
+        let before = self.rig.engine.subscription(&id).unwrap().subscription;
+        let mode = change.mode;
+        match self.rig.change(Command::ChangePlan(id.clone(), Box::new(change))) {
             Ok(changed) => {
                 let preview = previewed.expect("what can be done can be previewed");
                 if let Outcome::Payment(payment) = changed.outcome {
                     assert_eq!(payment.total, preview.bill.total);
+                    let is_in_trial = before.in_trial && mode != ProrationMode::DoNotBill;
+                    if mode.keeps_cycle() && !is_in_trial {
+                        self.cut(id, before.running.unwrap().number);
+                    }
                 }
             }
             Err(Refused::Conflict(_) | Refused::Invalid { .. }) => {

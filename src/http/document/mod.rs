@@ -8,6 +8,7 @@ mod pdf;
 
 use crate::engine::bills::InvoiceView;
 use crate::http::invoice_line::description;
+use crate::http::rate;
 use crate::model::invoice::{BillTo, InvoiceLine, LineDetail};
 use crate::model::{Currency, Money, Timestamp};
 
@@ -84,7 +85,7 @@ impl Row {
             LineDetail::Credit => (String::new(), String::new(), String::new()),
             LineDetail::Usage(usage) => {
                 let how = format!("used {}, free {}", usage.consumed, usage.free_threshold);
-                let price = usage.price_per_unit.to_string();
+                let price = rate::shown_price(&usage.rate, &usage.shares);
                 let price = point_moved(&price, currency.minor_digits() as usize);
                 (how, usage.chargeable.to_string(), price)
             }
@@ -152,22 +153,47 @@ fn point_moved(number: &str, places: usize) -> String {
 pub(super) mod tests {
     use std::sync::Arc;
 
+    use crate::billing::{self, Measure};
     use crate::model::invoice::{FixedLine, Invoice, InvoiceCause, UsageLine};
+    use crate::model::price::MeterPrice;
     use crate::model::subscription::BillingAddress;
     use crate::model::{
         CustomerId, CustomerIndex, InvoiceId, InvoiceNumber, Lsn, MeterId, MeterIndex, Period,
-        PriceVersion, ProductId, ProductIndex, Quantity, SubscriptionId, SubscriptionIndex,
-        UnitPrice,
+        PriceVersion, ProductId, ProductIndex, Quantity, Rate, SubscriptionId, SubscriptionIndex,
+        UnitPrice, Used,
     };
 
     use super::*;
+
+    /// A line of so many tokens at a price, with the free ones.
+    pub(in crate::http) fn usage(rate: Rate, free_threshold: u64, consumed: u64) -> UsageLine {
+        let meter = MeterIndex(0);
+        let (consumed, used) = (Quantity::from_count(consumed), Used::default());
+        let price = MeterPrice { meter, rate, free_threshold, minimum: None, maximum: None };
+        let rated = billing::rate(consumed, Measure::Additive, &price, &used, true).unwrap();
+        UsageLine {
+            meter,
+            name: "Tokens".to_owned(),
+            measurement_unit: "tokens".to_owned(),
+            consumed,
+            free_threshold,
+            chargeable: rated.chargeable,
+            rate: price.rate,
+            position: rated.position,
+            shares: rated.shares,
+            minimum: None,
+            maximum: None,
+            bound: None,
+            used,
+            lsns: Some((Lsn(3), Lsn(9))),
+        }
+    }
 
     /// An invoice of 4900 and 1500 units at 2, made out to `name`, with `lines` more lines.
     pub(in crate::http) fn sample(name: &str, more_lines: usize) -> InvoiceView {
         let at = |text| Timestamp::parse(text).unwrap();
         let period = Period { start: at("2026-10-22T10:00:00Z"), end: at("2026-11-22T10:00:00Z") };
         let next = Period { start: period.end, end: at("2026-12-22T10:00:00Z") };
-        let quantity = |units: i128| Quantity::from_units(units * 1_000_000_000_000);
         let line = |detail, amount| InvoiceLine {
             product: ProductIndex(0),
             price_version: PriceVersion(2),
@@ -182,18 +208,11 @@ pub(super) mod tests {
             period: Some(next),
             share: None,
         };
-        let usage = UsageLine {
-            meter: MeterIndex(0),
-            name: "Tokens".to_owned(),
-            measurement_unit: "tokens".to_owned(),
-            consumed: quantity(2_500),
-            free_threshold: 1_000,
-            chargeable: quantity(1_500),
-            price_per_unit: UnitPrice::parse("2").unwrap(),
-            lsns: Some((Lsn(3), Lsn(9))),
-        };
+        let two = Rate::PerUnit(UnitPrice::parse("2").unwrap());
+        let usage = usage(two, 1_000, 2_500);
         let mut lines = vec![line(LineDetail::Fixed(fixed), 4900)];
-        let usages = std::iter::repeat_with(|| line(LineDetail::Usage(usage.clone()), 3000));
+        let usages =
+            std::iter::repeat_with(|| line(LineDetail::Usage(Box::new(usage.clone())), 3000));
         lines.extend(usages.take(1 + more_lines));
         let total = Money::checked_sum(lines.iter().map(|line| line.amount)).unwrap();
         let invoice = Invoice {

@@ -9,6 +9,7 @@ use crate::engine::bills::SubscriptionView;
 use crate::http::address::{AddressBody, CustomerDetails};
 use crate::http::edge::Edge;
 use crate::http::price::IntervalWord;
+use crate::http::rate;
 use crate::http::scalar::{JsonScalar, Pairs};
 use crate::http::text::Instant;
 use crate::model::customer::MetadataValue;
@@ -333,7 +334,7 @@ fn meters(view: &SubscriptionView, edge: &Edge) -> Vec<MeterBody> {
             measurement_unit: meter.measurement_unit,
             currency: price.currency.to_string(),
             free_threshold: priced.free_threshold,
-            price_per_unit: priced.price_per_unit.to_string(),
+            price_per_unit: rate::shown_price(&priced.rate, &[]),
         })
     });
     meters.collect()

@@ -8,6 +8,7 @@ use super::output::SubscriptionBody;
 use crate::engine::bills::ChangePreview;
 use crate::http::edge::Edge;
 use crate::http::invoice_line::description;
+use crate::http::rate;
 use crate::http::text::Instant;
 use crate::model::invoice::{FixedLine, InvoiceLine, LineDetail};
 use crate::model::{MeterId, Share};
@@ -165,7 +166,7 @@ impl MeterBody {
             units_consumed: usage.consumed.to_string(),
             free_threshold: usage.free_threshold,
             chargeable_units: usage.chargeable.to_string(),
-            price_per_unit: usage.price_per_unit.to_string(),
+            price_per_unit: rate::shown_price(&usage.rate, &usage.shares),
             subtotal: line.amount.as_minor(),
             tax: 0,
             tax_rate: 0,

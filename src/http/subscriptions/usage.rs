@@ -16,6 +16,7 @@ use crate::http::invoice_line::InvoiceLineBody;
 use crate::http::page::{self, Items, Paging};
 use crate::http::period::PeriodBody;
 use crate::http::query::Parameters;
+use crate::http::rate;
 use crate::http::reply::{self, ApiError, Failure};
 use crate::http::route::{Routes, Segment};
 use crate::http::text::Instant;
@@ -148,7 +149,7 @@ impl MeterUsageBody {
             consumed_units: meter.usage.consumed.to_string(),
             free_threshold: meter.usage.free_threshold,
             chargeable_units: meter.usage.chargeable.to_string(),
-            price_per_unit: meter.usage.price_per_unit.to_string(),
+            price_per_unit: rate::shown_price(&meter.usage.rate, &meter.usage.shares),
             total_price: meter.total.as_minor(),
             currency: currency.to_owned(),
         }
@@ -178,23 +179,22 @@ impl UpcomingBody {
 
 #[cfg(test)]
 mod tests {
+    use crate::http::document::tests::usage;
     use crate::model::invoice::UsageLine;
-    use crate::model::{Currency, MeterIndex, Money, Period, Quantity, Timestamp, UnitPrice};
+    use crate::model::{Currency, Money, Period, Quantity, Rate, Timestamp, UnitPrice};
 
     use super::*;
 
     #[test]
     fn a_period_prints_quantities_as_decimal_texts() {
         let at = |text| Timestamp::parse(text).unwrap();
+        let two = Rate::PerUnit(UnitPrice::parse("2").unwrap());
+        let half = Quantity::from_units(500_000_000_000);
+        let usage = usage(two, 1_000, 2_500);
         let usage = UsageLine {
-            meter: MeterIndex(0),
-            name: "Tokens".to_owned(),
-            measurement_unit: "tokens".to_owned(),
-            consumed: Quantity::from_units(2_500_500_000_000_000),
-            free_threshold: 1_000,
-            chargeable: Quantity::from_units(1_500_500_000_000_000),
-            price_per_unit: UnitPrice::parse("2").unwrap(),
-            lsns: None,
+            consumed: usage.consumed.checked_add(half).unwrap(),
+            chargeable: usage.chargeable.checked_add(half).unwrap(),
+            ..usage
         };
         let meter =
             MeterUsage { meter_id: MeterId::new("mtr_1"), usage, total: Money::from_minor(3_001) };

@@ -7,9 +7,9 @@
 
 use std::cmp::Ordering;
 
-use quipu::billing::rating::usage_amount;
-use quipu::model::price::UnitPriceError;
-use quipu::model::{Money, Number, Quantity, UnitPrice};
+use quipu::billing::{Measure, rate};
+use quipu::model::price::{MeterPrice, UnitPriceError};
+use quipu::model::{MeterIndex, Money, Number, Quantity, Rate, UnitPrice, Used};
 use serde_json::value::RawValue;
 
 use super::big::{Big, Exact};
@@ -160,16 +160,24 @@ fn naive_unit_price(text: &str) -> Result<i128, UnitPriceError> {
 }
 
 fn check_amount(quantity: Quantity, price: UnitPrice) {
-    let product = Big::of(quantity.magnitude()).times(&Big::of(price.as_units().unsigned_abs()));
+    let priced = MeterPrice {
+        meter: MeterIndex(0),
+        rate: Rate::PerUnit(price),
+        free_threshold: 0,
+        minimum: None,
+        maximum: None,
+    };
+    let rated = rate(quantity, Measure::Additive, &priced, &Used::default(), true);
+    let units = quantity.max(Quantity::ZERO).magnitude();
+    let product = Big::of(units).times(&Big::of(price.as_units().unsigned_abs()));
     let twice = product.times(&Big::of(2));
     let halves = |count: u128| Big::of(count).times_ten_to(24);
-    let Some(amount) = usage_amount(quantity, price).map(Money::as_minor) else {
-        let beyond = if quantity.as_units() < 0 { 1_u128 << 63 } else { (1 << 63) - 1 };
-        assert!(twice >= halves(2 * beyond + 1), "{quantity} at {price} fits");
+    let Some(amount) = rated.map(|rated| rated.amount) else {
+        assert!(twice >= halves(u128::from(u64::MAX)), "{quantity} at {price} fits");
         return;
     };
-    let minor = u128::from(amount.unsigned_abs());
+    assert!(amount >= Money::ZERO);
+    let minor = u128::from(amount.as_minor().unsigned_abs());
     assert!(twice < halves(2 * minor + 1), "{quantity} at {price} is more than {amount}");
     assert!(minor == 0 || twice >= halves(2 * minor - 1), "{quantity} at {price}: {amount}");
-    assert_eq!(amount < 0, quantity.as_units() < 0 && amount != 0);
 }
