@@ -105,12 +105,14 @@ impl Life {
             // Ids are remembered for ever: an event that is sent again months later is a duplicate.
             rig: Rig::new(Options { dedupe_window: Duration::ZERO, ..tiny() }),
             dice: Dice::new(seed),
-            oracle: Oracle { cuts: Some(BTreeSet::new()), ..Oracle::default() },
+            oracle: Oracle::default(),
             meters: Vec::new(),
             products: Vec::new(),
             subscriptions: Vec::new(),
             sent: Vec::new(),
         };
+        // Every cut of a period is noted.
+        life.oracle.cuts = Some(BTreeSet::new());
         let key = || "tokens".to_owned();
         let aggregations = [
             (Aggregation::Count, Kind::Count),
