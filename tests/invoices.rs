@@ -260,6 +260,104 @@ fn invoices_are_these_texts() {
     compare("invoice.txt", &ids.numbered(&text_of_pdf(&pdf.body)));
 }
 
+/// Compares a value with its schema of the wire format: every field is there, of its type, and `null` only
+/// where that is allowed. What the schema does not know is ours.
+fn assert_shape(name: &str, value: &Value) {
+    let schemas: Value = serde_json::from_str(include_str!("golden/fields.json")).unwrap();
+    let schema = schemas[name].as_object().unwrap_or_else(|| panic!("no schema {name}"));
+    for (field, kind) in schema {
+        let kind = kind.as_str().unwrap();
+        let Some(found) = value.get(field) else { panic!("{name}.{field} is missing in {value}") };
+        if found.is_null() {
+            assert!(kind.ends_with("|null"), "{name}.{field} is null");
+            continue;
+        }
+        let kind = kind.trim_end_matches('!').trim_end_matches("|null");
+        let fits = match kind {
+            "string" | "Currency" | "CountryCode" => found.is_string(),
+            "date-time" => found.as_str().is_some_and(|text| text.ends_with('Z')),
+            "integer" => found.is_i64() || found.is_u64(),
+            "boolean" => found.is_boolean(),
+            list if list.ends_with("[]") => found.is_array(),
+            map if map.starts_with("map<") => found.is_object(),
+            words if words.starts_with('(') => {
+                let word = found.as_str().unwrap_or_default();
+                words.trim_matches(['(', ')']).split('|').any(|known| known == word)
+            }
+            object if object.starts_with(['#', '{']) => found.is_object(),
+            _ => panic!("{name}.{field} is a {kind}"),
+        };
+        assert!(fits, "{name}.{field} is {found}, not {kind}");
+    }
+}
+
+#[test]
+fn answers_have_every_field_of_the_wire_format() {
+    let mut shop = story();
+    let meter = text(&shop.items("/meters?page_number=0")[0]["id"]);
+    for (name, price) in [
+        ("OneTimePrice", json!({ "type": "one_time_price", "currency": "USD", "price": 5 })),
+        ("RecurringPrice", json!({ "type": "recurring_price", "currency": "USD", "price": 5 })),
+        (
+            "UsageBasedPrice",
+            json!({ "currency": "USD",
+            "meters": [{ "meter_id": meter, "price_per_unit": "1" }] }),
+        ),
+    ] {
+        let id = shop.product(name, &price);
+        let product = shop.get(&format!("/products/{id}"));
+        assert_shape("Product", &product);
+        assert_shape(name, &product["price"]);
+        for meter in product["price"]["meters"].as_array().into_iter().flatten() {
+            assert_shape("AddMeterToPrice", meter);
+        }
+    }
+    for product in shop.items("/products?page_number=0") {
+        assert_shape("ProductListResponse", &product);
+    }
+    let product = text(&shop.items("/products?page_number=0")[0]["product_id"]);
+    let made = shop.subscribe(&product, &json!({ "customer": { "email": "d@example.com" } }));
+    assert_shape("SubscriptionCreateResponse", &made);
+    let made = text(&made["subscription_id"]);
+    let ended = json!({ "status": "cancelled", "cancel_reason": "cancelled_by_customer" });
+    assert_eq!(shop.client.patch(&format!("/subscriptions/{made}"), &ended).status, 200);
+    for listed in shop.items("/subscriptions?page_number=0&page_size=100&locale=en") {
+        assert_shape("SubscriptionListResponse", &listed);
+        let path = format!("/subscriptions/{}", text(&listed["subscription_id"]));
+        let found = shop.get(&path);
+        assert_shape("Subscription", &found);
+        assert_shape("BillingAddress", &found["billing"]);
+        assert_shape("CustomerLimitedDetails", &found["customer"]);
+        found["meters"].as_array().unwrap().iter().for_each(|meter| {
+            assert_shape("MeterCartResponseItem", meter);
+        });
+        assert_eq!(found["cancelled_by"], listed["cancelled_by"]);
+        if text(&found["subscription_id"]) == made {
+            assert_shape("SubscriptionCancelledBy", &found["cancelled_by"]);
+        }
+        for period in shop.items(&format!("{path}/usage-history?page_number=0")) {
+            assert_shape("SubscriptionRetrieveUsageHistoryResponse", &period);
+            period["meters"].as_array().unwrap().iter().for_each(|meter| {
+                assert_shape("SubscriptionRetrieveUsageHistoryResponse.Meter", meter);
+            });
+        }
+    }
+    for listed in shop.items("/payments?page_number=0&page_size=100") {
+        assert_shape("PaymentListResponse", &listed);
+        let path = format!("/payments/{}", text(&listed["payment_id"]));
+        let found = shop.get(&path);
+        assert_shape("Payment", &found);
+        found["service_periods"].as_array().unwrap().iter().for_each(|period| {
+            assert_shape("SubscriptionServicePeriod", period);
+        });
+        let lines = shop.get(&format!("{path}/line-items"));
+        assert_shape("PaymentRetrieveLineItemsResponse", &lines);
+        lines["items"].as_array().unwrap().iter().for_each(|line| {
+            assert_shape("PaymentRetrieveLineItemsResponse.Item", line);
+        });
+    }
+}
+
 /// What one cycle of this usage costs, beside the fixed price of the next one.
 fn billed(fixed: i64, price: &str, free: u64, consumed: u64) -> (i64, Value) {
     let mut shop = Shop::open("2026-03-10T12:00:00Z");

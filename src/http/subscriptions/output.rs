@@ -68,6 +68,7 @@ struct Details {
     cancel_at_next_billing_date: bool,
     #[schema(value_type = Option<String>, format = DateTime)]
     cancelled_at: Option<Instant>,
+    cancelled_by: Option<CancelledBy>,
     #[schema(value_type = BTreeMap<String, JsonScalar<'static>>)]
     metadata: Pairs<String, MetadataValue>,
     customer_business_name: Option<String>,
@@ -131,7 +132,6 @@ pub(super) struct SubscriptionBody {
     expires_at: Instant,
     cancellation_feedback: Option<FeedbackWord>,
     cancellation_comment: Option<String>,
-    cancelled_by: Option<CancelledBy>,
     /// The number of the price it was bought at.
     price_version: u32,
     /// Periods that have ended and have no invoice yet.
@@ -234,6 +234,8 @@ impl Details {
     fn new(view: &SubscriptionView, edge: &Edge) -> Self {
         let subscription = &view.subscription;
         let (price, recurring_pre_tax_amount) = price(view);
+        let is_cancelled = subscription.status == SubscriptionStatus::Cancelled;
+        let reason = subscription.cancellation.reason;
         let cycle = &subscription.cycle;
         Self {
             subscription_id: subscription.id.as_str().to_owned(),
@@ -254,6 +256,7 @@ impl Details {
             next_billing_date: Instant(cycle.next_billing_date),
             cancel_at_next_billing_date: subscription.cancel_at_next_billing_date,
             cancelled_at: subscription.cancellation.at.map(Instant),
+            cancelled_by: is_cancelled.then(|| CancelledBy::new(reason)),
             metadata: Pairs(subscription.metadata.clone()),
             customer_business_name: subscription.customer_business_name.clone(),
             tax_id: subscription.tax_id.clone(),
@@ -286,7 +289,6 @@ impl SubscriptionBody {
     pub(super) fn new(view: &SubscriptionView, edge: &Edge) -> Self {
         let subscription = &view.subscription;
         let cancellation = &subscription.cancellation;
-        let is_cancelled = subscription.status == SubscriptionStatus::Cancelled;
         Self {
             details: Details::new(view, edge),
             brand_id: edge.options.brand_id.as_str().to_owned(),
@@ -294,7 +296,6 @@ impl SubscriptionBody {
             expires_at: Instant(subscription.cycle.expires_at),
             cancellation_feedback: cancellation.feedback.map(FeedbackWord::from),
             cancellation_comment: cancellation.comment.clone(),
-            cancelled_by: is_cancelled.then(|| CancelledBy::new(cancellation.reason)),
             price_version: subscription.terms.version.0,
             closing_periods: subscription.closing.len(),
             addons: Vec::new(),
