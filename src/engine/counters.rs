@@ -52,6 +52,7 @@ pub struct Counters {
     accepted: AtomicU64,
     duplicate: AtomicU64,
     conflicting: AtomicU64,
+    read_back: AtomicU64,
     refused: Mutex<BTreeMap<&'static str, u64>>,
     commit_events: Buckets<9>,
     commit_micros: Buckets<12>,
@@ -66,6 +67,7 @@ impl Default for Counters {
             accepted: AtomicU64::new(0),
             duplicate: AtomicU64::new(0),
             conflicting: AtomicU64::new(0),
+            read_back: AtomicU64::new(0),
             refused: Mutex::default(),
             commit_events: Buckets::new(EVENT_BOUNDS),
             commit_micros: Buckets::new(DURATION_BOUNDS_MICROS),
@@ -104,6 +106,11 @@ impl Counters {
         }
     }
 
+    /// Events were read back from the log or from history.
+    pub fn read_back(&self, events: u64) {
+        self.read_back.fetch_add(events, Ordering::Relaxed);
+    }
+
     /// An event broke a rule.
     pub fn rule_broken(&self, rule: &'static str) {
         *self.refused.lock().entry(rule).or_default() += 1;
@@ -127,6 +134,7 @@ impl Counters {
         stats.events_accepted = self.accepted.load(Ordering::Relaxed);
         stats.events_duplicate = self.duplicate.load(Ordering::Relaxed);
         stats.events_conflicting = self.conflicting.load(Ordering::Relaxed);
+        stats.events_read = self.read_back.load(Ordering::Relaxed);
         stats.events_refused = self.refused.lock().clone();
         stats.commit_events = self.commit_events.read(whole);
         stats.commit_seconds = self.commit_micros.read(seconds);

@@ -42,6 +42,8 @@ pub struct Stats {
     pub events_duplicate: u64,
     /// Duplicates with other content.
     pub events_conflicting: u64,
+    /// Events read back from the log or from history, for lists and for new meters.
+    pub events_read: u64,
     /// Refused requests' offending events, by rule.
     pub events_refused: BTreeMap<&'static str, u64>,
     /// Events in a commit group.

@@ -84,6 +84,12 @@ pub(in crate::engine) fn event(
     shared: &Shared,
     id: &EventId,
 ) -> Result<Option<StoredEvent>, InspectError> {
+    let found = find(shared, id)?;
+    shared.counters.read_back(u64::from(found.is_some()));
+    Ok(found)
+}
+
+fn find(shared: &Shared, id: &EventId) -> Result<Option<StoredEvent>, InspectError> {
     let hash = shared.hasher.hash(id.as_str());
     let recent = shared.generations.lock().find(hash);
     let hit = match recent {
@@ -196,19 +202,10 @@ pub(in crate::engine) fn events(
         start: query.start,
         end: query.end,
     };
-    let mut page = Page { meter, skip: query.offset, limit: query.limit, found: Vec::new() };
-    if page.is_full() {
-        return Ok(page.found);
-    }
-    let below = page.fill_from_log(shared, &wanted)?;
-    if page.is_full() {
-        return Ok(page.found);
-    }
-    // Where the log ended, history goes on: a segment leaves the log only after it is there.
-    shared.history.scan_back(&wanted, below, |stored| {
-        page.put(&stored.event, || owned_of_history(stored));
-        if page.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
+    let mut page =
+        Page { meter, skip: query.offset, limit: query.limit, found: Vec::new(), read: 0 };
+    page.fill(shared, &wanted)?;
+    shared.counters.read_back(page.read);
     Ok(page.found)
 }
 
@@ -219,6 +216,8 @@ struct Page<'m> {
     skip: usize,
     limit: usize,
     found: Vec<StoredEvent>,
+    /// How many events were looked at.
+    read: u64,
 }
 
 impl Page<'_> {
@@ -226,7 +225,24 @@ impl Page<'_> {
         self.found.len() >= self.limit
     }
 
+    fn fill(&mut self, shared: &Shared, wanted: &history::Query<'_>) -> Result<(), InspectError> {
+        if self.is_full() {
+            return Ok(());
+        }
+        let below = self.fill_from_log(shared, wanted)?;
+        if self.is_full() {
+            return Ok(());
+        }
+        // Where the log ended, history goes on: a segment leaves the log only after it is there.
+        shared.history.scan_back(wanted, below, |stored| {
+            self.put(&stored.event, || owned_of_history(stored));
+            if self.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        Ok(())
+    }
+
     fn put(&mut self, event: &Event<'_>, stored: impl FnOnce() -> StoredEvent) {
+        self.read += 1;
         let filter = self.meter.and_then(|meter| meter.filter.as_ref());
         if filter.is_some_and(|filter| !matches(filter, event)) {
             return;

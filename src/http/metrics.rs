@@ -76,6 +76,11 @@ impl Collector for Snapshot {
             "Duplicates whose content differs from the first copy's.",
             stats.events_conflicting,
         )?;
+        page.counter(
+            "events_read",
+            "Events read back from the log or from history, for lists and for new meters.",
+            stats.events_read,
+        )?;
         page.refused(stats)?;
         page.histogram("commit_events", "Events in a commit group.", None, &stats.commit_events)?;
         page.histogram(
@@ -213,6 +218,7 @@ mod tests {
             events_accepted: 11,
             events_duplicate: 12,
             events_conflicting: 13,
+            events_read: 34,
             events_refused: [("too_old", 14), ("missing", 15)].into(),
             commit_events: histogram.clone(),
             commit_seconds: histogram.clone(),
@@ -242,6 +248,7 @@ mod tests {
             "quipu_events_accepted_total 11",
             "quipu_events_duplicate_total 12",
             "quipu_events_conflicting_total 13",
+            "quipu_events_read_total 34",
             "quipu_events_refused_total{rule=\"too_old\"} 14",
             "quipu_events_refused_total{rule=\"missing\"} 15",
             "quipu_commit_events_sum 40.5",

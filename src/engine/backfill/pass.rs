@@ -203,8 +203,14 @@ impl Pass {
 impl Tally {
     fn take_in(&mut self, piece: Piece<'_>, of: (&Shared, &Subject)) -> Result<(), PayloadError> {
         match piece {
-            Piece::Event(stored) => self.take_stored(stored, of)?,
-            Piece::Request(first, request) => self.take_request(first, request, of)?,
+            Piece::Event(stored) => {
+                of.0.counters.read_back(1);
+                self.take_stored(stored, of)?;
+            }
+            Piece::Request(first, request) => {
+                of.0.counters.read_back(request.events.len() as u64);
+                self.take_request(first, request, of)?;
+            }
         }
         self.drop_latest();
         Ok(())
