@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::backfill::Backfills;
+use crate::engine::books::payments::RECENT_PARTS;
 use crate::engine::books::routes::SegmentKey;
 use crate::engine::books::segments::{PendingKey, PendingSample, SegmentAccumulator};
 use crate::engine::books::shelf::Shelf;
@@ -36,6 +37,8 @@ pub const META: &str = "checkpoints";
 const CHUNK_ENTRIES: usize = 20_000;
 /// Subscriptions of one chunk: their texts and metadata take some 35 KiB each at most.
 const CHUNK_SUBSCRIPTIONS: usize = 100;
+/// Rows that are encoded at once.
+const CHUNK_ROWS: usize = 1_024;
 
 /// The small parts of the state at a cut, and the rows that changed since the one before.
 #[derive(Debug)]
@@ -354,8 +357,11 @@ impl Checkpointer {
             counted: copying.counted,
         };
         let batch = shared.rows.begin()?;
-        let rows = copying.cut.rows.iter();
-        batch.write(Table::Objects, rows.map(|row| (row.key.as_slice(), row.value.as_deref())))?;
+        for rows in copying.cut.rows.chunks(CHUNK_ROWS) {
+            let rows: Vec<_> = rows.iter().map(Row::encoded).collect();
+            let rows = rows.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
+            batch.write(Table::Objects, rows)?;
+        }
         let catalogue = &copying.cut.catalogue;
         usage_rows::write(&batch, &copying.moved, |meter| catalogue.kind(meter))?;
         let checkpoints = Checkpoints {
@@ -369,7 +375,9 @@ impl Checkpointer {
         let kept = checkpoints.previous.as_ref().map_or(Lsn::ZERO, |previous| previous.lsn);
         shared.kept_checkpoint.store(kept.0, Ordering::Release);
         remove_others(&shared, &checkpoints);
-        shared.state.forget_recent_bills(checkpoints.newest.lsn);
+        (0..RECENT_PARTS).for_each(|part| {
+            shared.state.forget_recent_bills(part, checkpoints.newest.lsn);
+        });
         shared.counters.checkpointed(checkpoints.newest.lsn, shared.world.clock.wall());
         shared.checkpoint.store(checkpoints.newest.lsn.0, Ordering::Release);
         self.last_at = shared.world.clock.since_boot();

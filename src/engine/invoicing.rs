@@ -99,7 +99,7 @@ pub fn bill(
     billed: Billed,
     instants: (Timestamp, Lsn),
     numbers: &mut Numbers,
-) -> (Payment, Invoice) {
+) -> (Arc<Payment>, Arc<Invoice>) {
     let currency = shared.state.with_books(|books| {
         let price = books.price(billed.terms).or_else(|| books.price(subscription.terms));
         price.map(|price| price.currency)
@@ -182,7 +182,7 @@ fn issue(
     sale: Sale,
     (log_time, cut_off): (Timestamp, Lsn),
     numbers: &mut Numbers,
-) -> (Payment, Invoice) {
+) -> (Arc<Payment>, Arc<Invoice>) {
     let random = |prefix| generated(prefix, draw(&*shared.world.entropy));
     let invoice = Invoice {
         id: InvoiceId::new(random("inv")),
@@ -221,5 +221,5 @@ fn issue(
         created_at: log_time,
         updated_at: log_time,
     };
-    (payment, invoice)
+    (Arc::new(payment), Arc::new(invoice))
 }

@@ -149,9 +149,9 @@ impl Change {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClosedEntry {
     /// The payment.
-    pub payment: Payment,
+    pub payment: Arc<Payment>,
     /// Its invoice, unless an earlier payment of it failed.
-    pub invoice: Option<Invoice>,
+    pub invoice: Option<Arc<Invoice>>,
     /// The subscription as it is from now on, when it differs.
     pub subscription: Option<Arc<Subscription>>,
     /// What a repetition of the request is recognised by, when the payment was asked for.
@@ -162,7 +162,7 @@ pub struct ClosedEntry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MarkedEntry {
     /// The payment as it is now.
-    pub payment: Payment,
+    pub payment: Arc<Payment>,
     /// The subscription as it is now; a cart has none.
     pub subscription: Option<Arc<Subscription>>,
     /// What a repetition of the request is recognised by.

@@ -3,6 +3,8 @@
 //! A row holds the whole object as it is, so writing one twice, or an old one before a newer one,
 //! does no harm.
 
+use std::sync::Arc;
+
 use crate::engine::replies::Reply;
 use crate::model::{ApiKey, Customer, Invoice, InvoiceNumber, Lsn, Payment, PaymentIndex};
 use crate::storage::codec;
@@ -37,12 +39,17 @@ impl RowKind {
 
 /// One row to write, or to remove when it has no value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
-    /// The kind's prefix and the object's key; ordered as the objects are.
-    pub key: Vec<u8>,
-    /// The encoded object.
-    pub value: Option<Vec<u8>>,
+pub enum Row {
+    /// Key and value, encoded.
+    Encoded(Key, Option<Vec<u8>>),
+    /// An invoice, which never changes: whoever writes it encodes it.
+    Invoice(Arc<Invoice>),
+    /// A payment as it was; encoded by whoever writes it.
+    Payment(Arc<Payment>),
 }
+
+/// The kind's prefix and the object's key; ordered as the objects are.
+pub type Key = Vec<u8>;
 
 impl Row {
     /// The row of a customer.
@@ -55,16 +62,6 @@ impl Row {
         Self::put(key(RowKind::Key, &ordered(place as u64)), api_key)
     }
 
-    /// The row of an invoice.
-    pub fn invoice(invoice: &Invoice) -> Self {
-        Self::put(invoice_key(invoice.number), invoice)
-    }
-
-    /// The row of a payment.
-    pub fn payment(payment: &Payment) -> Self {
-        Self::put(payment_key(payment.index), payment)
-    }
-
     /// The row of a kept answer.
     pub fn reply(lsn: Lsn, reply: &Reply) -> Self {
         Self::put(key(RowKind::Reply, &ordered(lsn.0)), reply)
@@ -72,14 +69,27 @@ impl Row {
 
     /// The removal of a kept answer.
     pub fn no_reply(lsn: Lsn) -> Self {
-        Self { key: key(RowKind::Reply, &ordered(lsn.0)), value: None }
+        Self::Encoded(key(RowKind::Reply, &ordered(lsn.0)), None)
     }
 
-    fn put<T: serde::Serialize>(key: Vec<u8>, object: &T) -> Self {
-        let mut value = Vec::new();
-        codec::encode(object, &mut value);
-        Self { key, value: Some(value) }
+    fn put<T: serde::Serialize>(key: Key, object: &T) -> Self {
+        Self::Encoded(key, Some(encoded(object)))
     }
+
+    /// Key and value, as they are written.
+    pub fn encoded(&self) -> (Key, Option<Vec<u8>>) {
+        match self {
+            Self::Encoded(key, value) => (key.clone(), value.clone()),
+            Self::Invoice(invoice) => (invoice_key(invoice.number), Some(encoded(&**invoice))),
+            Self::Payment(payment) => (payment_key(payment.index), Some(encoded(&**payment))),
+        }
+    }
+}
+
+fn encoded<T: serde::Serialize>(object: &T) -> Vec<u8> {
+    let mut value = Vec::new();
+    codec::encode(object, &mut value);
+    value
 }
 
 /// The key of an invoice's row.

@@ -2,13 +2,16 @@
 //!
 //! Whole objects stay in memory until a checkpoint has made their rows durable.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::engine::books::wide::{self, WideMap};
 use crate::model::{
     Currency, CustomerIndex, Invoice, InvoiceId, InvoiceNumber, Lsn, Payment, PaymentId,
     PaymentIndex, PaymentStatus, ProductIndex, SubscriptionIndex, Timestamp,
 };
+
+/// In how many parts whole objects are forgotten.
+pub const RECENT_PARTS: usize = wide::PARTS;
 
 /// What lists of payments are chosen by.
 #[derive(Clone, Copy, Debug)]
@@ -47,13 +50,13 @@ pub struct InvoiceHead {
 pub struct Payments {
     heads: Vec<PaymentHead>,
     /// The products behind the first, of carts that have several.
-    more_products: HashMap<PaymentIndex, Box<[ProductIndex]>>,
-    ids: HashMap<PaymentId, PaymentIndex>,
-    recent: HashMap<PaymentIndex, (Lsn, Arc<Payment>)>,
+    more_products: WideMap<PaymentIndex, Box<[ProductIndex]>>,
+    ids: WideMap<PaymentId, PaymentIndex>,
+    recent: WideMap<PaymentIndex, (Lsn, Arc<Payment>)>,
     invoice_heads: Vec<InvoiceHead>,
-    invoice_ids: HashMap<InvoiceId, InvoiceNumber>,
-    recent_invoices: HashMap<InvoiceNumber, (Lsn, Arc<Invoice>)>,
-    last_invoices: HashMap<SubscriptionIndex, InvoiceNumber>,
+    invoice_ids: WideMap<InvoiceId, InvoiceNumber>,
+    recent_invoices: WideMap<InvoiceNumber, (Lsn, Arc<Invoice>)>,
+    last_invoices: WideMap<SubscriptionIndex, InvoiceNumber>,
 }
 
 impl Payments {
@@ -62,7 +65,7 @@ impl Payments {
     ///
     /// # Panics
     /// When its index would leave a gap, or its cart is empty.
-    pub fn put(&mut self, lsn: Option<Lsn>, payment: Payment) {
+    pub fn put(&mut self, lsn: Option<Lsn>, payment: Arc<Payment>) {
         let (first, more) = payment.cart.split_first().expect("a payment pays for something");
         let head = PaymentHead {
             customer: payment.customer,
@@ -88,7 +91,7 @@ impl Payments {
             invoice.payment = invoice.payment.max(Some(payment.index));
         }
         if let Some(lsn) = lsn {
-            self.recent.insert(payment.index, (lsn, Arc::new(payment)));
+            self.recent.insert(payment.index, (lsn, payment));
         }
     }
 
@@ -96,7 +99,7 @@ impl Payments {
     ///
     /// # Panics
     /// When its number would leave a gap.
-    pub fn put_invoice(&mut self, lsn: Option<Lsn>, invoice: Invoice) {
+    pub fn put_invoice(&mut self, lsn: Option<Lsn>, invoice: Arc<Invoice>) {
         if position(invoice.number) == self.invoice_heads.len() {
             let previous = invoice
                 .subscription
@@ -111,14 +114,15 @@ impl Payments {
         }
         assert!(position(invoice.number) < self.invoice_heads.len(), "invoices have no gaps");
         if let Some(lsn) = lsn {
-            self.recent_invoices.insert(invoice.number, (lsn, Arc::new(invoice)));
+            self.recent_invoices.insert(invoice.number, (lsn, invoice));
         }
     }
 
-    /// Forgets the objects whose rows are durable up to `lsn`.
-    pub fn forget_recent(&mut self, lsn: Lsn) {
-        self.recent.retain(|_, (changed, _)| *changed > lsn);
-        self.recent_invoices.retain(|_, (changed, _)| *changed > lsn);
+    /// Takes the objects out of one of [`RECENT_PARTS`] whose rows are durable up to `lsn`; dropping
+    /// them is the caller's, who holds no lock then.
+    pub fn take_recent(&mut self, part: usize, lsn: Lsn) -> impl Sized + use<> {
+        let payments = self.recent.take_from_part(part, |(changed, _)| *changed <= lsn);
+        (payments, self.recent_invoices.take_from_part(part, |(changed, _)| *changed <= lsn))
     }
 
     /// The index that the next payment gets.
@@ -251,9 +255,9 @@ mod tests {
     #[test]
     fn a_payment_is_found_by_every_product_of_its_cart() {
         let mut payments = Payments::default();
-        payments.put(None, payment(0, &[1]));
-        payments.put(Some(Lsn(1)), payment(1, &[2, 1, 3]));
-        payments.put(None, payment(2, &[3, 3]));
+        payments.put(None, Arc::new(payment(0, &[1])));
+        payments.put(Some(Lsn(1)), Arc::new(payment(1, &[2, 1, 3])));
+        payments.put(None, Arc::new(payment(2, &[3, 3])));
         let of = |product| -> Vec<u32> {
             let found = payments.list(|index, _| payments.pays_for(index, ProductIndex(product)));
             found.map(|index| index.0).collect()

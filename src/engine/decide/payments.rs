@@ -84,14 +84,14 @@ pub(super) fn mark(id: &PaymentId, mark: &Mark, moment: Moment<'_>) -> Result<Pl
         .zip(after.as_ref())
         .filter(|(before, after)| before.next_segment == 0 && after.next_segment > 0);
     let renewal = begun.and_then(|(_, after)| billing::first_renewal(after));
-    let payment = Payment {
+    let payment = Arc::new(Payment {
         status,
         failure,
         updated_at: at,
         service_period: renewal.map(|renewal| renewal.period).or(payment.service_period),
         ..Payment::clone(&payment)
-    };
-    let outcome = Outcome::Payment(Arc::new(payment.clone()));
+    });
+    let outcome = Outcome::Payment(Arc::clone(&payment));
     let marked = MarkedEntry { payment, subscription: after.map(Arc::new), identity };
     Ok(Plan { bodies: vec![Body::PaymentMarked(Box::new(marked))], outcome })
 }
@@ -116,7 +116,7 @@ pub(super) fn retry(id: &PaymentId, moment: Moment<'_>) -> Result<Plan, Refused>
             return Err(Refused::Conflict(message.to_owned()));
         }
     }
-    let payment = Payment {
+    let payment = Arc::new(Payment {
         id: PaymentId::new(moment.new_id("pay")),
         index: Numbers::next(shared).take_payment(),
         status: first_status(shared, failed.total),
@@ -125,7 +125,7 @@ pub(super) fn retry(id: &PaymentId, moment: Moment<'_>) -> Result<Plan, Refused>
         created_at: at,
         updated_at: at,
         ..Payment::clone(&failed)
-    };
+    });
     let subscription = match payment.status {
         PaymentStatus::Succeeded => {
             let before = subscription_of(&payment, moment)?;
@@ -134,7 +134,7 @@ pub(super) fn retry(id: &PaymentId, moment: Moment<'_>) -> Result<Plan, Refused>
         }
         PaymentStatus::Processing | PaymentStatus::Failed => None,
     };
-    let outcome = Outcome::Payment(Arc::new(payment.clone()));
+    let outcome = Outcome::Payment(Arc::clone(&payment));
     let entry = ClosedEntry { payment, invoice: None, subscription, identity };
     Ok(Plan { bodies: vec![Body::CycleClosed(Box::new(entry))], outcome })
 }

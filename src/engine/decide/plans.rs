@@ -180,7 +180,7 @@ fn paid(after: Subscription, billed: Billed, numbers: &mut Numbers, moment: Mome
     let after = Arc::new(after);
     let instants = (moment.at, moment.shared.state.applied());
     let (payment, invoice) = bill(moment.shared, &after, billed, instants, numbers);
-    let outcome = Outcome::Payment(Arc::new(payment.clone()));
+    let outcome = Outcome::Payment(Arc::clone(&payment));
     let entry = ClosedEntry {
         payment,
         invoice: Some(invoice),

@@ -63,19 +63,25 @@ impl State {
     }
 
     pub(super) fn apply_closed(&self, lsn: Lsn, log_time: Timestamp, entry: &ClosedEntry) {
-        if let Some(invoice) = &entry.invoice {
-            if let (InvoiceCause::Closed(segment), Some(index)) =
+        if let Some(invoice) = &entry.invoice
+            && let (InvoiceCause::Closed(segment), Some(index)) =
                 (invoice.cause, invoice.subscription)
-            {
-                self.forget_segment(index, segment, log_time);
-            }
-            self.rows.lock().push(Row::invoice(invoice));
-            self.books.write().payments.put_invoice(Some(lsn), invoice.clone());
+        {
+            self.forget_segment(index, segment, log_time);
         }
-        self.put_payment(lsn, &entry.payment);
+        let mut rows = self.rows.lock();
+        rows.extend(entry.invoice.iter().map(|invoice| Row::Invoice(Arc::clone(invoice))));
+        rows.push(Row::Payment(Arc::clone(&entry.payment)));
+        drop(rows);
+        let mut books = self.books.write();
+        if let Some(invoice) = &entry.invoice {
+            books.payments.put_invoice(Some(lsn), Arc::clone(invoice));
+        }
+        books.payments.put(Some(lsn), Arc::clone(&entry.payment));
         if let Some(subscription) = &entry.subscription {
-            self.books.write().put_subscription(Arc::clone(subscription));
+            books.put_subscription(Arc::clone(subscription));
         }
+        drop(books);
         let answer = KeptAnswer::Payment(entry.payment.id.clone());
         self.keep_reply(lsn, log_time, entry.identity, answer);
     }
@@ -104,16 +110,14 @@ impl State {
         marks.last_run = Some(log_time);
     }
 
-    fn put_payment(&self, lsn: Lsn, payment: &Payment) {
-        self.rows.lock().push(Row::payment(payment));
-        self.books.write().payments.put(Some(lsn), payment.clone());
-    }
-
     pub(super) fn apply_marked(&self, lsn: Lsn, log_time: Timestamp, entry: &MarkedEntry) {
-        self.put_payment(lsn, &entry.payment);
+        self.rows.lock().push(Row::Payment(Arc::clone(&entry.payment)));
+        let mut books = self.books.write();
+        books.payments.put(Some(lsn), Arc::clone(&entry.payment));
         if let Some(subscription) = &entry.subscription {
-            self.books.write().put_subscription(Arc::clone(subscription));
+            books.put_subscription(Arc::clone(subscription));
         }
+        drop(books);
         let answer = KeptAnswer::Payment(entry.payment.id.clone());
         self.keep_reply(lsn, log_time, entry.identity, answer);
     }
@@ -133,19 +137,20 @@ impl State {
         *self.marks.lock()
     }
 
-    /// Forgets whole payments and invoices whose rows are durable up to `lsn`.
-    pub fn forget_recent_bills(&self, lsn: Lsn) {
-        self.books.write().payments.forget_recent(lsn);
+    /// Forgets whole payments and invoices of a part whose rows are durable up to `lsn`.
+    pub fn forget_recent_bills(&self, part: usize, lsn: Lsn) {
+        let forgotten = self.books.write().payments.take_recent(part, lsn);
+        drop(forgotten);
     }
 
     /// Loads a payment row; its invoice was loaded before.
     pub fn load_payment(&self, payment: Payment) {
-        self.books.write().payments.put(None, payment);
+        self.books.write().payments.put(None, Arc::new(payment));
     }
 
     /// Loads an invoice row.
     pub fn load_invoice(&self, invoice: Invoice) {
-        self.books.write().payments.put_invoice(None, invoice);
+        self.books.write().payments.put_invoice(None, Arc::new(invoice));
     }
 
     /// Loads a subscription of a snapshot; the products were loaded before.

@@ -1,0 +1,111 @@
+//! A map of many small ones: a map of millions that grows moves all its entries at once, and everybody
+//! waits for it.
+
+use std::borrow::Borrow;
+use std::hash::{BuildHasher, Hash};
+
+use hashbrown::{DefaultHashBuilder, HashMap};
+
+/// How many small maps there are: with four million entries one of them grows in about 0.2 ms.
+pub const PARTS: usize = 512;
+
+/// The map; see the module.
+#[derive(Debug)]
+pub struct WideMap<K, V> {
+    parts: Box<[HashMap<K, V>]>,
+    hasher: DefaultHashBuilder,
+}
+
+impl<K, V> Default for WideMap<K, V> {
+    fn default() -> Self {
+        Self {
+            parts: std::iter::repeat_with(HashMap::default).take(PARTS).collect(),
+            hasher: DefaultHashBuilder::default(),
+        }
+    }
+}
+
+impl<K: Eq + Hash, V> WideMap<K, V> {
+    fn place<Q: Hash + ?Sized>(&self, key: &Q) -> usize {
+        // Fits: the remainder is below 512. The part's own map uses the low bits of another hash.
+        usize::try_from((self.hasher.hash_one(key) >> 32) % PARTS as u64).unwrap_or(0)
+    }
+
+    /// The value under a key.
+    pub fn get<Q>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        self.parts.get(self.place(key))?.get(key)
+    }
+
+    /// Puts a value under a key; gives the one that was there.
+    pub fn insert(&mut self, key: K, value: V) -> Option<V> {
+        let place = self.place(&key);
+        self.parts.get_mut(place)?.insert(key, value)
+    }
+
+    /// The value under a key, made when it is not there.
+    ///
+    /// # Panics
+    /// Never: every key has a part.
+    pub fn or_default(&mut self, key: K) -> &mut V
+    where
+        V: Default,
+    {
+        let place = self.place(&key);
+        self.parts.get_mut(place).expect("every key has a part").entry(key).or_default()
+    }
+
+    /// Takes out of one part what is not wanted any more; the caller goes through all [`PARTS`].
+    pub fn take_from_part(&mut self, part: usize, is_unwanted: impl Fn(&V) -> bool) -> Vec<(K, V)> {
+        let Some(part) = self.parts.get_mut(part) else { return Vec::new() };
+        let taken = part.extract_if(|_, value| is_unwanted(value)).collect();
+        if part.capacity() > 4 * part.len() + 64 {
+            part.shrink_to_fit();
+        }
+        taken
+    }
+
+    /// How many entries there are.
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.parts.iter().map(HashMap::len).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn it_holds_what_a_plain_map_holds(
+            entries in prop::collection::vec((0..400_u32, any::<u16>()), 0..600),
+            unwanted_below: u16,
+        ) {
+            let (mut wide, mut plain) = (WideMap::default(), BTreeMap::new());
+            for (key, value) in entries {
+                prop_assert_eq!(wide.insert(key, value), plain.insert(key, value));
+            }
+            *wide.or_default(1_000) = 7;
+            plain.insert(1_000, 7);
+            let taken: BTreeMap<u32, u16> = (0..PARTS)
+                .flat_map(|part| wide.take_from_part(part, |value| *value < unwanted_below))
+                .collect();
+            let wanted = plain.split_off(&0).into_iter();
+            let (left, unwanted): (BTreeMap<u32, u16>, BTreeMap<u32, u16>) =
+                wanted.partition(|(_, value)| *value >= unwanted_below);
+            prop_assert_eq!(taken, unwanted);
+            prop_assert_eq!(wide.len(), left.len());
+            for key in 0..=1_000 {
+                prop_assert_eq!(wide.get(&key), left.get(&key));
+            }
+        }
+    }
+}
