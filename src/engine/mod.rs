@@ -50,7 +50,7 @@ use std::sync::Arc;
 use crate::engine::commit::Submission;
 use crate::engine::decide::Proposal;
 use crate::engine::prepare::Context;
-use crate::engine::shared::Shared;
+use crate::engine::shared::{Arriving, Shared};
 use crate::metering::{Lateness, Rejection, Rules};
 use crate::model::{
     ApiKey, Customer, CustomerId, Event, EventId, KeyId, Lsn, Meter, MeterId, MeterIndex, Scope,
@@ -182,6 +182,11 @@ impl Engine {
     ) {
         let proposal = Box::new(Proposal { command, identity });
         self.shared.submit(Submission::Change(proposal, Box::new(reply)));
+    }
+
+    /// Notes that a request with events has arrived, until what this gives is dropped.
+    pub fn arriving(&self) -> Arriving {
+        Arriving::new(Arc::clone(&self.shared))
     }
 
     /// Counts an event that was refused before it reached the engine.

@@ -247,6 +247,7 @@ pub fn open(
         counters,
         queue,
         queue_bytes: AtomicU64::new(0),
+        arriving: AtomicU64::new(0),
         durable: AtomicU64::new(last_lsn.0),
         poisoned: AtomicBool::new(false),
         storage_full: AtomicBool::new(false),

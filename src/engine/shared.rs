@@ -68,6 +68,8 @@ pub struct Shared {
     pub queue: Sender<Submission>,
     /// Bytes of requests that wait for the committer.
     pub queue_bytes: AtomicU64,
+    /// Requests with events between their arrival and their answer.
+    pub arriving: AtomicU64,
     /// The last durable LSN.
     pub durable: AtomicU64,
     /// A write or sync of the log, or a job, has failed: nothing is acknowledged any more.
@@ -76,6 +78,24 @@ pub struct Shared {
     pub storage_full: AtomicBool,
     /// Due work waits because the clock is in doubt.
     pub clock_doubt: AtomicBool,
+}
+
+/// A request with events is between its arrival and its answer, as long as this lives.
+#[derive(Debug)]
+pub struct Arriving(Arc<Shared>);
+
+impl Arriving {
+    /// A request has arrived.
+    pub fn new(shared: Arc<Shared>) -> Self {
+        shared.arriving.fetch_add(1, Ordering::Relaxed);
+        Self(shared)
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.0.arriving.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Shared {
@@ -106,6 +126,11 @@ impl Shared {
     pub fn submit_events(&self, prepared: Prepared, reply: Reply<Ingested>) {
         self.queue_bytes.fetch_add(prepared.encoded_bytes() as u64, Ordering::Relaxed);
         self.submit(Submission::Ingest(Box::new(prepared), reply));
+    }
+
+    /// Whether any request with events is between its arrival and its answer, or waits for the committer.
+    pub fn is_ingest_on_its_way(&self) -> bool {
+        self.arriving.load(Ordering::Relaxed) > 0 || self.queue_bytes.load(Ordering::Relaxed) > 0
     }
 
     /// Notes that a prepared request has left the queue.

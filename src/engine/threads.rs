@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, never, tick};
+use crossbeam::channel::{
+    Receiver, RecvTimeoutError, Sender, TryRecvError, after, bounded, never, tick,
+};
 use crossbeam::select;
 
 use crate::engine::backfill::{self, BackfillJob};
@@ -200,11 +202,11 @@ fn run_committer(mut committer: Committer, inbox: &Inbox, to_log: &Sender<Group>
         {
             held = committer.admit(submission);
         }
-        if !is_writing {
-            committer.work();
-            if let Some(group) = committer.take() {
-                is_writing = to_log.send(group).is_ok();
-            }
+        committer.work();
+        // What work has decided may have let go what is held.
+        held = held.and_then(|submission| committer.admit(submission));
+        if !is_writing && let Some(group) = committer.take() {
+            is_writing = to_log.send(group).is_ok();
         }
         if is_stopping && !is_writing {
             // What could not be decided yet is decided at the end, by one thread.
@@ -214,6 +216,8 @@ fn run_committer(mut committer: Committer, inbox: &Inbox, to_log: &Sender<Group>
             return committer;
         }
         let arriving = if held.is_some() { &nothing } else { &inbox.queue };
+        let wake = if is_writing { None } else { committer.wakes_in() };
+        let wake = wake.map_or_else(never, after);
         select! {
             recv(arriving) -> submission => {
                 held = submission.ok().and_then(|submission| committer.admit(submission));
@@ -225,6 +229,8 @@ fn run_committer(mut committer: Committer, inbox: &Inbox, to_log: &Sender<Group>
                 is_writing = next.is_some_and(|next| to_log.send(next).is_ok());
                 committer.finish(group);
             }
+            // Due work has let ingest go first for long enough.
+            recv(wake) -> _ => {}
             // What is held is tried again.
             recv(inbox.woken) -> _ => {}
             recv(clock) -> _ => committer.observe_clock(),

@@ -108,6 +108,8 @@ async fn admit(edge: &Edge, request: Request<Incoming>) -> Result<Ingested, Fail
     let options = &edge.options;
     let incoming = request.into_body();
     let body = body::read(incoming, options.ingest_body_bytes_max, options.body_timeout).await?;
+    // Until the answer: due work looks whether anybody waits.
+    let _arriving = edge.engine.arriving();
     let prepared = if body.len() <= SMALL_BODY_BYTES_MAX {
         prepare(&edge.engine, &body)?
     } else {

@@ -1,18 +1,21 @@
 //! A cycle's way: what is due becomes records, in the order in which it is due.
 //!
 //! It is decided with nothing in flight, against the state itself, as many pieces at once as one
-//! group may hold. Between two groups of a long run one group of ingest is let through; changes wait,
-//! so that they find every boundary passed. A test clock that is moved stops at every due instant.
+//! group may hold. While ingest is on its way groups are smaller, and after each of them ingest has the
+//! committer for several times as long as it took. Changes wait, so that they find every boundary
+//! passed; what waits behind them does not. A test clock that is moved stops at every due instant.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashMap;
 
 use super::{Committer, GROUP_BYTES, Reply};
 use crate::billing::{self, Closed, Cut, Overflow, PastDueEnd, Prices, Step, close_cycle};
 use crate::engine::bills::readings;
 use crate::engine::books::DueWork;
 use crate::engine::command::Changed;
-use crate::engine::decide::ClockMove;
+use crate::engine::decide::{ClockMove, Proposal};
 use crate::engine::invoicing::{Billed, Numbers, bill};
 use crate::engine::record::{Body, Change, ChangeEntry, ClosedEntry};
 use crate::engine::shared::Shared;
@@ -21,7 +24,17 @@ use crate::model::subscription::Closing;
 use crate::model::{Lsn, Subscription, SubscriptionIndex, Timestamp};
 
 /// Pieces of due work that one group takes at most.
-const BATCH_MAX: usize = 2_000;
+const BATCH_MAX: usize = 4_000;
+/// Pieces that are looked up at once.
+const LOOK_UP: usize = 128;
+/// Bytes of a group of due work, which one more record does not lead far beyond.
+const WORK_BYTES: usize = GROUP_BYTES * 7 / 8;
+/// The same while ingest is on its way: decided, written and applied in some 3 ms.
+const WORK_BYTES_BESIDE_INGEST: usize = GROUP_BYTES / 4;
+/// How many times as long as a group of due work took ingest has the committer after it.
+const INGEST_SHARE: u32 = 6;
+/// A client that sends one request after the other has the next one under way within this time.
+const INGEST_PAUSE: Duration = Duration::from_millis(5);
 
 /// A test clock on its way: log time is set once everything before is done.
 pub(super) struct Advance {
@@ -35,6 +48,18 @@ impl std::fmt::Debug for Advance {
     }
 }
 
+/// A change that waits until what is due is done.
+pub(super) struct Parked {
+    pub(super) proposal: Box<Proposal>,
+    pub(super) reply: Reply<Changed>,
+}
+
+impl std::fmt::Debug for Parked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Parked({:?})", self.proposal)
+    }
+}
+
 /// What a piece of due work leaves behind.
 struct Done {
     subscription: Arc<Subscription>,
@@ -42,8 +67,9 @@ struct Done {
 }
 
 impl Committer {
-    /// Puts what is due into the open group when nothing is in flight. Called whenever a group may be
-    /// handed out.
+    /// Looks whether anything is due, and puts it into the open group when nothing is in flight. Called
+    /// again and again, also while a group is being written: ingest that never pauses must not keep due
+    /// work from its turn.
     pub fn work(&mut self) {
         if self.settling {
             return;
@@ -59,12 +85,69 @@ impl Committer {
             return;
         }
         if self.is_work_due {
-            self.do_batch(horizon);
+            if !self.is_ingest_first() {
+                self.do_batch(horizon);
+            }
         } else if let Some(Advance { to, reply }) = self.advancing.take() {
             // The test clock has passed everything that was due: it arrives.
             self.append(Body::ClockSet(to.identity), to.log_time);
             self.answer_change(to.outcome, reply);
+        } else {
+            self.admit_parked();
         }
+    }
+
+    /// Decides on the changes that were set aside, until one of them must be applied.
+    fn admit_parked(&mut self) {
+        while !self.settling
+            && !self.is_work_due
+            && self.advancing.is_none()
+            && let Some(Parked { proposal, reply }) = self.parked.pop_front()
+        {
+            self.admit_change(proposal, reply);
+        }
+    }
+
+    /// Whether what is due goes before whatever is no change.
+    pub(super) fn waits_for_work(&self) -> bool {
+        self.is_work_due && !self.is_ingest_next && !self.is_ingest_first()
+    }
+
+    /// Whether changes that were set aside go first: what was due before them is done.
+    pub(super) fn waits_for_parked(&self) -> bool {
+        !self.is_work_due && !self.parked.is_empty()
+    }
+
+    /// Whether ingest is on its way and has not had its share since the last group of due work. A change
+    /// that waits takes that share.
+    fn is_ingest_first(&self) -> bool {
+        self.parked.is_empty()
+            && self.advancing.is_none()
+            && self.shared.world.clock.since_boot() < self.ingest_until
+            && self.is_ingest_on_its_way()
+    }
+
+    /// Whether a request with events is under way, or one was until just now.
+    fn is_ingest_on_its_way(&self) -> bool {
+        let now = self.shared.world.clock.since_boot();
+        let is_recent = |at: Duration| now.saturating_sub(at) < INGEST_PAUSE;
+        self.shared.is_ingest_on_its_way() || self.answered_at.is_some_and(is_recent)
+    }
+
+    /// A group of due work was finished: how long ingest may go first.
+    pub(super) fn let_ingest_go(&mut self) {
+        let now = self.shared.world.clock.since_boot();
+        let took = now.saturating_sub(self.work_began);
+        self.ingest_until = now.saturating_add(took.saturating_mul(INGEST_SHARE));
+    }
+
+    /// After how long due work that has let ingest go first wants to be looked at again.
+    pub fn wakes_in(&self) -> Option<Duration> {
+        if !self.is_work_due || !self.is_idle() {
+            return None;
+        }
+        let now = self.shared.world.clock.since_boot();
+        Some(self.ingest_until.saturating_sub(now).max(Duration::from_micros(100)))
     }
 
     /// What is due up to here is done now.
@@ -83,23 +166,19 @@ impl Committer {
 
     fn do_batch(&mut self, horizon: Timestamp) {
         let shared = Arc::clone(&self.shared);
-        let works: Vec<DueWork> = shared.state.with_books(|books| {
-            let due = books.due().take_while(|work| work.at <= horizon);
-            due.take(BATCH_MAX).cloned().collect()
-        });
+        self.work_began = shared.world.clock.since_boot();
         let cut_off = self.next_lsn.previous();
+        let bytes_max =
+            if self.is_ingest_on_its_way() { WORK_BYTES_BESIDE_INGEST } else { WORK_BYTES };
         let mut numbers = Numbers::next(&shared);
         let mut changed: HashMap<SubscriptionIndex, Arc<Subscription>> = HashMap::new();
         // What this work makes due must not be overtaken by other work.
         let mut new_due = Timestamp::MAX;
-        for work in &works {
-            if work.at >= new_due || self.open.entries.len() > GROUP_BYTES / 2 {
+        for (work, known) in Works::new(&shared, horizon).take(BATCH_MAX) {
+            if work.at >= new_due || self.open.entries.len() > bytes_max {
                 break;
             }
-            let known = changed.get(&work.subscription).cloned().or_else(|| {
-                shared.state.with_books(|books| books.subscription(work.subscription).cloned())
-            });
-            let Some(subscription) = known else { continue };
+            let subscription = changed.get(&work.subscription).cloned().unwrap_or(known);
             let log_time = match &self.advancing {
                 Some(_) => self.log_time.max(work.at),
                 None => horizon,
@@ -121,6 +200,41 @@ impl Committer {
         self.closed_through = self.closed_through.max(numbers.closed_through);
         self.open.is_due_work = true;
         self.settling = true;
+    }
+}
+
+/// What is due as the state says, in order, with its subscriptions; looked up a few at a time.
+struct Works<'s> {
+    shared: &'s Shared,
+    horizon: Timestamp,
+    last: Option<DueWork>,
+    looked_up: std::vec::IntoIter<(DueWork, Arc<Subscription>)>,
+}
+
+impl<'s> Works<'s> {
+    fn new(shared: &'s Shared, horizon: Timestamp) -> Self {
+        Self { shared, horizon, last: None, looked_up: Vec::new().into_iter() }
+    }
+}
+
+impl Iterator for Works<'_> {
+    type Item = (DueWork, Arc<Subscription>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(next) = self.looked_up.next() {
+            return Some(next);
+        }
+        let found: Vec<Self::Item> = self.shared.state.with_books(|books| {
+            let due = books.due_behind(self.last.as_ref());
+            let due = due.take_while(|work| work.at <= self.horizon).take(LOOK_UP);
+            due.filter_map(|work| {
+                Some((work.clone(), Arc::clone(books.subscription(work.subscription)?)))
+            })
+            .collect()
+        });
+        self.last = found.last().map(|(work, _)| work.clone()).or_else(|| self.last.take());
+        self.looked_up = found.into_iter();
+        self.looked_up.next()
     }
 }
 

@@ -50,6 +50,18 @@ impl std::fmt::Debug for Submission {
     }
 }
 
+impl Group {
+    /// An empty group with this one's room, so that a run does not ask for it again and again.
+    pub(super) fn emptied(mut self) -> Self {
+        self.entries.clear();
+        self.records.clear();
+        if self.entries.capacity() > 2 * GROUP_BYTES {
+            return Self::default();
+        }
+        Self { entries: self.entries, records: self.records, ..Self::default() }
+    }
+}
+
 pub(super) enum Answer {
     Ingested(Reply<Ingested>, Ingested),
     Changed(Reply<Changed>, Changed),

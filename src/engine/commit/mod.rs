@@ -12,7 +12,9 @@ mod group;
 #[cfg(feature = "sabotage")]
 mod sabotage;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hashbrown::HashMap;
 
@@ -27,7 +29,7 @@ use crate::engine::state::{Admitted, Record};
 use crate::model::{CustomerId, CustomerIndex, Hour, Lsn, Settings, Timestamp};
 use crate::world::processor::LongWork;
 
-use due::Advance;
+use due::{Advance, Parked};
 use group::Answer;
 pub use group::{GROUP_BYTES, Group, Reply, Submission};
 
@@ -55,6 +57,16 @@ pub struct Committer {
     is_work_due: bool,
     /// The last group that was finished was due work: one of ingest may go before the next.
     is_ingest_next: bool,
+    /// When the due work was begun that is open or in flight, since the machine's start.
+    work_began: Duration,
+    /// Until then ingest that is on its way goes before due work.
+    ingest_until: Duration,
+    /// When the last request was answered.
+    answered_at: Option<Duration>,
+    /// Changes that wait until everything is done that they must find done.
+    parked: VecDeque<Parked>,
+    /// A finished group, kept for its room.
+    spare: Group,
     /// A test clock that is being moved.
     advancing: Option<Advance>,
     #[cfg(feature = "sabotage")]
@@ -86,6 +98,11 @@ impl Committer {
             closed_hours,
             is_work_due: false,
             is_ingest_next: false,
+            work_began: Duration::ZERO,
+            ingest_until: Duration::ZERO,
+            answered_at: None,
+            parked: VecDeque::new(),
+            spare: Group::default(),
             advancing: None,
             #[cfg(feature = "sabotage")]
             halves: sabotage::Halves::default(),
@@ -95,15 +112,27 @@ impl Committer {
     /// Decides one submission into the open group, or gives it back when it must wait: until the
     /// open group was taken, or everything in flight is finished, or an index generation is free.
     pub fn admit(&mut self, submission: Submission) -> Option<Submission> {
-        let waits_for_work = self.is_work_due && !self.is_ingest_next;
-        if self.settling || waits_for_work || self.advancing.is_some() {
+        if self.settling || self.advancing.is_some() {
             return Some(submission);
         }
         match submission {
+            // Whatever follows it does not wait with it.
+            Submission::Change(proposal, reply) if self.is_work_due || !self.parked.is_empty() => {
+                self.parked.push_back(Parked { proposal, reply });
+                None
+            }
+            Submission::Ingest(..) | Submission::Backfilled(_) | Submission::Cut(_)
+                if self.waits_for_work() || self.waits_for_parked() =>
+            {
+                Some(submission)
+            }
             Submission::Ingest(prepared, reply) => self.admit_events(prepared, reply),
             Submission::Backfilled(entry) => self.admit_backfilled(entry),
             Submission::Change(..) | Submission::Cut(_) if !self.is_idle() => Some(submission),
-            Submission::Change(proposal, reply) => self.admit_change(proposal, reply),
+            Submission::Change(proposal, reply) => {
+                self.admit_change(proposal, reply);
+                None
+            }
             Submission::Cut(reply) => {
                 reply(self.cut());
                 None
@@ -135,19 +164,16 @@ impl Committer {
         self.open.entry_count += 1;
     }
 
-    /// Decides on a change, or gives it back while anything is due that it must find done.
-    fn admit_change(
-        &mut self,
-        proposal: Box<Proposal>,
-        reply: Reply<Changed>,
-    ) -> Option<Submission> {
+    /// Decides on a change, or sets it aside while anything is due that it must find done.
+    fn admit_change(&mut self, proposal: Box<Proposal>, reply: Reply<Changed>) {
         self.observe_clock();
         let at = self.log_time.max(self.shared.world.clock.wall());
         let first = self.shared.state.with_books(|books| books.due().next().map(|work| work.at));
         if first.is_some_and(|due| due <= at) && !self.shared.clock_in_doubt() {
             self.is_work_due = true;
             self.is_ingest_next = false;
-            return Some(Submission::Change(proposal, reply));
+            self.parked.push_front(Parked { proposal, reply });
+            return;
         }
         let marks = Marks { at, log_time: self.log_time, closed_through: self.closed_through };
         match decide(&proposal, &self.shared, marks) {
@@ -164,7 +190,6 @@ impl Committer {
             }
             Ok(Decision::SetClock(to)) => self.advancing = Some(Advance { to: *to, reply }),
         }
-        None
     }
 
     /// The records that were just appended are a change: whatever follows must see it.
@@ -240,11 +265,12 @@ impl Committer {
             return None;
         }
         self.in_flight += 1;
-        Some(std::mem::take(&mut self.open))
+        let next = std::mem::take(&mut self.spare);
+        Some(std::mem::replace(&mut self.open, next))
     }
 
     /// Applies a group that is durable and answers its requests.
-    pub fn finish(&mut self, group: Group) {
+    pub fn finish(&mut self, mut group: Group) {
         self.in_flight -= 1;
         self.settling = false;
         self.is_ingest_next = group.is_due_work;
@@ -262,12 +288,18 @@ impl Committer {
             let took = self.shared.world.clock.since_boot().saturating_sub(opened_at);
             self.shared.counters.committed(group.lsn_count, took, group.sync_took);
         }
-        for answer in group.answers {
+        for answer in group.answers.drain(..) {
             match answer {
                 Answer::Ingested(reply, ingested) => reply(Ok(ingested)),
                 Answer::Changed(reply, changed) => reply(Ok(changed)),
             }
         }
+        if group.is_due_work {
+            self.let_ingest_go();
+        } else if group.opened_at.is_some() {
+            self.answered_at = Some(self.shared.world.clock.since_boot());
+        }
+        self.spare = group.emptied();
     }
 
     /// Looks at the clocks: whether due work may go on.

@@ -18,6 +18,7 @@ mod trial;
 
 mod backfill;
 mod billing;
+mod billing_runs;
 mod clock_jump;
 mod cut;
 mod damage;
