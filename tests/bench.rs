@@ -97,3 +97,16 @@ fn usage_is_read_during_ingest() {
 fn a_killed_daemon_comes_back_with_every_event() {
     check(&["--events", "20000"], "restart", &["ready_seconds"]);
 }
+
+#[test]
+fn subscriptions_are_turned_and_closed_alone_and_beside_ingest() {
+    let positive = [
+        "turn_and_close_us",
+        "turn_and_close_of_small",
+        "ingest_before_events_per_second",
+        "ingest_kept",
+        "beside_close_seconds",
+        "resident_growth_per_subscription_bytes",
+    ];
+    check(&["--subscriptions", "300"], "billing", &positive);
+}

@@ -30,6 +30,9 @@ pub struct Bench {
     /// Events before the kill of restart (10,000,000) and of memory's first step (5,000,000)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub events: Option<u64>,
+    /// Subscriptions of billing; 1,000,000 by default
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub subscriptions: Option<u32>,
     /// Where the data is written, in a new directory that stays; a temporary one by default
     #[arg(long, value_name = "PATH")]
     pub data_dir: Option<PathBuf>,
@@ -66,6 +69,8 @@ pub enum Mode {
     Restart,
     /// The resident set, and what it grows by
     Memory,
+    /// A million subscriptions turned and closed, alone and beside ingest
+    Billing,
     /// Everything
     All,
 }

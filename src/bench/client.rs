@@ -96,6 +96,50 @@ impl Client<'_> {
         self.request("GET", "/readyz", "").map(drop)
     }
 
+    /// Makes a product of one meter: a fixed price a day, and `price_per_unit` of each event.
+    ///
+    /// # Errors
+    /// When the daemon refuses or cannot be reached.
+    pub(crate) fn create_product(
+        self,
+        meters: &Meters,
+        fixed_price: u64,
+        price_per_unit: u64,
+    ) -> anyhow::Result<String> {
+        let meter =
+            json!({ "meter_id": meters.count, "price_per_unit": price_per_unit.to_string() });
+        let price = json!({
+            "type": "usage_based_price", "currency": "USD", "fixed_price": fixed_price,
+            "payment_frequency_count": 1, "payment_frequency_interval": "Day",
+            "subscription_period_count": 1, "subscription_period_interval": "Year",
+            "meters": [meter],
+        });
+        let product = json!({ "name": "Bench", "tax_category": "saas", "price": price });
+        let body = self.request("POST", "/products", &product.to_string())?;
+        text_of(&serde_json::from_str(&body)?, "product_id")
+    }
+
+    /// Moves the test clock; the answer comes when everything is durable that was due on the way.
+    ///
+    /// # Errors
+    /// When the daemon refuses or cannot be reached.
+    pub(crate) fn advance(self, to: Timestamp) -> anyhow::Result<()> {
+        let body = json!({ "to": to.to_string() }).to_string();
+        self.request("POST", "/clock/advance", &body).map(drop)
+    }
+
+    /// The newest invoice of a customer.
+    ///
+    /// # Errors
+    /// When there is none, or the daemon cannot be reached.
+    pub(crate) fn newest_invoice(self, customer: u64) -> anyhow::Result<Value> {
+        let customer = customer_id(customer);
+        let target = format!("/invoices?page_size=1&page_number=0&customer_id={customer}");
+        let found: Value = serde_json::from_str(&self.request("GET", &target, "")?)?;
+        let newest = found.get("items").and_then(|items| items.get(0)).cloned();
+        newest.with_context(|| format!("{customer} has no invoice"))
+    }
+
     fn request(self, method: &str, target: &str, body: &str) -> anyhow::Result<String> {
         let (status, text) = self.exchange(method, target, body)?;
         anyhow::ensure!(matches!(status, 200 | 201), "{method} {target}: {status} {text}");

@@ -43,6 +43,8 @@ pub(crate) struct Origin {
     pub(crate) start_nanos: i64,
     /// Customers that events are spread over.
     pub(crate) customer_count: u32,
+    /// Whether the customers have their events in turn, instead of mixed.
+    pub(crate) in_turn: bool,
 }
 
 /// What differs from event to event.
@@ -94,8 +96,12 @@ impl Content {
     /// The content of the event with this number.
     pub(crate) fn of(number: u64, origin: Origin) -> Self {
         let mixed = mix(number);
-        // The upper half spread over the customers without a division.
-        let customer = ((mixed >> 32) * u64::from(origin.customer_count)) >> 32;
+        let customer = if origin.in_turn {
+            number % u64::from(origin.customer_count.max(1))
+        } else {
+            // The upper half spread over the customers without a division.
+            ((mixed >> 32) * u64::from(origin.customer_count)) >> 32
+        };
         let tokens = TOKENS_MIN + mixed % TOKENS_COUNT;
         Self { customer, model: number % MODELS, tokens }
     }
@@ -234,7 +240,7 @@ mod tests {
 
     fn origin() -> Origin {
         let start = Timestamp::parse("2026-11-22T23:59:59.998Z").unwrap();
-        Origin { start_nanos: start.as_nanos(), customer_count: 100_000 }
+        Origin { start_nanos: start.as_nanos(), customer_count: 100_000, in_turn: false }
     }
 
     #[test]
@@ -279,6 +285,9 @@ mod tests {
         let origin = Origin { customer_count: 50, ..origin() };
         let used: BTreeSet<_> = (0..2_000).map(|id| Content::of(id, origin).customer).collect();
         assert_eq!(used, (0..50).collect());
+        let in_turn = Origin { in_turn: true, ..origin };
+        let found = (97..153).map(|id| Content::of(id, in_turn).customer);
+        assert!(found.eq((47..50).chain(0..50).chain(0..3)));
     }
 
     #[test]

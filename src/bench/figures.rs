@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::bench::statistics::{median, range};
 
 /// Every figure and what it means.
-pub(crate) const FIGURES: [(&str, &str); 37] = [
+pub(crate) const FIGURES: [(&str, &str); 55] = [
     ("discard_events_per_second", "the floor that reads bodies and answers"),
     ("parse_events_per_second", "the floor that also takes bodies apart"),
     ("daemon_events_per_second", "the daemon: durable, counted, answered"),
@@ -49,6 +49,24 @@ pub(crate) const FIGURES: [(&str, &str); 37] = [
     ("resident_growth_per_accumulator_bytes", "growth beyond that over a million new accumulators"),
     ("accumulators", "accumulators in memory afterwards"),
     ("filter_bits_per_id", "bits of the id index's filter for each id in it, afterwards"),
+    ("subscriptions", "subscriptions, each with one usage line an invoice"),
+    ("set_up_seconds", "customers, subscriptions and their usage made, not synced one by one"),
+    ("resident_growth_per_subscription_bytes", "growth of the resident set by customer and all"),
+    ("small_turn_and_close_us", "of one of 10,000 subscriptions, durable"),
+    ("turn_seconds", "every subscription's boundary passes, durable"),
+    ("close_seconds", "every subscription gets its invoice, durable"),
+    ("turn_and_close_seconds", "both"),
+    ("turn_and_close_us", "of one subscription"),
+    ("turn_and_close_of_small", "of one subscription, over that of one of 10,000"),
+    ("log_bytes_per_close", "the log on disk grows by so much a turn and close"),
+    ("events_read", "events that were read from log or history meanwhile"),
+    ("beside_turn_seconds", "every boundary passes, while ingest goes on"),
+    ("beside_close_seconds", "every invoice is made, while ingest goes on"),
+    ("ingest_before_events_per_second", "ingest before anything was due"),
+    ("ingest_beside_events_per_second", "ingest from the boundary to the last invoice"),
+    ("ingest_kept", "its rate meanwhile over that before"),
+    ("ingest_pause_ms", "the longest time without an answer meanwhile"),
+    ("ingest_pause_before_ms", "the longest time without an answer before"),
 ];
 
 /// The figures of one mode.

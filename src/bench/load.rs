@@ -153,7 +153,7 @@ impl<'a> Generator<'a> {
                 let first = under_way.map(|connection| connection.request.first).min();
                 first.unwrap_or(self.source.next())
             }
-            Work::Ingest(_) | Work::ReadUsage { .. } => 0,
+            Work::Ingest(_) | Work::ReadUsage { .. } | Work::Subscribe { .. } => 0,
         }
     }
 
@@ -271,6 +271,11 @@ impl Record {
     }
 
     fn answered(&mut self, verdict: &Verdict, request: &Request, now: Duration, took: Duration) {
+        // From the start of the measured part to its end: requests that wait longer count, too.
+        let since = self.last_answer.max(self.measured_from);
+        let pause = now.min(self.end).saturating_sub(since);
+        let pause_us = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
+        self.outcome.pause_us = self.outcome.pause_us.max(pause_us);
         self.last_answer = now;
         let outcome = &mut self.outcome;
         if verdict.status == 503 {
@@ -318,7 +323,7 @@ fn verdict(request: &Request, answer: &Answer<'_>) -> Verdict {
     let acknowledged = if answer.status != 200 {
         None
     } else if request.sent.new + request.sent.duplicates == 0 {
-        // A read: that there is an answer is all.
+        // A read or a subscription: that there is an answer is all.
         Some(Acknowledged::default())
     } else {
         serde_json::from_slice(answer.body).ok()

@@ -8,6 +8,7 @@
 
 mod answer;
 pub mod arguments;
+mod billing;
 mod client;
 mod connection;
 mod event;
@@ -39,7 +40,7 @@ const LONG: Duration = Duration::from_secs(30);
 /// The longest warm-up; a short round has a shorter one.
 const WARM_UP_MS_MAX: u64 = 500;
 /// Every mode, in the order of [`Mode::All`].
-const ALL: [Mode; 10] = [
+const ALL: [Mode; 11] = [
     Mode::Batch1000,
     Mode::Batch100,
     Mode::Single,
@@ -50,6 +51,7 @@ const ALL: [Mode; 10] = [
     Mode::Duplicates,
     Mode::Restart,
     Mode::Memory,
+    Mode::Billing,
 ];
 
 /// What all modes share: the arguments, and where the data goes.
@@ -81,7 +83,8 @@ pub fn run(arguments: &Bench, out: &mut dyn Write) -> anyhow::Result<()> {
         | Mode::Usage
         | Mode::Overload
         | Mode::Restart
-        | Mode::Memory => &[arguments.mode],
+        | Mode::Memory
+        | Mode::Billing => &[arguments.mode],
     };
     let mut sections = Vec::new();
     for mode in modes {
@@ -126,6 +129,7 @@ impl Bed<'_> {
             Mode::Overload => strain::overload(self, "overload"),
             Mode::Restart => strain::restart(self, "restart"),
             Mode::Memory => strain::footprint(self, "memory"),
+            Mode::Billing => billing::billing(self, "billing"),
             Mode::All => anyhow::bail!("all is not one mode"),
         }
     }

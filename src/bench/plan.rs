@@ -46,6 +46,11 @@ pub(crate) enum Work {
         /// How many events are there: only their customers are asked for.
         known: u64,
     },
+    /// To subscribe one customer after the other.
+    Subscribe {
+        /// To this product.
+        product: String,
+    },
 }
 
 /// The events of a plan.
@@ -75,6 +80,8 @@ pub(crate) struct Outcome {
     pub(crate) slots: Vec<u64>,
     /// Latencies of the measured part.
     pub(crate) latency_us: Latency,
+    /// The longest time between two answers of the measured part.
+    pub(crate) pause_us: u64,
     /// Over everything, warm-up included: what was acknowledged, by the server's word.
     pub(crate) acknowledged: Acknowledged,
     /// Over everything: what the acknowledged requests held, by the generator's own count.

@@ -11,6 +11,7 @@ use anyhow::Context;
 
 use crate::bench::plan::{Outcome, Plan};
 use crate::bench::statistics::{ratio, real};
+use crate::model::Timestamp;
 
 /// A tick of the processor times in `/proc`: the kernel's interface fixes it at 100 a second.
 const TICK_MS: u64 = 10;
@@ -68,8 +69,25 @@ impl Server {
     /// # Errors
     /// When it does not start.
     pub(crate) fn daemon(directory: &Path, key: &str) -> anyhow::Result<Self> {
+        Self::daemon_with(directory, key, &[], None)
+    }
+
+    /// The same with other `settings`, by the names of their variables, and under a test clock.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub(crate) fn daemon_with(
+        directory: &Path,
+        key: &str,
+        settings: &[(&str, &str)],
+        test_clock: Option<Timestamp>,
+    ) -> anyhow::Result<Self> {
         let mut command = program()?;
         command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(directory);
+        if let Some(at) = test_clock {
+            command.args(["--test-clock", &at.to_string()]);
+        }
+        command.envs(settings.iter().copied());
         // Elsewhere a file config.toml in the working directory would count.
         command.current_dir(directory);
         command.env("QUIPU_API_KEY", key).env("QUIPU_OUTPUT__LEVEL", "error");

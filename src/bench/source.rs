@@ -31,6 +31,7 @@ pub(crate) struct Source {
 enum Kind {
     Ingest(Events),
     ReadUsage { digits_at: usize, origin: Origin, known: u64 },
+    Subscribe { digits_at: usize },
 }
 
 #[derive(Debug)]
@@ -69,6 +70,21 @@ impl Source {
                 let blank = format!("GET {path} HTTP/1.1\r\n{head}\r\n").into_bytes();
                 Self { blank, kind, next: 0 }
             }
+            Work::Subscribe { product } => {
+                let body = format!(
+                    r#"{{"product_id":"{product}","quantity":1,"billing":{{"country":"US"}},"customer":{{"customer_id":"{}"}}}}"#,
+                    customer_id(0)
+                );
+                let head = format!(
+                    "POST /subscriptions HTTP/1.1\r\n{head}content-type: application/json\r\n\
+                     content-length: {}\r\n\r\n",
+                    body.len()
+                );
+                let blank = head + &body;
+                let digits_at = blank.len() - r#""}}"#.len() - CUSTOMER_DIGITS;
+                let kind = Kind::Subscribe { digits_at };
+                Self { blank: blank.into_bytes(), kind, next: 0 }
+            }
         }
     }
 
@@ -96,6 +112,11 @@ impl Source {
                 let field = field.expect("the path ends with the digits");
                 let event = mix(self.next) % *known;
                 digits(field, Content::of(event, *origin).customer);
+                self.next += 1;
+            }
+            Kind::Subscribe { digits_at } => {
+                let field = request.bytes.get_mut(*digits_at..*digits_at + CUSTOMER_DIGITS);
+                digits(field.expect("the body ends with the digits"), self.next);
                 self.next += 1;
             }
         }
@@ -154,7 +175,7 @@ mod tests {
     use super::*;
 
     fn plan(batch: usize, duplicate_permille: u64) -> Plan {
-        let origin = Origin { start_nanos: 0, customer_count: 20 };
+        let origin = Origin { start_nanos: 0, customer_count: 20, in_turn: false };
         Plan {
             server: "127.0.0.1:1".parse().unwrap(),
             key: "k".to_owned(),
@@ -214,7 +235,7 @@ mod tests {
             total.add(&request.sent);
         }
         let mut expected = Sent::none(16);
-        let origin = Origin { start_nanos: 0, customer_count: 20 };
+        let origin = Origin { start_nanos: 0, customer_count: 20, in_turn: false };
         for number in 0..total.new {
             let content = Content::of(number, origin);
             let customer = usize::try_from(content.customer).unwrap();
@@ -226,8 +247,24 @@ mod tests {
     }
 
     #[test]
+    fn each_customer_subscribes_once() {
+        let work = Work::Subscribe { product: "pdt_1".to_owned() };
+        let mut source = Source::new(&Plan { work, ..plan(1, 0) });
+        let mut request = source.request();
+        for customer in 0..3 {
+            source.fill(&mut request, 0);
+            let text = String::from_utf8(request.bytes.clone()).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");
+            let body: serde_json::Value = serde_json::from_str(body).unwrap();
+            assert_eq!(body["product_id"], "pdt_1");
+            assert_eq!(body["customer"]["customer_id"], customer_id(customer));
+        }
+    }
+
+    #[test]
     fn a_read_asks_for_one_customer_after_the_other() {
-        let origin = Origin { start_nanos: 0, customer_count: 1_000 };
+        let origin = Origin { start_nanos: 0, customer_count: 1_000, in_turn: false };
         let target = "/usage?meter_id=m".to_owned();
         let work = Work::ReadUsage { target, origin, known: 50 };
         let mut source = Source::new(&Plan { work, ..plan(1, 0) });

@@ -105,7 +105,7 @@ impl Trial {
             directory,
             key,
             meters,
-            origin: Origin { start_nanos, customer_count: CUSTOMER_COUNT },
+            origin: Origin { start_nanos, customer_count: CUSTOMER_COUNT, in_turn: false },
             next: 0,
             acknowledged: Acknowledged::default(),
             sent: Sent::none(watched),
@@ -271,7 +271,11 @@ impl Trial {
     }
 }
 
-fn disk(directory: &Path) -> anyhow::Result<Disk> {
+/// What a data directory takes.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn disk(directory: &Path) -> anyhow::Result<Disk> {
     let mut disk = Disk::default();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
