@@ -19,6 +19,8 @@ pub(crate) struct Connection {
     pub(crate) request: Request,
     /// When the request under way began, or fell due; nothing while the connection is idle.
     pub(crate) began: Option<Duration>,
+    /// The request was refused: what is sent next is the same again, as a client would.
+    pub(crate) is_refused: bool,
     sent_bytes: usize,
     received: Vec<u8>,
 }
@@ -42,7 +44,7 @@ impl Connection {
     pub(crate) fn open(server: SocketAddr, request: Request) -> io::Result<Self> {
         let stream = connect(server)?;
         let received = Vec::with_capacity(READ_BYTES);
-        Ok(Self { stream, request, began: None, sent_bytes: 0, received })
+        Ok(Self { stream, request, began: None, is_refused: false, sent_bytes: 0, received })
     }
 
     /// Replaces the socket by a new one; the request is kept.

@@ -22,8 +22,9 @@ pub(crate) const CUSTOMER_DIGITS: usize = 8;
 const MODELS: u64 = 4;
 const TOKENS_MIN: u64 = 1_000;
 const TOKENS_COUNT: u64 = 9_000;
-/// Events whose timestamps share a millisecond: at a million a second they keep up with the clock.
-const EVENTS_PER_STAMP: u64 = 1_000;
+/// Events whose timestamps share a millisecond. No daemon takes so many in, so that none is stamped
+/// ahead of the clock: such events are kept apart until their time comes.
+const EVENTS_PER_STAMP: u64 = 10_000;
 const STAMP_BYTES: usize = "2026-01-31T00:00:00.000Z".len();
 /// An event; runs of one of the letters `I`, `C`, `S`, `M` and `T` are what differs.
 const TEMPLATE: &str = concat!(
@@ -250,7 +251,7 @@ mod tests {
         let mut stamps = Stamps::new(origin);
         let mut request = format!("head{}", body(3)).into_bytes();
         let layout = Layout::new(4);
-        for numbers in [[0, 1, 2], [999, 1_000, 2_001], [9_999_999_999_999, 7, 123_456]] {
+        for numbers in [[0, 1, 2], [9_999, 10_000, 20_001], [9_999_999_999_999, 7, 123_456]] {
             for (place, number) in numbers.into_iter().enumerate() {
                 let event = (number, Content::of(number, origin));
                 layout.set(&mut request, place, event, &mut stamps);
@@ -264,7 +265,7 @@ mod tests {
                 assert_eq!(event.id, format!("bench-{number:016}"));
                 assert_eq!(event.customer_id, customer_id(content.customer));
                 assert_eq!(event.name, NAME);
-                assert_eq!(event.timestamp, start.plus(Duration::from_millis(number / 1_000)));
+                assert_eq!(event.timestamp, start.plus(Duration::from_millis(number / 10_000)));
                 let model = Scalar::String(format!("model-{}", number % 4).into());
                 assert_eq!(event.get("model"), Some(&model));
                 let Some(Scalar::Number(tokens)) = event.get("tokens") else { panic!("{event:?}") };

@@ -25,6 +25,8 @@ const DRAIN: Duration = Duration::from_secs(30);
 const WAIT_MAX: Duration = Duration::from_millis(50);
 /// What falls due in so long waits for a free connection; more is not sent at all.
 const BACKLOG: Duration = Duration::from_secs(1);
+/// The status of a request that is not applied and may be sent again.
+const REFUSED: u16 = 503;
 
 /// Runs the plan on standard input and prints its outcome as one line of JSON.
 ///
@@ -140,7 +142,9 @@ impl<'a> Generator<'a> {
             };
             self.acknowledged = self.acknowledged_now();
             let connection = self.connections.get_mut(index).expect("idle holds indexes");
-            self.source.fill(&mut connection.request, self.acknowledged);
+            if !std::mem::take(&mut connection.is_refused) {
+                self.source.fill(&mut connection.request, self.acknowledged);
+            }
             connection.begin(due);
         }
     }
@@ -149,7 +153,8 @@ impl<'a> Generator<'a> {
     fn acknowledged_now(&self) -> u64 {
         match &self.plan.work {
             Work::Ingest(ingest) if ingest.duplicate_permille > 0 => {
-                let under_way = self.connections.iter().filter(|other| other.began.is_some());
+                let is_open = |other: &&Connection| other.began.is_some() || other.is_refused;
+                let under_way = self.connections.iter().filter(is_open);
                 let first = under_way.map(|connection| connection.request.first).min();
                 first.unwrap_or(self.source.next())
             }
@@ -181,6 +186,7 @@ impl<'a> Generator<'a> {
             Step::Done(verdict) => {
                 let latency = now.saturating_sub(began);
                 self.record.answered(&verdict, &connection.request, now, latency);
+                connection.is_refused = verdict.status == REFUSED;
                 verdict.closes
             }
             Step::Broken => {
@@ -278,7 +284,7 @@ impl Record {
         self.outcome.pause_us = self.outcome.pause_us.max(pause_us);
         self.last_answer = now;
         let outcome = &mut self.outcome;
-        if verdict.status == 503 {
+        if verdict.status == REFUSED {
             outcome.refused += 1;
             outcome.refused_without_hint += u64::from(!verdict.has_retry_hint);
             return;

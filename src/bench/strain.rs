@@ -57,6 +57,7 @@ pub(crate) fn overload(bed: &Bed<'_>, mode: &'static str) -> anyhow::Result<Sect
     let mut trial = bed.trial(mode)?;
     for _ in 0..bed.arguments.rounds {
         let peak = trial.ingest(shape)?.outcome;
+        anyhow::ensure!(peak.events > 0, "{} requests, and all were refused", peak.refused);
         let peak_rate = rate(peak.events, peak.measured_us);
         let capacity = peak.requests * MILLION / peak.measured_us.max(1);
         let offered = bed.arguments.rate.unwrap_or(capacity * OVERLOAD).max(1);
