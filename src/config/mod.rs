@@ -170,7 +170,7 @@ pub struct Ingest {
     pub unknown_customers: UnknownCustomers,
     /// Whether a string that holds a number counts as that number.
     pub numeric_strings: bool,
-    /// Bytes of requests that may wait at once; at least `max_body`.
+    /// Bytes of requests that may be under way at once; at least `max_body`.
     pub queue_bytes: usize,
 }
 

@@ -35,7 +35,8 @@ pub struct EdgeOptions {
     pub test_clock: bool,
     /// Connections at a time; more wait in the kernel's queue.
     pub connections_max: usize,
-    /// Bytes of ingest bodies that may be on their way to an answer; more requests get 503.
+    /// Bytes of ingest bodies that may be on their way to an answer; further requests wait for a moment
+    /// and then get 503.
     pub ingest_queue_bytes: usize,
     /// Bytes of one ingest body; more is 413.
     pub ingest_body_bytes_max: usize,

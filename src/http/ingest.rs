@@ -5,13 +5,15 @@
 //! more. A large one takes milliseconds, and is prepared beside those threads.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
 use hyper::{HeaderMap, Request, StatusCode};
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::timeout;
 use utoipa::openapi::OpenApi;
 use utoipa::{OpenApi as _, ToSchema};
 
@@ -28,6 +30,10 @@ use crate::world::processor::LongWork;
 
 /// The longest body that is prepared where it was read: some 60 events, in about 0.1 ms.
 const SMALL_BODY_BYTES_MAX: usize = 16 << 10;
+
+/// How long a request waits for room in the queue before it is refused: a full queue is worked off in
+/// about that time.
+const ROOM_WAIT: Duration = Duration::from_millis(250);
 
 /// The path of ingest requests.
 pub(crate) const PATH: &str = "/events/ingest";
@@ -104,7 +110,7 @@ pub(crate) async fn ingest(edge: &Edge, request: Request<Incoming>) -> Response 
 async fn admit(edge: &Edge, request: Request<Incoming>) -> Result<Ingested, Failure> {
     authorize(edge, request.headers())?;
     body::require_json(request.headers(), request.body().is_end_stream())?;
-    let permit = byte_permit(edge, request.body().size_hint().exact())?;
+    let permit = byte_permit(edge, request.body().size_hint().exact()).await?;
     let options = &edge.options;
     let incoming = request.into_body();
     let body = body::read(incoming, options.ingest_body_bytes_max, options.body_timeout).await?;
@@ -133,7 +139,14 @@ fn authorize(edge: &Edge, headers: &HeaderMap) -> Result<(), ApiError> {
 }
 
 /// Room for the body in the daemon's memory, for as long as the request is under way.
-fn byte_permit(edge: &Edge, announced: Option<u64>) -> Result<OwnedSemaphorePermit, ApiError> {
+///
+/// Whoever finds none waits for a moment, in the order of arrival: most clients of a daemon that has
+/// too much to do get in, and those that do not are slowed down, which costs less than to turn each of
+/// them away at once and again. The body stays in the socket meanwhile.
+async fn byte_permit(
+    edge: &Edge,
+    announced: Option<u64>,
+) -> Result<OwnedSemaphorePermit, ApiError> {
     let bytes_max = edge.options.ingest_body_bytes_max;
     // A chunked body may turn out as large as any.
     let bytes = announced.map_or(bytes_max, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
@@ -142,8 +155,18 @@ fn byte_permit(edge: &Edge, announced: Option<u64>) -> Result<OwnedSemaphorePerm
     }
     // A queue smaller than this body takes it alone.
     let permits = u32::try_from(bytes.min(edge.options.ingest_queue_bytes)).unwrap_or(u32::MAX);
-    let ingest_bytes = Arc::clone(&edge.ingest_bytes);
-    ingest_bytes.try_acquire_many_owned(permits).map_err(|_| ApiError::busy("the queue is full"))
+    let found = room(&edge.ingest_bytes, permits, ROOM_WAIT).await;
+    found.ok_or_else(|| ApiError::busy("the queue is full"))
+}
+
+/// So many of the permits, at the latest after `wait`.
+async fn room(all: &Arc<Semaphore>, permits: u32, wait: Duration) -> Option<OwnedSemaphorePermit> {
+    // Nobody is passed here: what becomes free goes to those that wait.
+    if let Ok(permit) = Arc::clone(all).try_acquire_many_owned(permits) {
+        return Some(permit);
+    }
+    let waited = timeout(wait, Arc::clone(all).acquire_many_owned(permits)).await.ok()?;
+    Some(waited.expect("this semaphore is never closed"))
 }
 
 /// Decodes, validates, hashes, looks up, evaluates and encodes the events of a body.
@@ -175,5 +198,47 @@ impl From<Ingested> for IngestedBody {
             conflict_count: ingested.conflicts,
             lsn: ingested.lsn.0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::{Pin, pin};
+    use std::task::Poll;
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_hours(1);
+
+    #[test]
+    fn who_finds_no_room_gets_it_in_order_or_leaves_nothing_behind() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let all = Arc::new(Semaphore::new(10));
+            let held = room(&all, 8, Duration::ZERO).await.unwrap();
+            assert!(room(&all, 4, Duration::ZERO).await.is_none());
+            let mut large = pin!(room(&all, 4, HOUR));
+            let mut small = pin!(room(&all, 1, HOUR));
+            assert!(at_once(large.as_mut()).await.is_none());
+            assert!(at_once(small.as_mut()).await.is_none(), "it waits behind the large one");
+            drop(held);
+            let large = at_once(large).await.flatten();
+            let small = at_once(small).await.flatten();
+            assert_eq!(
+                (large.is_some(), small.is_some(), all.available_permits()),
+                (true, true, 5)
+            );
+            drop((large, small));
+            assert_eq!(all.available_permits(), 10);
+        });
+    }
+
+    /// What `future` gives, when it does at once.
+    async fn at_once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
+        std::future::poll_fn(|ctx| match future.as_mut().poll(ctx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await
     }
 }

@@ -7,6 +7,7 @@
 //!   kernel drop the answer. The socket is read to its end for a while first.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -21,8 +22,9 @@ use crate::http::reply::ApiError;
 
 /// How long a client may go on sending a request that is answered already.
 const LINGER: Duration = Duration::from_secs(2);
-/// Bytes that are read and dropped at once while lingering.
-const LINGER_BYTES: usize = 4 * 1024;
+/// Bytes that are read and dropped at once while lingering: with few of them a daemon that refuses
+/// large bodies does little else.
+const LINGER_BYTES: usize = 64 * 1024;
 /// The longest answer that the library makes by itself, with room to spare.
 const OWN_ANSWER_BYTES_MAX: usize = 256;
 
@@ -120,9 +122,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     }
 
     fn linger(&mut self, ctx: &mut Context<'_>) -> Poll<()> {
-        let mut dropped = [0; LINGER_BYTES];
+        let mut dropped = vec![MaybeUninit::uninit(); LINGER_BYTES];
         loop {
-            let mut buffer = ReadBuf::new(&mut dropped);
+            let mut buffer = ReadBuf::uninit(&mut dropped);
             match Pin::new(&mut self.stream).poll_read(ctx, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
                 Poll::Ready(Ok(()) | Err(_)) => return Poll::Ready(()),
