@@ -11,8 +11,9 @@ use crate::model::Lsn;
 use crate::world::sync::atomic::{AtomicU64, Ordering};
 use crate::world::sync::{Mutex, MutexGuard};
 
-/// Enough that one stripe of 10 million entries is copied in 2 ms, few enough to be cheap to visit.
-const STRIPES: usize = 1024;
+/// Enough that one stripe of 10 million entries is copied in 3 ms, few enough to be cheap to visit.
+const STRIPES: usize = 1 << STRIPE_BITS;
+const STRIPE_BITS: u32 = 10;
 
 /// A key of a striped map.
 pub trait StripedKey: Copy + Eq + Hash {
@@ -69,8 +70,7 @@ impl<K, V> Default for Striped<K, V> {
 impl<K: StripedKey, V: Copy + Default> Striped<K, V> {
     /// The stripe that holds a group.
     pub fn place(&self, group: &K::Group) -> usize {
-        // Fits: the remainder is below 1024.
-        usize::try_from(self.hasher.hash_one(group) % STRIPES as u64).unwrap_or(0)
+        uneven(self.hasher.hash_one(group))
     }
 
     /// Locks a stripe.
@@ -176,6 +176,19 @@ impl<K: StripedKey, V: Copy + Default> Stripe<K, V> {
     }
 }
 
+/// The stripe for a hash: the first ones get half as many keys as the last, and those between them
+/// ever more. A stripe's table doubles when it is full. If all were as full as each other, all would
+/// double at once, and be half empty together; this way only some are at any time.
+fn uneven(hash: u64) -> usize {
+    const HALF: u32 = u32::BITS;
+    // Fractions of 2^32. What a stripe gets is the inverse of how fast this rises: 3/4 to 3/2.
+    let part = hash >> HALF;
+    let bend = (part * ((1 << HALF) - part)) >> HALF;
+    let place = part + bend / 3;
+    // Fits: the fraction is below 2^32, because it rises throughout.
+    usize::try_from(place >> (HALF - STRIPE_BITS)).unwrap_or(0).min(STRIPES - 1)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -241,6 +254,21 @@ mod tests {
                 (0..12).filter_map(|key| Some((key, striped.get(&key)?))).collect();
             prop_assert_eq!(striped.len(), now.len());
             prop_assert_eq!(now, model);
+        }
+    }
+
+    #[test]
+    fn tables_double_at_different_times() {
+        let mut counts = vec![0_u64; STRIPES];
+        // Every 2^40th hash: as even as hashes can be.
+        (0..1_u64 << 24).for_each(|part| counts[uneven(part << 40)] += 1);
+        let even = (1_u64 << 24) / STRIPES as u64;
+        assert!(counts.iter().all(|count| (even * 7 / 10..even * 8 / 5).contains(count)));
+        // Slots of tables that are at most 7/8 full, whatever the number of entries.
+        for entries in (1_000_000..2_000_000).step_by(50_000) {
+            let tables = counts.iter().map(|count| (entries * count) >> 24);
+            let slots: u64 = tables.map(|count| (count * 8 / 7).next_power_of_two()).sum();
+            assert!(slots * 10 < entries * 18, "{slots} slots for {entries} entries");
         }
     }
 }

@@ -62,7 +62,7 @@ impl Stripes {
             .zip(0_u32..)
             .filter(|(delta, _)| delta.key.hour >= from)
             .map(|(delta, i)| {
-                // Fits: places are below 1024.
+                // Fits: places are far below 2^32.
                 let place = self.place(delta.key.meter, delta.key.customer);
                 (u32::try_from(place).unwrap_or(0), i)
             })
