@@ -12,18 +12,28 @@ use hashbrown::HashTable;
 use siphasher::sip128::SipHasher13;
 
 use crate::engine::{CustomerFilter, Page};
-use crate::model::{Customer, CustomerIndex};
+use crate::model::{Customer, CustomerId, CustomerIndex, Timestamp};
 
 /// All customers.
 #[derive(Debug)]
 pub struct Accounts {
     /// In the order of their indexes, which is the order of their creation.
-    customers: Vec<Arc<Customer>>,
+    customers: Vec<Entry>,
     by_id: HashTable<Slot>,
     hasher: SipHasher13,
     /// Addresses in lower case, but empty ones.
     by_email: BTreeSet<(Box<str>, CustomerIndex)>,
 }
+
+/// A customer. Those that events made and nobody has described since are most of them by far, and take
+/// a tenth of the memory of a whole record.
+#[derive(Debug)]
+enum Entry {
+    Bare { id: CustomerId, created_at: Timestamp },
+    Whole(Arc<Customer>),
+}
+
+const _: () = assert!(size_of::<Entry>() == 24);
 
 /// The hash of an id, and its customer.
 #[derive(Clone, Copy, Debug)]
@@ -47,20 +57,21 @@ impl Accounts {
     /// # Panics
     /// When the index would leave a gap: indexes are given in log order.
     pub fn put(&mut self, customer: Customer) {
-        let customer = Arc::new(customer);
+        let index = customer.index;
         if !customer.email.is_empty() {
-            self.by_email.insert((address(&customer.email), customer.index));
+            self.by_email.insert((address(&customer.email), index));
         }
-        if let Some(place) = self.customers.get_mut(customer.index.position()) {
-            let old = std::mem::replace(place, Arc::clone(&customer));
-            if address(&old.email) != address(&customer.email) {
-                self.by_email.remove(&(address(&old.email), old.index));
+        if let Some(place) = self.customers.get_mut(index.position()) {
+            let old = address(place.email());
+            if old != address(&customer.email) {
+                self.by_email.remove(&(old, index));
             }
+            *place = Entry::new(customer);
         } else {
-            assert_eq!(customer.index, self.next_index(), "indexes have no gaps");
-            let slot = Slot { hash: self.hash(customer.id.as_str()), index: customer.index };
+            assert_eq!(index, self.next_index(), "indexes have no gaps");
+            let slot = Slot { hash: self.hash(customer.id.as_str()), index };
             self.by_id.insert_unique(slot.hash[0], slot, |slot| slot.hash[0]);
-            self.customers.push(customer);
+            self.customers.push(Entry::new(customer));
         }
     }
 
@@ -94,37 +105,90 @@ impl Accounts {
     }
 
     /// The customer with this id.
-    pub fn get(&self, id: &str) -> Option<&Arc<Customer>> {
+    pub fn get(&self, id: &str) -> Option<Arc<Customer>> {
         self.at(self.index(id)?)
     }
 
     /// The oldest customer with this address, without regard to case; an empty one matches nobody.
-    pub fn addressed(&self, email: &str) -> Option<&Arc<Customer>> {
+    pub fn addressed(&self, email: &str) -> Option<Arc<Customer>> {
         let wanted = address(email);
         let (found, index) = self.by_email.range((wanted.clone(), CustomerIndex(0))..).next()?;
         self.at(*index).filter(|_| *found == wanted)
     }
 
     /// The customer with this index.
-    pub fn at(&self, index: CustomerIndex) -> Option<&Arc<Customer>> {
-        self.customers.get(index.position())
+    pub fn at(&self, index: CustomerIndex) -> Option<Arc<Customer>> {
+        self.customers.get(index.position()).map(|entry| entry.customer(index))
+    }
+
+    /// The id of the customer with this index.
+    pub fn id_at(&self, index: CustomerIndex) -> Option<&CustomerId> {
+        self.customers.get(index.position()).map(Entry::id)
     }
 
     /// Customers that match, newest first.
     pub fn list(&self, filter: &CustomerFilter, page: Page) -> Vec<Customer> {
         let email = filter.email.as_deref().map(str::to_lowercase);
         let name = filter.name.as_deref().map(str::to_lowercase);
-        let matches = |customer: &&Arc<Customer>| {
+        let matches = |(_, entry): &(CustomerIndex, &Entry)| {
             email
                 .as_ref()
-                .is_none_or(|email| !email.is_empty() && customer.email.to_lowercase() == *email)
-                && name.as_ref().is_none_or(|part| customer.name.to_lowercase().contains(part))
-                && filter.created_from.is_none_or(|from| customer.created_at >= from)
-                && filter.created_to.is_none_or(|to| customer.created_at <= to)
+                .is_none_or(|email| !email.is_empty() && entry.email().to_lowercase() == *email)
+                && name.as_ref().is_none_or(|part| entry.name().to_lowercase().contains(part))
+                && filter.created_from.is_none_or(|from| entry.created_at() >= from)
+                && filter.created_to.is_none_or(|to| entry.created_at() <= to)
         };
-        let newest_first = self.customers.iter().rev();
+        let indexes = (0..self.next_index().0).map(CustomerIndex);
+        let newest_first = indexes.zip(&self.customers).rev();
         let matching = newest_first.filter(matches).skip(page.offset).take(page.limit);
-        matching.map(|customer| Customer::clone(customer)).collect()
+        matching.map(|(index, entry)| Arc::unwrap_or_clone(entry.customer(index))).collect()
+    }
+}
+
+impl Entry {
+    fn new(customer: Customer) -> Self {
+        let Customer { id, index, created_at, .. } = &customer;
+        if customer == Customer::from_ingest(id.clone(), *index, *created_at) {
+            return Self::Bare { id: customer.id, created_at: customer.created_at };
+        }
+        Self::Whole(Arc::new(customer))
+    }
+
+    fn customer(&self, index: CustomerIndex) -> Arc<Customer> {
+        match self {
+            Self::Bare { id, created_at } => {
+                Arc::new(Customer::from_ingest(id.clone(), index, *created_at))
+            }
+            Self::Whole(customer) => Arc::clone(customer),
+        }
+    }
+
+    fn id(&self) -> &CustomerId {
+        match self {
+            Self::Bare { id, .. } => id,
+            Self::Whole(customer) => &customer.id,
+        }
+    }
+
+    fn email(&self) -> &str {
+        match self {
+            Self::Bare { .. } => "",
+            Self::Whole(customer) => &customer.email,
+        }
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::Bare { .. } => "",
+            Self::Whole(customer) => &customer.name,
+        }
+    }
+
+    fn created_at(&self) -> Timestamp {
+        match self {
+            Self::Bare { created_at, .. } => *created_at,
+            Self::Whole(customer) => customer.created_at,
+        }
     }
 }
 

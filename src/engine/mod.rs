@@ -239,8 +239,8 @@ impl Engine {
 
     /// One customer.
     pub fn customer(&self, id: &CustomerId) -> Option<Customer> {
-        let found = self.shared.state.with_accounts(|accounts| accounts.get(id.as_str()).cloned());
-        found.map(|customer| Customer::clone(&customer))
+        let found = self.shared.state.with_accounts(|accounts| accounts.get(id.as_str()));
+        found.map(Arc::unwrap_or_clone)
     }
 
     /// Keys that are not deleted, newest first.

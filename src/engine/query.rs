@@ -295,9 +295,7 @@ fn item(
     (customer, series): (CustomerIndex, &[(Hour, Accumulator)]),
 ) -> Option<UsageItem> {
     let kind = Kind::from(&meter.aggregation);
-    let customer_id = shared
-        .state
-        .with_accounts(|accounts| accounts.at(customer).map(|found| found.id.clone()))?;
+    let customer_id = shared.state.with_accounts(|accounts| accounts.id_at(customer).cloned())?;
     let whole = merged(kind, series);
     let buckets = match query.interval {
         None => Vec::new(),

@@ -153,7 +153,7 @@ impl Engine {
 
     fn view_payment(&self, payment: Arc<Payment>) -> Result<PaymentView, BillsError> {
         let state = &self.shared.state;
-        let customer = state.with_accounts(|accounts| accounts.at(payment.customer).cloned());
+        let customer = state.with_accounts(|accounts| accounts.at(payment.customer));
         let (subscription, products, newest) = state.with_books(|books| {
             let products = payment.cart.iter().map(|item| {
                 let product = books.product(item.product).map(|product| product.id.clone());
@@ -222,8 +222,7 @@ impl Engine {
 
     fn view_invoice(&self, invoice: Arc<Invoice>) -> Result<InvoiceView, BillsError> {
         let state = &self.shared.state;
-        let customer =
-            state.with_accounts(|all| all.at(invoice.customer).map(|found| found.id.clone()));
+        let customer = state.with_accounts(|all| all.id_at(invoice.customer).cloned());
         let catalogue = state.catalogue();
         let (subscription, products) = state.with_books(|books| {
             let products = invoice.lines.iter().filter_map(|line| books.product(line.product));

@@ -84,7 +84,7 @@ impl Engine {
     pub(super) fn view(&self, subscription: Arc<Subscription>) -> Option<SubscriptionView> {
         let state = &self.shared.state;
         let customer: Arc<Customer> =
-            state.with_accounts(|accounts| accounts.at(subscription.customer).cloned())?;
+            state.with_accounts(|accounts| accounts.at(subscription.customer))?;
         let (product, shares_meters_with) = state.with_books(|books| {
             let product = books.product(subscription.terms.product).cloned();
             (product, sharing(books, &subscription))

@@ -272,7 +272,7 @@ fn close(
     numbers: &mut Numbers,
 ) -> Done {
     let closing = subscription.closing.iter().find(|found| found.segment.number == segment);
-    let customer = shared.state.with_accounts(|all| all.at(subscription.customer).cloned());
+    let customer = shared.state.with_accounts(|all| all.at(subscription.customer));
     let (Some(closing), Some(customer)) = (closing, customer) else { return stop(subscription) };
     let Ok(closed) = price(shared, subscription, closing) else {
         return stop(subscription);

@@ -1,5 +1,7 @@
 //! What a change of a customer leaves behind.
 
+use std::sync::Arc;
+
 use crate::engine::command::{CustomerPatch, NewCustomer, Refused};
 use crate::engine::state::State;
 use crate::model::{Customer, CustomerId, CustomerOrigin, Timestamp};
@@ -11,10 +13,10 @@ pub(super) fn create_customer(
     at: Timestamp,
 ) -> Result<Customer, Refused> {
     let id = new.id.clone().unwrap_or_else(|| CustomerId::new(generated_id));
-    let existing = state.with_accounts(|accounts| accounts.get(id.as_str()).cloned());
+    let existing = state.with_accounts(|accounts| accounts.get(id.as_str()));
     let base = match existing {
         Some(customer) if customer.created_by == CustomerOrigin::Ingest => {
-            Customer::clone(&customer)
+            Arc::unwrap_or_clone(customer)
         }
         Some(_) => return Err(Refused::Conflict(format!("customer {id} exists already"))),
         None => {
@@ -40,8 +42,8 @@ pub(super) fn update_customer(
     state: &State,
     at: Timestamp,
 ) -> Result<Customer, Refused> {
-    let existing = state.with_accounts(|accounts| accounts.get(id.as_str()).cloned());
-    let customer = Customer::clone(&*existing.ok_or(Refused::NotFound("customer"))?);
+    let existing = state.with_accounts(|accounts| accounts.get(id.as_str()));
+    let customer = Arc::unwrap_or_clone(existing.ok_or(Refused::NotFound("customer"))?);
     Ok(Customer {
         name: patch.name.clone().unwrap_or(customer.name),
         email: patch.email.clone().unwrap_or(customer.email),

@@ -160,7 +160,7 @@ fn change_now(
     let billed = Billed {
         customer: shared
             .state
-            .with_accounts(|accounts| accounts.at(found.customer).cloned())
+            .with_accounts(|accounts| accounts.at(found.customer))
             .ok_or(Refused::NotFound("customer"))?,
         cause: InvoiceCause::Changed,
         period: Some(proration.period),
@@ -229,7 +229,7 @@ pub(super) fn charge(
     let billed = Billed {
         customer: shared
             .state
-            .with_accounts(|accounts| accounts.at(found.customer).cloned())
+            .with_accounts(|accounts| accounts.at(found.customer))
             .ok_or(Refused::NotFound("customer"))?,
         cause: InvoiceCause::Charged,
         period: None,

@@ -101,11 +101,11 @@ fn subscriber(wanted: &Subscriber, moment: Moment<'_>) -> Result<(Arc<Customer>,
     let state = &moment.shared.state;
     match wanted {
         Subscriber::Existing(id) => {
-            let found = state.with_accounts(|accounts| accounts.get(id.as_str()).cloned());
+            let found = state.with_accounts(|accounts| accounts.get(id.as_str()));
             Ok((found.ok_or(Refused::NotFound("customer"))?, false))
         }
         Subscriber::Addressed { email, name, phone_number } => {
-            let found = state.with_accounts(|accounts| accounts.addressed(email).cloned());
+            let found = state.with_accounts(|accounts| accounts.addressed(email));
             if let Some(customer) = found {
                 return Ok((customer, false));
             }

@@ -16,9 +16,8 @@ use crate::engine::machine::Fatal;
 use crate::engine::options::Options;
 use crate::engine::threads::Threads;
 use crate::engine::{Command, Engine, Ingested, Outcome, Page, Refused};
-use crate::model::invoice::LineDetail;
 use crate::model::price::{Interval, IntervalUnit};
-use crate::model::{Aggregation, MeterId, ProductId, SubscriptionId, Timestamp, UnitPrice};
+use crate::model::{Aggregation, MeterId, ProductId, Rate, SubscriptionId, Timestamp, UnitPrice};
 use crate::world::Clock;
 use crate::world::sim::SimClock;
 
@@ -32,7 +31,7 @@ const ALL: Page = Page { offset: 0, limit: 100_000 };
 struct Said {
     number: u64,
     subscription: SubscriptionId,
-    period: (Timestamp, Timestamp),
+    period: Option<(Timestamp, Timestamp)>,
     due_at: Timestamp,
     amounts: Vec<i64>,
     consumed: Vec<String>,
@@ -50,14 +49,12 @@ fn said(engine: &Engine) -> Vec<Said> {
         assert_eq!(invoice.number.0, number, "numbers have no gaps");
         let amounts: Vec<i64> = invoice.lines.iter().map(|line| line.amount.as_minor()).collect();
         assert_eq!(amounts.iter().sum::<i64>(), invoice.total.as_minor());
-        let consumed = invoice.lines.iter().filter_map(|line| match &line.detail {
-            LineDetail::Fixed(_) => None,
-            LineDetail::Usage(usage) => Some(usage.consumed.to_string()),
-        });
+        let usage = invoice.lines.iter().filter_map(|line| line.detail.usage());
+        let consumed = usage.map(|usage| usage.consumed.to_string());
         Said {
             number,
-            subscription: view.subscription_id.clone(),
-            period: (invoice.period.start, invoice.period.end),
+            subscription: view.subscription_id.clone().expect("a subscription's"),
+            period: invoice.period.map(|period| (period.start, period.end)),
             due_at: invoice.due_at,
             amounts,
             consumed: consumed.collect(),
@@ -80,7 +77,9 @@ fn make_meter(rig: &mut Rig, aggregation: Aggregation) -> MeterId {
 fn make_product(rig: &mut Rig, meters: &[MeterId], interval: Interval) -> ProductId {
     let meters = meters.iter().map(|meter| NewMeterPrice {
         meter_id: meter.clone(),
-        price_per_unit: UnitPrice::parse("0.5").unwrap(),
+        rate: Rate::PerUnit(UnitPrice::parse("0.5").unwrap()),
+        minimum: None,
+        maximum: None,
         free_threshold: 2,
     });
     let price = usage_price(meters.collect(), interval, 4_900);
