@@ -1,4 +1,5 @@
-//! A blocked bloom filter: says "surely new" for all but 0.4 % of the ids that are new.
+//! A blocked bloom filter: says "surely new" for all but 0.4 % of the ids that are new, with 12 bits
+//! for each id that it holds.
 //!
 //! A block is one cache line; the upper half of an id's hash chooses it and 63 bits of the lower
 //! half choose seven bits in it. Ids may be inserted while others are tested: bits are only ever
@@ -8,9 +9,14 @@
 use crate::storage::index::entry::IdHash;
 use crate::world::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Bits an id in the filter of a slice, which every id is tested against: 0.42 % of new ids pass
-/// (measured at 100 M ids).
-pub(crate) const SLICE_BITS_PER_ID: usize = 12;
+/// Bits an id in the filter of a slice that gets no more ids, which every id is tested against:
+/// 0.42 % of new ids pass (measured at 100 M ids).
+const BITS_PER_ID: usize = 12;
+/// Bits an id in the filter of the slice that is being filled, when it was just made anew, …
+const GROWN_BITS_PER_ID: usize = 14;
+/// … and when it must be made anew. Between the two it has 11.8 bits an id on average, and 0.2 % to 1 %
+/// of new ids pass, on average 0.5 %. On the way to many ids each is scanned three or four times.
+const FULL_BITS_PER_ID: usize = 10;
 /// Bits an id in the filter of a run, which only ids that passed the slice's are tested against:
 /// about 3 % pass that are not in the run.
 pub(crate) const RUN_BITS_PER_ID: usize = 8;
@@ -36,7 +42,12 @@ pub struct Filter {
 impl Filter {
     /// An empty filter that keeps its promise up to `ids` ids: 1.5 bytes each.
     pub fn for_ids(ids: usize) -> Self {
-        Self::with_bits(ids, SLICE_BITS_PER_ID)
+        Self::with_bits(ids, BITS_PER_ID)
+    }
+
+    /// An empty filter for `ids` ids to which two fifths of that can be added.
+    pub(crate) fn growing_from(ids: usize) -> Self {
+        Self::with_bits(ids, GROWN_BITS_PER_ID)
     }
 
     /// An empty filter for `ids` ids, with more false positives the fewer bits each has.
@@ -92,9 +103,9 @@ impl Filter {
         passed.extend(hashes.iter().map(|hash| self.test(*hash)));
     }
 
-    /// Ids that can be inserted before more than 0.4 % of new ids pass.
+    /// Ids that can be inserted before more than 1 % of new ids pass.
     pub fn capacity(&self) -> usize {
-        self.blocks.len() * BLOCK_BITS / SLICE_BITS_PER_ID
+        self.blocks.len() * BLOCK_BITS / FULL_BITS_PER_ID
     }
 
     /// Ids that were inserted.
@@ -156,21 +167,30 @@ mod tests {
     use crate::storage::index::IdHasher;
 
     #[test]
-    fn below_one_percent_of_new_ids_pass_a_full_filter() {
-        let filter = Filter::for_ids(100_000);
-        assert!(filter.capacity() >= 100_000);
-        assert!(filter.capacity() < 100_100);
+    fn few_new_ids_pass_at_first_and_below_one_percent_of_them_in_the_end() {
+        let filter = Filter::growing_from(100_000);
+        assert!((140_000..140_100).contains(&filter.capacity()));
         let hasher = IdHasher::new([7; 16]);
-        for number in 0..filter.capacity() {
-            filter.insert(hasher.hash(&format!("evt_{number}")));
-        }
-        assert_eq!(filter.ids(), filter.capacity());
         let new: Vec<_> =
             (0..100_000).map(|number| hasher.hash(&format!("other_{number}"))).collect();
-        let mut passed = Vec::new();
-        filter.test_batch(&new, &mut passed);
-        let passed = passed.into_iter().filter(|passed| *passed).count();
-        assert!((200..1000).contains(&passed), "{passed} of 100,000 new ids passed");
+        let passing = || {
+            let mut passed = Vec::new();
+            filter.test_batch(&new, &mut passed);
+            passed.into_iter().filter(|passed| *passed).count()
+        };
+        let insert = |ids: std::ops::Range<usize>| {
+            ids.for_each(|id| filter.insert(hasher.hash(&format!("evt_{id}"))));
+        };
+        insert(0..100_000);
+        let first = passing();
+        assert!((100..300).contains(&first), "{first} of 100,000 new ids passed");
+        insert(100_000..120_000);
+        let middle = passing();
+        assert!((300..650).contains(&middle), "{middle} of 100,000 new ids passed");
+        insert(120_000..filter.capacity());
+        assert_eq!(filter.ids(), filter.capacity());
+        let last = passing();
+        assert!((750..1_150).contains(&last), "{last} of 100,000 new ids passed");
     }
 
     proptest! {

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use crate::storage::index::bloom::Filter;
+use crate::storage::index::entry::IdEntry;
 use crate::storage::index::error::Error;
 use crate::storage::index::generation::{Generation, SortedEntries};
 use crate::storage::index::runs::{Portion, RunWriter, Scan, Summary};
@@ -45,11 +46,10 @@ impl Flush {
         let (filter, growing) = if let Some(slice) = fitting {
             (Arc::clone(&slice.filter), None)
         } else {
-            // Twice what is needed: each id is then scanned once more on average.
-            let ids_max = ids.saturating_mul(2).max(options.filter_ids_min);
             let runs = slice.map_or(&[][..], |slice| &slice.runs);
             let scans = runs.iter().map(|run| Scan::new(Arc::clone(run))).collect();
-            (Arc::new(Filter::for_ids(ids_max)), Some(Growing { view: Arc::clone(&view), scans }))
+            let filter = Filter::growing_from(ids.max(options.filter_ids_min));
+            (Arc::new(filter), Some(Growing { view: Arc::clone(&view), scans }))
         };
         Self {
             sorted: SortedEntries::new(Arc::clone(&generation)),
@@ -79,7 +79,7 @@ impl Flush {
     /// Scans or writes about `budget` ids.
     pub(crate) fn step(&mut self, index: &Index, budget: usize) -> Result<(), Error> {
         if let Some(growing) = &mut self.growing {
-            if !growing.step(&self.filter, budget)? {
+            if !growing.step(&mut self.filter, budget)? {
                 self.growing = None;
             }
             return Ok(());
@@ -87,9 +87,7 @@ impl Flush {
         let mut entries = Vec::with_capacity(budget);
         let portion =
             if self.sorted.take(budget, &mut entries) { Portion::More } else { Portion::Last };
-        for entry in &entries {
-            self.filter.insert(entry.hash);
-        }
+        add(&mut self.filter, &entries);
         if self.writer.take(entries) || portion == Portion::Last {
             index.store.commit("write a run of the id index", |transaction| {
                 self.writer.write(transaction, portion)
@@ -126,7 +124,7 @@ impl Flush {
 
 impl Growing {
     /// Adds about `budget` ids to `filter`; false when none are left.
-    fn step(&mut self, filter: &Filter, budget: usize) -> Result<bool, Error> {
+    fn step(&mut self, filter: &mut Arc<Filter>, budget: usize) -> Result<bool, Error> {
         let mut entries = Vec::new();
         let mut added = 0;
         while added < budget {
@@ -137,10 +135,18 @@ impl Growing {
                 self.scans.pop();
             }
             added += entries.len();
-            for entry in entries.drain(..) {
-                filter.insert(entry.hash);
-            }
+            add(filter, &entries);
+            entries.clear();
         }
         Ok(true)
+    }
+}
+
+/// Adds ids to a slice's filter. One that no view shows yet takes no locked instructions, which are
+/// most of the work.
+fn add(filter: &mut Arc<Filter>, entries: &[IdEntry]) {
+    match Arc::get_mut(filter) {
+        Some(unseen) => entries.iter().for_each(|entry| unseen.insert_exclusive(entry.hash)),
+        None => entries.iter().for_each(|entry| filter.insert(entry.hash)),
     }
 }

@@ -66,7 +66,7 @@ pub struct Options {
     pub runs_max: usize,
     /// Entries in a block of a run, at most [`BLOCK_IDS_MAX`].
     pub block_ids_max: usize,
-    /// The least number of ids that a filter is made for, 1.5 bytes each.
+    /// The least number of ids that a filter is made for, 2 bytes each.
     pub filter_ids_min: usize,
 }
 

@@ -110,11 +110,12 @@ fn assemble(
     for (number, runs) in runs_by_slice {
         let filter = Arc::new(Filter::for_ids(0));
         let mut slice = Slice { number, filter, runs };
+        let ids = slice.ids().max(options.filter_ids_min);
         // Only the newest slice still grows.
-        let growth = if newest == Some(number) { 2 } else { 1 };
-        let ids_max = slice.ids().saturating_mul(growth).max(options.filter_ids_min);
+        let is_growing = newest == Some(number);
+        let empty = || if is_growing { Filter::growing_from(ids) } else { Filter::for_ids(ids) };
         let loaded = filters::load(disk, number, options.slice_nanos());
-        let (filter, covered) = complete(&slice, loaded, &blocks, ids_max)?;
+        let (filter, covered) = complete(&slice, loaded, &blocks, empty)?;
         slice.filter = Arc::new(filter);
         saved.insert(number, covered);
         slices.push(slice);
@@ -138,38 +139,38 @@ fn assemble(
     Ok(Opened { index, flusher, found })
 }
 
-/// The slice's filter: the saved one with what it lacks, or a new one for `ids_max` ids. Also what
+/// The slice's filter: the saved one with what it lacks, or an `empty` one that is filled. Also what
 /// its file covers.
 fn complete(
     slice: &Slice,
     loaded: Option<(Filter, Vec<Covered>)>,
     blocks: &BlockTable,
-    ids_max: usize,
+    empty: impl FnOnce() -> Filter,
 ) -> Result<(Filter, Vec<Covered>), Error> {
-    if let Some((filter, covered)) = loaded {
+    if let Some((mut filter, covered)) = loaded {
         let lacking: Vec<_> =
             slice.runs.iter().filter(|run| !filters::covers(&covered, &run.summary)).collect();
         let ids: u64 = lacking.iter().map(|run| run.summary.ids).sum();
         if filter.ids() as u64 + ids <= filter.capacity() as u64 {
             for run in lacking {
-                add(&filter, run, blocks)?;
+                add(&mut filter, run, blocks)?;
             }
             return Ok((filter, covered));
         }
     }
-    let filter = Filter::for_ids(ids_max);
+    let mut filter = empty();
     for run in &slice.runs {
-        add(&filter, run, blocks)?;
+        add(&mut filter, run, blocks)?;
     }
     Ok((filter, Vec::new()))
 }
 
-fn add(filter: &Filter, run: &Arc<Run>, blocks: &BlockTable) -> Result<(), Error> {
+fn add(filter: &mut Filter, run: &Arc<Run>, blocks: &BlockTable) -> Result<(), Error> {
     let mut scan = Scan::new(Arc::clone(run));
     let mut entries = Vec::new();
     while scan.next_block(blocks, &mut entries)? {
         for entry in entries.drain(..) {
-            filter.insert(entry.hash);
+            filter.insert_exclusive(entry.hash);
         }
     }
     Ok(())
