@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::Range;
 
 use anyhow::Context;
 use serde_json::{Value, json};
@@ -10,8 +11,8 @@ use crate::bench::answer;
 use crate::bench::event::{COUNTED_MODEL, NAME, Tally, customer_id};
 use crate::model::{Hour, Timestamp};
 
-/// Hours from the first event's within which a benchmark ends.
-const HOURS: i32 = 4;
+/// Hours from that of a benchmark's start in which it has events: those before and behind it.
+const HOURS: Range<i32> = -1..4;
 
 /// The two meters of every benchmark, by their ids.
 #[derive(Clone, Debug)]
@@ -173,7 +174,7 @@ impl Meters {
 /// The hours are named, so that the end of a month during a benchmark changes nothing.
 fn usage_target(meter: &str, start: Timestamp) -> String {
     let first = Hour::of(start);
-    let (start, end) = (first.start(), first.plus(HOURS).start());
+    let (start, end) = (first.plus(HOURS.start).start(), first.plus(HOURS.end).start());
     format!("/usage?meter_id={meter}&start={start}&end={end}")
 }
 

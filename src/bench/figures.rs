@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::bench::statistics::{median, range};
 
 /// Every figure and what it means.
-pub(crate) const FIGURES: [(&str, &str); 55] = [
+pub(crate) const FIGURES: [(&str, &str); 57] = [
     ("discard_events_per_second", "the floor that reads bodies and answers"),
     ("parse_events_per_second", "the floor that also takes bodies apart"),
     ("daemon_events_per_second", "the daemon: durable, counted, answered"),
@@ -45,8 +45,13 @@ pub(crate) const FIGURES: [(&str, &str); 55] = [
     ("unsent_requests", "due, but no connection was free for a second"),
     ("recovery_seconds", "after the overload, until half a second has 90 % of the capacity"),
     ("ready_seconds", "from the start after kill -9 until /readyz is 200"),
-    ("resident_growth_per_id_bytes", "growth of the resident set over a million ids"),
-    ("resident_growth_per_accumulator_bytes", "growth beyond that over a million new accumulators"),
+    ("resident_growth_per_id_bytes", "growth of the resident set over three million ids"),
+    (
+        "resident_growth_per_accumulator_bytes",
+        "growth beyond ids over a million accumulators of customers that were there",
+    ),
+    ("resident_growth_per_customer_bytes", "growth beyond both over a million new customers"),
+    ("resident_at_last_mb", "resident set after all that, the daemon idle"),
     ("accumulators", "accumulators in memory afterwards"),
     ("filter_bits_per_id", "bits of the id index's filter for each id in it, afterwards"),
     ("subscriptions", "subscriptions, each with one usage line an invoice"),

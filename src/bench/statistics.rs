@@ -31,6 +31,11 @@ pub(crate) fn less(value: f64, part: f64) -> f64 {
     value - part
 }
 
+/// The product of two figures.
+pub(crate) fn times(value: f64, factor: f64) -> f64 {
+    value * factor
+}
+
 /// So many thousandths of `value`.
 pub(crate) fn share(value: f64, permille: u64) -> f64 {
     value * real(permille) / 1e3

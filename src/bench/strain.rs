@@ -3,7 +3,7 @@
 use crate::bench::Bed;
 use crate::bench::figures::{Figures, Section};
 use crate::bench::rates::memory;
-use crate::bench::statistics::{growth, less, rate, ratio, real, seconds_until, share};
+use crate::bench::statistics::{growth, less, rate, ratio, real, seconds_until, share, times};
 use crate::bench::trial::{Measured, Shape, Trial};
 
 /// Reads of usage a second while batches come in: enough for a percentile, and no load themselves.
@@ -21,7 +21,10 @@ const RESTART_EVENTS: u64 = 10 * MILLION;
 const MEMORY_EVENTS: u64 = 5 * MILLION;
 /// Of a thousand of the capacity: what counts as recovered.
 const RECOVERED_PERMILLE: u64 = 900;
-/// Customers in the last step of the footprint: ten times as many as before.
+/// Events of a step of the footprint. Ids stay in memory by generations of half as many: afterwards
+/// there is as much of them as before.
+const STEP_EVENTS: u64 = 3 * MILLION;
+/// Customers in the later steps of the footprint: ten times as many as before.
 const MANY_CUSTOMERS: u32 = 1_000_000;
 /// The metric that counts accumulators.
 const ACCUMULATORS: &str = "quipu_accumulators";
@@ -94,33 +97,68 @@ pub(crate) fn restart(bed: &Bed<'_>, mode: &'static str) -> anyhow::Result<Secti
     Ok(Section { mode, figures })
 }
 
-/// The resident set after many events, and what it grows by from there.
+/// The resident set after many events, and what it grows by from there: with ids alone, with
+/// customers, and with counters of customers that are there already.
 pub(crate) fn footprint(bed: &Bed<'_>, mode: &'static str) -> anyhow::Result<Section> {
     let mut figures = Figures::default();
     let mut trial = bed.trial(mode)?;
     let measured = send(bed, &mut trial, bed.arguments.events.unwrap_or(MEMORY_EVENTS))?;
     memory(&measured, &mut figures);
-    trial.settle()?;
-    let before = trial.server.memory()?.resident;
-    send(bed, &mut trial, MILLION)?;
-    trial.settle()?;
-    let with_ids = trial.server.memory()?.resident;
-    let id_growth = growth(before, with_ids);
-    figures.add("resident_growth_per_id_bytes", ratio(id_growth, real(MILLION)));
-    let accumulators = trial.client().metric(ACCUMULATORS)?;
+    let mut level = Level::of(&trial)?;
+    let ids = level.rise(bed, &mut trial)?;
+    figures.add("resident_growth_per_id_bytes", ratio(ids.resident, real(STEP_EVENTS)));
+    let mut known = vec![false; MANY_CUSTOMERS as usize];
+    trial.note_customers(0, &mut known);
     trial.spread_over(MANY_CUSTOMERS);
-    send(bed, &mut trial, MILLION)?;
-    trial.settle()?;
-    let with_accumulators = trial.server.memory()?.resident;
-    let accumulators_after = trial.client().metric(ACCUMULATORS)?;
-    // The same million of ids came with them.
-    let own_growth = less(growth(with_ids, with_accumulators), id_growth);
-    let each = ratio(own_growth, growth(accumulators, accumulators_after));
+    let first = trial.next();
+    let with_customers = level.rise(bed, &mut trial)?;
+    let customers = trial.note_customers(first, &mut known);
+    // Nearly all of their customers are there.
+    let without = level.rise(bed, &mut trial)?;
+    trial.step_back_an_hour()?;
+    let with_counters = level.rise(bed, &mut trial)?;
+    // As many ids came with them as in the step before.
+    let own_growth = less(with_counters.resident, without.resident);
+    let each = ratio(own_growth, with_counters.accumulators);
     figures.add("resident_growth_per_accumulator_bytes", each);
-    figures.add("accumulators", real(accumulators_after));
+    let counters = times(less(with_customers.accumulators, without.accumulators), each);
+    let own_growth = less(less(with_customers.resident, without.resident), counters);
+    figures.add("resident_growth_per_customer_bytes", ratio(own_growth, real(customers)));
+    figures.add("accumulators", real(level.accumulators));
+    figures.add("resident_at_last_mb", ratio(real(level.resident), 1e6));
     let [bits, ids] = FILTER.map(|metric| trial.client().metric(metric));
     figures.add("filter_bits_per_id", ratio(real(bits?), real(ids?.max(1))));
     Ok(Section { mode, figures })
+}
+
+/// What a daemon holds while it does nothing.
+struct Level {
+    resident: u64,
+    accumulators: u64,
+}
+
+/// What it holds more than before.
+struct Rise {
+    resident: f64,
+    accumulators: f64,
+}
+
+impl Level {
+    fn of(trial: &Trial) -> anyhow::Result<Self> {
+        trial.settle()?;
+        let accumulators = trial.client().metric(ACCUMULATORS)?;
+        Ok(Self { resident: trial.server.memory()?.resident, accumulators })
+    }
+
+    /// Sends the events of a step, and says what they left.
+    fn rise(&mut self, bed: &Bed<'_>, trial: &mut Trial) -> anyhow::Result<Rise> {
+        send(bed, trial, STEP_EVENTS)?;
+        let before = std::mem::replace(self, Self::of(trial)?);
+        Ok(Rise {
+            resident: growth(before.resident, self.resident),
+            accumulators: growth(before.accumulators, self.accumulators),
+        })
+    }
 }
 
 /// Sends so many events, in batches, however long it takes.

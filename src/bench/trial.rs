@@ -10,11 +10,11 @@ use std::time::Duration;
 use anyhow::Context;
 
 use crate::bench::client::{Client, Meters};
-use crate::bench::event::{Origin, WATCHED_CUSTOMERS};
+use crate::bench::event::{Content, Origin, WATCHED_CUSTOMERS};
 use crate::bench::plan::{Acknowledged, Ingest, Outcome, Plan, Sent, Work};
 use crate::bench::process::{Generator, Memory, Server};
 use crate::engine::key;
-use crate::model::Timestamp;
+use crate::model::{Hour, Timestamp};
 use crate::world::clock::{Clock, SystemClock};
 use crate::world::entropy::SystemEntropy;
 
@@ -24,6 +24,11 @@ const CUSTOMER_COUNT: u32 = 100_000;
 const READ_CONNECTIONS: usize = 64;
 /// The metric that counts new events since the daemon's start.
 const ACCEPTED: &str = "quipu_events_accepted_total";
+
+/// How long before an hour's end events that are stamped with it begin: they take a second or two.
+const STEPPED_BACK: Duration = Duration::from_secs(10);
+/// The daemon takes events of an hour ago, less what sending them takes.
+const AGE_MAX: Duration = Duration::from_secs(3_600 - 30);
 
 /// How often a daemon is looked at that is to become idle, and how many times at most.
 const SETTLE_STEP: Duration = Duration::from_millis(100);
@@ -78,6 +83,7 @@ pub(crate) struct Trial {
     directory: PathBuf,
     key: String,
     meters: Meters,
+    started: Timestamp,
     origin: Origin,
     next: u64,
     acknowledged: Acknowledged,
@@ -98,13 +104,15 @@ impl Trial {
         let (_, key) = key::draw(&SystemEntropy);
         let server = Server::daemon(&directory, &key)?;
         let meters = Client { server: server.address, key: &key }.create_meters()?;
-        let start_nanos = SystemClock.wall().as_nanos();
+        let started = SystemClock.wall();
+        let start_nanos = started.as_nanos();
         let watched = usize::try_from(WATCHED_CUSTOMERS).expect("a few");
         Ok(Self {
             server,
             directory,
             key,
             meters,
+            started,
             origin: Origin { start_nanos, customer_count: CUSTOMER_COUNT, in_turn: false },
             next: 0,
             acknowledged: Acknowledged::default(),
@@ -121,6 +129,34 @@ impl Trial {
     /// Spreads later events over so many customers, watched ones among them.
     pub(crate) fn spread_over(&mut self, customer_count: u32) {
         self.origin.customer_count = customer_count;
+    }
+
+    /// Stamps later events with the end of the hour before: their customers get counters of that hour.
+    ///
+    /// # Errors
+    /// At the very end of an hour, when the hour before is too old.
+    pub(crate) fn step_back_an_hour(&mut self) -> anyhow::Result<()> {
+        let now = SystemClock.wall();
+        let end = Hour::of(now).start().minus(STEPPED_BACK);
+        anyhow::ensure!(now.since(end) < AGE_MAX, "the hour is about to end: run it again");
+        self.origin.start_nanos = end.as_nanos();
+        Ok(())
+    }
+
+    /// Notes in `known` whom the events since number `first` are of; gives how many are new there.
+    pub(crate) fn note_customers(&self, first: u64, known: &mut [bool]) -> u64 {
+        let mut new = 0;
+        for number in first..self.next {
+            let customer = Content::of(number, self.origin).customer;
+            let place = usize::try_from(customer).ok().and_then(|at| known.get_mut(at));
+            new += u64::from(place.is_some_and(|place| !std::mem::replace(place, true)));
+        }
+        new
+    }
+
+    /// The number of the next event.
+    pub(crate) fn next(&self) -> u64 {
+        self.next
     }
 
     /// Sends `shape` to the daemon, and holds the daemon to the count.
@@ -144,7 +180,7 @@ impl Trial {
     ) -> anyhow::Result<(Measured, Outcome)> {
         let cpu_ms = self.server.cpu_ms()?;
         let ingest = Generator::start(&self.plan(shape))?;
-        let target = self.meters.count_target(self.first_instant());
+        let target = self.meters.count_target(self.started);
         let work = Work::ReadUsage { target, origin: self.origin, known: self.next };
         let read =
             Plan { work, rate: Some(rate), connections: READ_CONNECTIONS, ..self.plan(shape) };
@@ -213,10 +249,6 @@ impl Trial {
         self.acknowledged.new
     }
 
-    fn first_instant(&self) -> Timestamp {
-        Timestamp::from_nanos(self.origin.start_nanos)
-    }
-
     fn plan(&self, shape: Shape) -> Plan {
         let Shape { batch, connections, warm_up_ms, measured_ms, events_max, rate, .. } = shape;
         let batch_events = u64::try_from(batch).expect("at most 1000");
@@ -261,7 +293,7 @@ impl Trial {
         let accepted = self.accepted_before + self.client().metric(ACCEPTED)?;
         anyhow::ensure!(accepted == new, "{new} events are new, and the daemon tells {accepted}");
         for (customer, expected) in (0_u64..).zip(&self.sent.watched) {
-            let found = self.client().tally(&self.meters, customer, self.first_instant())?;
+            let found = self.client().tally(&self.meters, customer, self.started)?;
             anyhow::ensure!(
                 found == *expected,
                 "customer {customer}: {expected:?} was sent, and the meters say {found:?}"
