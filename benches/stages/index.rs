@@ -105,7 +105,8 @@ impl Stage for Lookup {
         let hashes: Vec<IdHash> = self.sent.iter().map(|id| self.hasher.hash(id)).collect();
         let view = self.index.view();
         let mut found: Vec<Option<Hit>> = view.look_up(&hashes).expect("the runs can be read");
-        self.generations.find_all(&hashes, &mut found);
+        self.generations.find_all(&hashes, view.version(), &mut found);
+        self.generations.touch(&hashes);
         for (hash, found) in hashes.iter().zip(&found) {
             if black_box(found).is_none() {
                 let entry = IdEntry { hash: *hash, lsn: Lsn(self.next), fingerprint: 0 };

@@ -105,16 +105,19 @@ impl Committer {
         }
         let generations = self.shared.generations.lock();
         let hashes: Vec<IdHash> = prepared.events.iter().map(|event| event.hash).collect();
-        let mut earlier: Vec<Option<Hit>> = if prepared.view_version < generations.complete_from() {
+        let (view_version, mut earlier) = if prepared.view_version < generations.complete_from() {
             // Runs were flushed and their generations dropped since the worker looked.
-            self.shared.index.view().look_up(&hashes).map_err(|error| {
+            let view = self.shared.index.view();
+            let earlier = view.look_up(&hashes).map_err(|error| {
                 tracing::error!(error = %Causes(&error), "look up event ids");
                 Refused::Busy
-            })?
+            })?;
+            (view.version(), earlier)
         } else {
-            prepared.events.iter().map(|event| event.earlier).collect()
+            let earlier = prepared.events.iter().map(|event| event.earlier).collect();
+            (prepared.view_version, earlier)
         };
-        generations.find_all(&hashes, &mut earlier);
+        generations.find_all(&hashes, view_version, &mut earlier);
         Ok(earlier)
     }
 
@@ -278,6 +281,9 @@ impl Committer {
         admitted: &mut Admitted,
     ) {
         let mut generations = self.shared.generations.lock();
+        let hashes: Vec<IdHash> = prepared.events.iter().map(|event| event.hash).collect();
+        generations.touch(&hashes);
+        admitted.deltas.reserve(prepared.contributions.len());
         for (place, event) in prepared.events.iter().enumerate() {
             if findings.earlier.get(place).is_none_or(Option::is_some) {
                 continue;

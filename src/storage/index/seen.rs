@@ -31,7 +31,7 @@ struct Sealed {
 }
 
 impl Generations {
-    /// No ids, and generations of `ids_max` ids each (37 bytes of memory an id, three alive).
+    /// No ids, and generations of `ids_max` ids each (39 bytes of memory an id, three alive).
     pub fn new(ids_max: usize) -> Self {
         Self {
             ids_max: ids_max.max(1),
@@ -59,15 +59,18 @@ impl Generations {
         std::iter::once(&self.current).chain(sealed).find_map(|generation| generation.find(hash))
     }
 
-    /// What is known of each id of `hashes`, put where `found` has nothing yet.
+    /// What is known of each id of `hashes`, put where `found` has nothing yet. Generations that the
+    /// view `view_version` covers are left out: `found` was looked up in it.
     ///
-    /// A request's new ids miss the cache in every generation. Each table is gone through as a whole,
-    /// first without looking, so that the processor has many of these misses on their way at once:
-    /// an id after the other takes several times as long.
-    pub fn find_all(&self, hashes: &[IdHash], found: &mut [Option<Hit>]) {
-        let sealed = self.sealed.iter().rev().map(|sealed| &*sealed.generation);
+    /// A request's new ids miss the cache in every generation. Each one's tags are gone through as a
+    /// whole, first without looking, so that the processor has many of these misses on their way at
+    /// once: an id after the other takes several times as long.
+    pub fn find_all(&self, hashes: &[IdHash], view_version: u64, found: &mut [Option<Hit>]) {
+        let is_covered = |sealed: &&Sealed| sealed.covered_by.is_some_and(|by| by <= view_version);
+        let sealed = self.sealed.iter().rev().filter(|sealed| !is_covered(sealed));
+        let sealed = sealed.map(|sealed| &*sealed.generation);
         for generation in std::iter::once(&self.current).chain(sealed) {
-            generation.touch(hashes);
+            generation.touch_tags(hashes);
             for (hash, found) in hashes.iter().zip(&mut *found) {
                 if found.is_none() {
                     *found = generation.find(*hash);
@@ -187,6 +190,23 @@ mod tests {
         assert_eq!(generations.find(entry(5).hash), Some(entry(5).hit()));
         assert_eq!(generations.complete_from(), 7);
         assert!(Arc::ptr_eq(&generations.take_retired().unwrap(), &oldest));
+    }
+
+    #[test]
+    fn a_generation_that_the_view_covers_is_left_to_the_view() {
+        let mut generations = Generations::new(4);
+        insert(&mut generations, 1..=5);
+        let oldest = generations.oldest_sealed().unwrap();
+        generations.flushed(&oldest, 7);
+        let hashes = [entry(1).hash, entry(5).hash, entry(6).hash];
+        let find = |view_version, mut found: [Option<Hit>; 3]| {
+            generations.find_all(&hashes, view_version, &mut found);
+            found
+        };
+        let (first, last) = (Some(entry(1).hit()), Some(entry(5).hit()));
+        assert_eq!(find(6, [None; 3]), [first, last, None]);
+        assert_eq!(find(7, [None; 3]), [None, last, None]);
+        assert_eq!(find(8, [first, None, None]), [first, last, None]);
     }
 
     #[test]
