@@ -200,6 +200,8 @@ fn texts_that_are_no_json_are_malformed() {
     ] {
         victim.refuses_as_malformed(&String::from_utf8_lossy(bytes), &id(bytes));
     }
+    // Whatever is wrong with the events before.
+    victim.refuses_as_malformed("behind a refused event", br#"{"events":[{"event_id":7},{nul}]}"#);
     victim.proves_unharmed();
 }
 

@@ -63,9 +63,13 @@ fn send(engine: &Engine, ids: &[&str]) -> Ingested {
         timestamp: None,
         metadata: RawMetadata::Absent,
     };
-    let events: Vec<_> = ids.iter().map(|id| validate(raw(id), at, &rules).unwrap()).collect();
+    let mut preparation = engine.preparation(at, ids.len());
+    for id in ids {
+        let (event, lateness) = validate(raw(id), at, &rules).unwrap();
+        preparation.add(&event, lateness);
+    }
     let (told, answer) = channel();
-    let prepared = engine.prepare(&events, at).unwrap();
+    let prepared = preparation.finish().unwrap();
     engine.submit(prepared, move |ingested| told.send(ingested).unwrap());
     answer.recv().unwrap().unwrap()
 }

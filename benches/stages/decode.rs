@@ -6,7 +6,7 @@
 
 use std::hint::black_box;
 
-use quipu::http::decode::decode;
+use quipu::http::decode::decode_each;
 use quipu::metering::validate;
 
 use crate::body::{REQUEST_EVENTS, body};
@@ -28,9 +28,9 @@ impl Stage for Decode {
 
     fn run(&mut self) {
         let (arrival, rules) = (arrival(), rules());
-        let raw = decode(black_box(self.body.as_bytes()), 1_000).expect("the body is well formed");
-        for raw in raw {
+        let decoded = decode_each(black_box(self.body.as_bytes()), 1_000, |raw| {
             black_box(validate(raw, arrival, &rules).expect("the event keeps to the rules"));
-        }
+        });
+        decoded.expect("the body is well formed");
     }
 }

@@ -73,9 +73,14 @@ impl Rig {
     /// Takes in one request of new events.
     pub(crate) fn ingest(&mut self) {
         let body = body(self.next, self.customers);
-        let prepared = self.engine().prepare(&events(&body), arrival());
-        let prepared = prepared.expect("the events may be admitted");
-        self.engine().submit(prepared, |answer| {
+        let engine = self.engine();
+        let events = events(&body);
+        let mut preparation = engine.preparation(arrival(), events.len());
+        for (event, lateness) in &events {
+            preparation.add(event, *lateness);
+        }
+        let prepared = preparation.finish().expect("the events may be admitted");
+        engine.submit(prepared, |answer| {
             answer.expect("the events may be admitted");
         });
         self.settle();

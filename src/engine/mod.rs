@@ -14,6 +14,7 @@ pub mod command;
 pub mod commit;
 pub mod counters;
 pub mod decide;
+pub mod encoder;
 pub mod flush;
 pub mod health;
 pub mod incarnation;
@@ -49,12 +50,10 @@ use std::sync::Arc;
 
 use crate::engine::commit::Submission;
 use crate::engine::decide::Proposal;
-use crate::engine::prepare::Context;
 use crate::engine::shared::{Arriving, Shared};
-use crate::metering::{Lateness, Rejection, Rules};
+use crate::metering::{Rejection, Rules};
 use crate::model::{
-    ApiKey, Customer, CustomerId, Event, EventId, KeyId, Lsn, Meter, MeterId, MeterIndex, Scope,
-    Timestamp,
+    ApiKey, Customer, CustomerId, EventId, KeyId, Lsn, Meter, MeterId, MeterIndex, Scope, Timestamp,
 };
 use crate::world::sync::atomic::Ordering;
 
@@ -62,7 +61,7 @@ pub use backfill::{BackfillState, BackfillStatus};
 pub use command::{Changed, Command, Outcome, Refused, RequestIdentity};
 pub use health::{Readiness, Stats};
 pub use inspect::{EventQuery, InspectError, StoredEvent};
-pub use prepare::Prepared;
+pub use prepare::{Preparation, Prepared};
 pub use query::{Usage, UsageError, UsageQuery};
 
 /// A running engine as requests see it; clones share it.
@@ -138,25 +137,10 @@ impl Engine {
         self.shared.options.rules
     }
 
-    /// Hashes, looks up, evaluates and encodes the events of one request, off the committer. Reads
-    /// the disk when ids may be known.
-    ///
-    /// # Errors
-    /// When the request breaks a rule that can be told before it is ordered.
-    pub fn prepare(
-        &self,
-        events: &[(Event<'_>, Lateness)],
-        received_at: Timestamp,
-    ) -> Result<Prepared, Refused> {
-        let state = &self.shared.state;
-        let context = Context {
-            state,
-            hasher: &self.shared.hasher,
-            view: &self.shared.index.view(),
-            catalogue: &state.catalogue(),
-        };
-        prepare::prepare(events, received_at, &context)
-            .inspect_err(|refused| self.shared.counters.refused(refused))
+    /// Begins to prepare a request of about `events` events that arrived at `received_at`, off the
+    /// committer.
+    pub fn preparation<'a>(&self, received_at: Timestamp, events: usize) -> Preparation<'_, 'a> {
+        Preparation::new(&self.shared, received_at, events)
     }
 
     /// Hands a prepared request to the committer. `reply` is called once, after the request's

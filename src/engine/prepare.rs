@@ -1,23 +1,26 @@
-//! An event's way, on the worker: hash the ids, ask the index, evaluate, encode.
+//! An event's way, on the worker: evaluate, encode and hash one event after the other, then ask the
+//! index for all of them.
 //!
 //! Nothing here decides. What is looked up names the version it was looked up in, so that the
 //! committer can tell what it must look at again.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use hashbrown::HashSet;
 
 use crate::engine::catalogue::Catalogue;
 use crate::engine::command::{EventRefusal, Refused};
-use crate::engine::record::{Encoder, EventEntry, EventsEntry, PayloadError};
+use crate::engine::encoder::Encoder;
+use crate::engine::record::{EventEntry, EventsEntry, PayloadError};
+use crate::engine::shared::Shared;
 use crate::engine::state::State;
 use crate::metering::content::Fingerprinter;
 use crate::metering::evaluate::{Contribution, evaluate};
 use crate::metering::{Lateness, Rejection, Rule};
 use crate::model::{Causes, CustomerId, CustomerIndex, Event, Timestamp};
 use crate::storage::codec;
-use crate::storage::index::{Hit, IdHash, IdHasher, View};
-use crate::world::processor::LongWork;
+use crate::storage::index::{Hit, IdHash};
 
 /// A request that was checked, hashed, evaluated and encoded: ready for the committer.
 #[derive(Debug)]
@@ -61,98 +64,127 @@ pub(in crate::engine) enum PreparedCustomer {
     Unknown { id: CustomerId, text: u32 },
 }
 
-/// What preparing looks things up in.
+/// The preparation of one request, an event after the other.
 #[derive(Debug)]
-pub(in crate::engine) struct Context<'c> {
-    pub state: &'c State,
-    pub hasher: &'c IdHasher,
-    pub view: &'c View,
-    pub catalogue: &'c Catalogue,
+pub struct Preparation<'e, 'a> {
+    shared: &'e Shared,
+    catalogue: Arc<Catalogue>,
+    received_at: Timestamp,
+    encoder: Encoder<'a>,
+    fingerprinter: Fingerprinter,
+    customers: Customers,
+    contributions: Vec<Contribution>,
+    events: Vec<PreparedEvent>,
 }
 
-/// Prepares the events of one request.
-pub(in crate::engine) fn prepare(
-    events: &[(Event<'_>, Lateness)],
-    received_at: Timestamp,
-    context: &Context<'_>,
-) -> Result<Prepared, Refused> {
-    let hashes: Vec<IdHash> =
-        events.iter().map(|(event, _)| context.hasher.hash(&event.id)).collect();
-    refuse_repeated(&hashes)?;
-    let earlier = context.view.look_up(&hashes).map_err(|error| {
-        tracing::error!(error = %Causes(&error), "look up event ids");
-        Refused::Busy
-    })?;
-    let mut encoder = Encoder::with_capacity(events.len());
-    let mut fingerprinter = Fingerprinter::default();
-    let mut customers = Customers::default();
-    let mut contributions = Vec::with_capacity(events.len());
-    let mut prepared = Vec::with_capacity(events.len());
-    let mut work = LongWork::default();
-    for (((event, lateness), hash), earlier) in events.iter().zip(hashes).zip(earlier) {
-        work.advance(1);
-        evaluate(context.catalogue.set(), event, |contribution| contributions.push(contribution));
-        let (text, bytes_end) = encoder.event(event);
-        prepared.push(PreparedEvent {
-            hash,
-            fingerprint: fingerprinter.fingerprint(event),
+impl<'e, 'a> Preparation<'e, 'a> {
+    /// Begins a request of about `events` events.
+    pub(in crate::engine) fn new(
+        shared: &'e Shared,
+        received_at: Timestamp,
+        events: usize,
+    ) -> Self {
+        Self {
+            shared,
+            catalogue: shared.state.catalogue(),
+            received_at,
+            encoder: Encoder::with_capacity(events),
+            fingerprinter: Fingerprinter::default(),
+            customers: Customers::default(),
+            contributions: Vec::with_capacity(events),
+            events: Vec::with_capacity(events),
+        }
+    }
+
+    /// Hashes, evaluates and encodes the next event.
+    pub fn add(&mut self, event: &Event<'a>, lateness: Lateness) {
+        let Self { contributions, .. } = self;
+        evaluate(self.catalogue.set(), event, |contribution| contributions.push(contribution));
+        let (text, bytes_end) = self.encoder.event(event);
+        self.events.push(PreparedEvent {
+            hash: self.shared.hasher.hash(&event.id),
+            fingerprint: self.fingerprinter.fingerprint(event),
             timestamp: event.timestamp,
-            lateness: *lateness,
-            customer: customers.place(text, &event.customer_id),
+            lateness,
+            customer: self.customers.place(text),
             bytes_end,
-            contributions_end: contributions.len(),
-            earlier,
+            contributions_end: self.contributions.len(),
+            earlier: None,
         });
     }
-    let customers = customers.look_up(context.state);
-    let (texts, bytes) = encoder.finish();
-    Ok(Prepared {
-        received_at,
-        events: prepared,
-        customers,
-        contributions,
-        catalogue_version: context.catalogue.version(),
-        view_version: context.view.version(),
-        texts,
-        bytes,
-    })
+
+    /// Looks ids and customers up. Reads the disk when ids may be known.
+    ///
+    /// # Errors
+    /// When the request breaks a rule that can be told before it is ordered.
+    pub fn finish(self) -> Result<Prepared, Refused> {
+        let counters = &self.shared.counters;
+        self.look_up().inspect_err(|refused| counters.refused(refused))
+    }
+
+    fn look_up(mut self) -> Result<Prepared, Refused> {
+        let hashes: Vec<IdHash> = self.events.iter().map(|event| event.hash).collect();
+        refuse_repeated(&hashes)?;
+        let view = self.shared.index.view();
+        let earlier = view.look_up(&hashes).map_err(|error| {
+            tracing::error!(error = %Causes(&error), "look up event ids");
+            Refused::Busy
+        })?;
+        for (event, earlier) in self.events.iter_mut().zip(earlier) {
+            event.earlier = earlier;
+        }
+        let customers = self.customers.look_up(&self.encoder, &self.shared.state);
+        let (texts, bytes) = self.encoder.finish();
+        Ok(Prepared {
+            received_at: self.received_at,
+            events: self.events,
+            customers,
+            contributions: self.contributions,
+            catalogue_version: self.catalogue.version(),
+            view_version: view.version(),
+            texts,
+            bytes,
+        })
+    }
 }
 
-/// The customers of one request, found by the place of their text.
-#[derive(Default)]
-struct Customers<'e> {
-    /// Their ids and texts.
-    list: Vec<(&'e str, u32)>,
+/// The customers of one request, by the places of their texts.
+#[derive(Debug, Default)]
+struct Customers {
+    texts: Vec<u32>,
     /// For each text its place in the list, for texts that are customers.
     places: Vec<Option<usize>>,
 }
 
-impl<'e> Customers<'e> {
+impl Customers {
     /// Finds those that exist.
-    fn look_up(self, state: &State) -> Vec<PreparedCustomer> {
-        let ids = self.list.iter().map(|(id, _)| *id);
+    fn look_up(&self, encoder: &Encoder<'_>, state: &State) -> Vec<PreparedCustomer> {
+        let id_of = |text: &u32| encoder.text(*text).expect("the encoder has every text it gave");
+        let ids = self.texts.iter().map(id_of);
         let indexes = state.with_accounts(|accounts| accounts.indexes(ids));
-        let found = |((id, text), index): ((&str, u32), Option<CustomerIndex>)| match index {
+        let found = |(text, index): (&u32, Option<CustomerIndex>)| match index {
             Some(index) => PreparedCustomer::Known(index),
-            None => PreparedCustomer::Unknown { id: CustomerId::new(id), text },
+            None => PreparedCustomer::Unknown { id: CustomerId::new(id_of(text)), text: *text },
         };
-        self.list.into_iter().zip(indexes).map(found).collect()
+        self.texts.iter().zip(indexes).map(found).collect()
     }
 
-    fn place(&mut self, text: u32, id: &'e str) -> usize {
+    fn place(&mut self, text: u32) -> usize {
         let slot = text as usize;
         if self.places.len() <= slot {
             self.places.resize(slot + 1, None);
         }
-        if let Some(Some(place)) = self.places.get(slot) {
-            return *place;
+        match self.places.get_mut(slot) {
+            Some(Some(place)) => *place,
+            unknown => {
+                let place = self.texts.len();
+                self.texts.push(text);
+                if let Some(unknown) = unknown {
+                    *unknown = Some(place);
+                }
+                place
+            }
         }
-        let place = self.list.len();
-        self.list.push((id, text));
-        if let Some(empty) = self.places.get_mut(slot) {
-            *empty = Some(place);
-        }
-        place
     }
 }
 

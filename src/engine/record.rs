@@ -275,82 +275,11 @@ pub struct EncodedEvents<'a> {
 }
 
 /// Appends an events entry to a payload, up to its events: those follow as encoded by
-/// [`Encoder::event`], `event_count` of them.
+/// [`Encoder::event`](super::encoder::Encoder::event), `event_count` of them.
 pub fn splice_events(log_time: Timestamp, parts: &EncodedEvents<'_>, out: &mut Vec<u8>) {
     codec::encode(&(log_time, VARIANT_EVENTS, parts.received_at, parts.created), out);
     out.extend_from_slice(parts.texts);
     codec::encode_count(parts.event_count, out);
-}
-
-/// Encodes the events of one request.
-#[derive(Debug, Default)]
-pub struct Encoder<'e> {
-    texts: Vec<&'e str>,
-    places: hashbrown::HashMap<&'e str, u32>,
-    bytes: Vec<u8>,
-    /// The metadata of one event; kept for its room.
-    members: Vec<(u32, Scalar<'e>)>,
-}
-
-impl<'e> Encoder<'e> {
-    /// An encoder for about this many events.
-    pub fn with_capacity(events: usize) -> Self {
-        // 128 bytes hold a usual event, and often each has a customer of its own; both may grow.
-        Self {
-            texts: Vec::with_capacity(events),
-            places: hashbrown::HashMap::with_capacity(events),
-            bytes: Vec::with_capacity(events * 128),
-            members: Vec::new(),
-        }
-    }
-
-    fn place(&mut self, text: &'e str) -> u32 {
-        *self.places.entry(text).or_insert_with(|| {
-            self.texts.push(text);
-            // Fits: a request holds at most 1000 events of at most 52 texts each.
-            u32::try_from(self.texts.len() - 1).expect("fewer than 2^32 texts in a request")
-        })
-    }
-
-    /// Encodes one event and returns the place of its customer and where its bytes end.
-    pub fn event(&mut self, event: &'e Event<'_>) -> (u32, usize) {
-        let customer = self.place(&event.customer_id);
-        let name = self.place(&event.name);
-        let metadata = event.metadata.as_ref().map(|members| {
-            let mut placed = std::mem::take(&mut self.members);
-            placed.extend(members.iter().map(|(key, value)| (self.place(key), borrowed(value))));
-            placed
-        });
-        let entry = EventEntry {
-            id: &event.id,
-            customer,
-            name,
-            timestamp: event.timestamp,
-            timestamp_given: event.timestamp_given,
-            metadata,
-        };
-        codec::encode(&entry, &mut self.bytes);
-        if let Some(mut members) = entry.metadata {
-            members.clear();
-            self.members = members;
-        }
-        (customer, self.bytes.len())
-    }
-
-    /// The encoded list of texts, and the encoded events one after the other.
-    pub fn finish(self) -> (Vec<u8>, Vec<u8>) {
-        let mut texts = Vec::new();
-        codec::encode(&self.texts, &mut texts);
-        (texts, self.bytes)
-    }
-}
-
-fn borrowed<'v>(value: &'v Scalar<'_>) -> Scalar<'v> {
-    match value {
-        Scalar::String(text) => Scalar::String(Cow::Borrowed(text)),
-        Scalar::Number(number) => Scalar::Number(*number),
-        Scalar::Boolean(value) => Scalar::Boolean(*value),
-    }
 }
 
 impl<'a> EventsEntry<'a> {
@@ -392,6 +321,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::engine::encoder::Encoder;
     use crate::metering::accumulator::SkipReason;
     use crate::model::{Filter, Number};
 

@@ -282,8 +282,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::engine::encoder::Encoder;
     use crate::engine::record::{
-        Body, EncodedEvents, Encoder, decode_payload, encode_entry, splice_events, start_payload,
+        Body, EncodedEvents, decode_payload, encode_entry, splice_events, start_payload,
     };
     use crate::model::{Number, Scalar};
 

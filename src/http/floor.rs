@@ -9,7 +9,7 @@ use hyper::{Request, StatusCode};
 use tokio::net::TcpListener;
 
 use crate::http::body;
-use crate::http::decode::decode;
+use crate::http::decode::decode_each;
 use crate::http::edge::EdgeOptions;
 use crate::http::ingest::EVENTS_MAX;
 use crate::http::reply::{self, ApiError};
@@ -38,7 +38,7 @@ pub async fn serve_floor(listener: TcpListener, floor: Floor, options: &EdgeOpti
 fn work(floor: Floor, body: &[u8]) -> Result<Response, ApiError> {
     let event_count = match floor {
         Floor::Discard => 0,
-        Floor::Parse => decode(body, EVENTS_MAX)?.len(),
+        Floor::Parse => decode_each(body, EVENTS_MAX, drop)?,
     };
     // As long as the daemon's own answer.
     let answer = serde_json::json!({

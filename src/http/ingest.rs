@@ -21,7 +21,7 @@ use crate::engine::command::EventRefusal;
 use crate::engine::{Engine, Ingested, Prepared, Refused};
 use crate::http::auth::{self, RouteScope};
 use crate::http::body;
-use crate::http::decode::decode;
+use crate::http::decode::decode_each;
 use crate::http::edge::Edge;
 use crate::http::reply::{self, ApiError, Failure};
 use crate::http::scalar::JsonScalar;
@@ -34,6 +34,8 @@ const SMALL_BODY_BYTES_MAX: usize = 16 << 10;
 /// How long a request waits for room in the queue before it is refused: a full queue is worked off in
 /// about that time.
 const ROOM_WAIT: Duration = Duration::from_millis(250);
+/// Bytes of an event, about: room is made for so many at first.
+const EVENT_BYTES_USUAL: usize = 200;
 
 /// The path of ingest requests.
 pub(crate) const PATH: &str = "/events/ingest";
@@ -169,25 +171,35 @@ async fn room(all: &Arc<Semaphore>, permits: u32, wait: Duration) -> Option<Owne
     Some(waited.expect("this semaphore is never closed"))
 }
 
-/// Decodes, validates, hashes, looks up, evaluates and encodes the events of a body.
+/// Decodes, validates, evaluates and encodes the events of a body, one after the other, and looks
+/// them up.
 fn prepare(engine: &Engine, body: &Bytes) -> Result<Prepared, Failure> {
-    let raw_events = decode(body, EVENTS_MAX)?;
-    if raw_events.is_empty() {
-        return Err(ApiError::invalid("events", "events is empty").into());
-    }
     let received_at = engine.now();
     let rules = engine.rules();
-    let mut events = Vec::with_capacity(raw_events.len());
+    let mut preparation =
+        engine.preparation(received_at, EVENTS_MAX.min(1 + body.len() / EVENT_BYTES_USUAL));
+    let mut refused = None;
+    let mut event_index = 0;
     let mut work = LongWork::default();
-    for (event_index, raw) in raw_events.into_iter().enumerate() {
+    let event_count = decode_each(body, EVENTS_MAX, |raw| {
         work.advance(1);
-        let validated = validate(raw, received_at, &rules);
-        events.push(validated.map_err(|rejection| {
-            engine.count_refused(&rejection);
-            Refused::Event(EventRefusal { event_index, rejection })
-        })?);
+        // A body that is not well formed is refused as such, whatever its events are.
+        if refused.is_none() {
+            match validate(raw, received_at, &rules) {
+                Ok((event, lateness)) => preparation.add(&event, lateness),
+                Err(rejection) => refused = Some(EventRefusal { event_index, rejection }),
+            }
+        }
+        event_index += 1;
+    })?;
+    if event_count == 0 {
+        return Err(ApiError::invalid("events", "events is empty").into());
     }
-    Ok(engine.prepare(&events, received_at)?)
+    if let Some(refusal) = refused {
+        engine.count_refused(&refusal.rejection);
+        return Err(Refused::Event(refusal).into());
+    }
+    Ok(preparation.finish()?)
 }
 
 impl From<Ingested> for IngestedBody {

@@ -130,12 +130,14 @@ impl Process {
     /// preparing refuses.
     pub(crate) fn send(&self, sent: &[Sent]) -> Slot<Ingested> {
         let (at, rules) = (self.engine.now(), self.engine.rules());
-        let events: Vec<_> = sent
-            .iter()
-            .map(|sent| validate(sent.raw(), at, &rules).expect("only well-formed ones are drawn"))
-            .collect();
+        let mut preparation = self.engine.preparation(at, sent.len());
+        for sent in sent {
+            let validated = validate(sent.raw(), at, &rules);
+            let (event, lateness) = validated.expect("only well-formed ones are drawn");
+            preparation.add(&event, lateness);
+        }
         let (slot, reply) = Slot::new();
-        match self.engine.prepare(&events, at) {
+        match preparation.finish() {
             Ok(prepared) => self.engine.submit(prepared, reply),
             Err(refused) => reply(Err(refused)),
         }

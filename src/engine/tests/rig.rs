@@ -214,9 +214,12 @@ impl<T> Slot<T> {
 /// What a worker does with a request before it submits it.
 pub(super) fn prepare(engine: &Engine, sent: &[Sent]) -> Result<Prepared, Refused> {
     let (at, rules) = (engine.now(), engine.rules());
-    let events: Vec<_> =
-        sent.iter().map(|sent| validate(sent.raw(), at, &rules).expect("well formed")).collect();
-    engine.prepare(&events, at)
+    let mut preparation = engine.preparation(at, sent.len());
+    for sent in sent {
+        let (event, lateness) = validate(sent.raw(), at, &rules).expect("well formed");
+        preparation.add(&event, lateness);
+    }
+    preparation.finish()
 }
 
 /// A running engine.

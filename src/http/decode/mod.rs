@@ -25,8 +25,6 @@ const METADATA_MEMBERS_MAX: usize = 1000;
 const LINEAR_KEYS_MAX: usize = 16;
 /// Members that an event's list has room for at first.
 const METADATA_MEMBERS_USUAL: usize = 8;
-/// Bytes of the smallest event that can be admitted; shorter ones make the list grow.
-const EVENT_BYTES_MIN: usize = 64;
 
 /// Why a body holds no list of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,47 +42,65 @@ pub enum DecodeError {
     TooManyEvents,
 }
 
-/// The events of `body`, in its order; possibly none.
+/// Gives each event of `body` to `sink`, in its order, and tells how many there are; possibly none.
+/// One at a time: a list of them would fall out of the processor's caches before it is used.
 ///
 /// # Errors
-/// [`DecodeError`], at the first place that is not right.
-pub fn decode(body: &[u8], events_max: usize) -> Result<Vec<RawEvent<'_>>, DecodeError> {
+/// [`DecodeError`], at the first place that is not right. What `sink` was given then counts for
+/// nothing.
+pub fn decode_each<'a>(
+    body: &'a [u8],
+    events_max: usize,
+    mut sink: impl FnMut(RawEvent<'a>),
+) -> Result<usize, DecodeError> {
     let text = std::str::from_utf8(body)
         .map_err(|error| malformed(error.valid_up_to(), "not valid UTF-8"))?;
     let mut scanner = Scanner::new(text);
     let start = scanner.open(b'{', "the body is not an object")?;
-    let mut events = None;
+    let mut event_count = None;
     let mut key = scanner.first_key()?;
     while let Some(Key { offset, name }) = key {
         if name == "events" {
-            if events.is_some() {
+            if event_count.is_some() {
                 return Err(duplicate_key(offset));
             }
-            events = Some(event_list(&mut scanner, events_max)?);
+            event_count = Some(event_list(&mut scanner, events_max, &mut sink)?);
         } else {
             scanner.value()?;
         }
         key = scanner.next_key()?;
     }
     scanner.end()?;
-    events.ok_or(malformed(start, "the body has no field `events`"))
+    event_count.ok_or(malformed(start, "the body has no field `events`"))
+}
+
+/// The events of `body` as a list; see [`decode_each`].
+///
+/// # Errors
+/// [`DecodeError`]
+pub fn decode(body: &[u8], events_max: usize) -> Result<Vec<RawEvent<'_>>, DecodeError> {
+    let mut events = Vec::new();
+    decode_each(body, events_max, |event| events.push(event))?;
+    Ok(events)
 }
 
 fn event_list<'a>(
     scanner: &mut Scanner<'a>,
     events_max: usize,
-) -> Result<Vec<RawEvent<'a>>, DecodeError> {
+    sink: &mut impl FnMut(RawEvent<'a>),
+) -> Result<usize, DecodeError> {
     scanner.open(b'[', "`events` is not an array")?;
-    let mut events = Vec::with_capacity(events_max.min(scanner.remaining() / EVENT_BYTES_MIN));
+    let mut event_count = 0;
     let mut more = scanner.first_element()?;
     while more {
-        if events.len() == events_max {
+        if event_count == events_max {
             return Err(DecodeError::TooManyEvents);
         }
-        events.push(event(scanner)?);
+        sink(event(scanner)?);
+        event_count += 1;
         more = scanner.next_element()?;
     }
-    Ok(events)
+    Ok(event_count)
 }
 
 fn event<'a>(scanner: &mut Scanner<'a>) -> Result<RawEvent<'a>, DecodeError> {
@@ -144,6 +160,7 @@ type Member<'a> = (Cow<'a, str>, RawValue<'a>);
 fn members<'a>(scanner: &mut Scanner<'a>) -> Result<Vec<Member<'a>>, DecodeError> {
     let start = scanner.open(b'{', "`metadata` is not an object")?;
     let mut members: Vec<Member<'a>> = Vec::new();
+    let mut seen = KeyKinds::default();
     let mut key = scanner.first_key()?;
     if key.is_some() {
         members.reserve(METADATA_MEMBERS_USUAL);
@@ -152,7 +169,10 @@ fn members<'a>(scanner: &mut Scanner<'a>) -> Result<Vec<Member<'a>>, DecodeError
         if members.len() == METADATA_MEMBERS_MAX {
             return Err(malformed(offset, "more than 1000 members in `metadata`"));
         }
-        if members.len() < LINEAR_KEYS_MAX && members.iter().any(|(known, _)| *known == name) {
+        if !seen.add(&name)
+            && members.len() < LINEAR_KEYS_MAX
+            && members.iter().any(|(known, _)| *known == name)
+        {
             return Err(duplicate_key(offset));
         }
         members.push((name, scanner.value()?));
@@ -162,6 +182,22 @@ fn members<'a>(scanner: &mut Scanner<'a>) -> Result<Vec<Member<'a>>, DecodeError
         return Err(duplicate_key(start));
     }
     Ok(members)
+}
+
+/// Which kinds of keys an object has so far, by length and last byte: a bit each of 64. Keys of two
+/// kinds differ, so that a usual object's keys need not be compared.
+#[derive(Default)]
+struct KeyKinds(u64);
+
+impl KeyKinds {
+    /// Adds a key; whether its kind is new.
+    fn add(&mut self, key: &str) -> bool {
+        let last = key.as_bytes().last().copied().unwrap_or_default();
+        let kind = 1 << ((key.len() * 7 + usize::from(last)) % 64);
+        let is_new = self.0 & kind == 0;
+        self.0 |= kind;
+        is_new
+    }
 }
 
 /// Sorting keeps a hostile list from costing the square of its length.

@@ -67,11 +67,6 @@ impl<'a> Scanner<'a> {
         Self { text, at: 0 }
     }
 
-    /// Bytes from the cursor to the end.
-    pub(super) fn remaining(&self) -> usize {
-        self.text.len() - self.at
-    }
-
     fn rest(&self) -> &'a [u8] {
         self.text.as_bytes().get(self.at..).expect("the cursor never passes the end")
     }

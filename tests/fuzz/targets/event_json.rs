@@ -8,7 +8,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use quipu::engine::record::{self, Body, EncodedEvents, Encoder};
+use quipu::engine::encoder::Encoder;
+use quipu::engine::record::{self, Body, EncodedEvents};
 use quipu::http::decode::{DecodeError, decode};
 use quipu::metering::{Fingerprinter, Lateness, Rule, Rules, validate};
 use quipu::model::event::RawMetadata;
