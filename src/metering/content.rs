@@ -20,7 +20,7 @@ const NUMBER_END: u8 = 0xff;
 #[derive(Debug, Default)]
 pub struct Fingerprinter {
     content: Vec<u8>,
-    /// The places of metadata pairs, by their keys.
+    /// The places of metadata pairs, by their keys; those of the event before mostly fit the next one.
     order: Vec<usize>,
 }
 
@@ -46,9 +46,12 @@ impl Fingerprinter {
         }
         content.push(u8::from(event.metadata.is_some()));
         let members = event.metadata.as_deref().unwrap_or_default();
-        self.order.clear();
-        self.order.extend(0..members.len());
-        self.order.sort_unstable_by_key(|place| members.get(*place).map(|(key, _)| key));
+        let key_at = |place: &usize| members.get(*place).map(|(key, _)| key);
+        if self.order.len() != members.len() || !self.order.is_sorted_by_key(key_at) {
+            self.order.clear();
+            self.order.extend(0..members.len());
+            self.order.sort_unstable_by_key(key_at);
+        }
         for (key, value) in self.order.iter().filter_map(|place| members.get(*place)) {
             write_text(key, content);
             write_value(value, content);

@@ -41,8 +41,8 @@ pub struct OutOfRange;
 /// A number taken apart: `0.d1 d2 d3 … x 10^point`, with d1 and the last digit not zero.
 struct Decimal<'a> {
     negative: bool,
-    /// Digits around at most one decimal point; `""` for zero.
-    digits: &'a str,
+    /// Digits around at most one decimal point; none for zero.
+    digits: &'a [u8],
     /// How many digits stand before the decimal point; may be negative.
     point: i64,
 }
@@ -85,27 +85,33 @@ impl<'a> Number<'a> {
     }
 
     fn decimal(self) -> Decimal<'a> {
-        let (negative, unsigned) = match self.0.strip_prefix('-') {
+        let bytes = self.0.as_bytes();
+        let (negative, unsigned) = match bytes.strip_prefix(b"-") {
             Some(rest) => (true, rest),
-            None => (false, self.0),
+            None => (false, bytes),
         };
-        let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
-            Some((mantissa, exponent)) => (mantissa, saturating_exponent(exponent)),
-            None => (unsigned, 0),
+        let (mantissa, exponent) =
+            match unsigned.iter().position(|byte| matches!(byte, b'e' | b'E')) {
+                Some(at) => {
+                    let (mantissa, exponent) = unsigned.split_at(at);
+                    (mantissa, saturating_exponent(exponent.get(1..).unwrap_or_default()))
+                }
+                None => (unsigned, 0),
+            };
+        let integer_digits =
+            mantissa.iter().position(|byte| *byte == b'.').unwrap_or(mantissa.len());
+        let is_significant = |byte: &u8| !matches!(byte, b'0' | b'.');
+        let Some(skipped) = mantissa.iter().position(is_significant) else {
+            return Decimal { negative: false, digits: &[], point: 0 };
         };
-        let integer_digits = mantissa.find('.').unwrap_or(mantissa.len());
-        let significant = mantissa.trim_start_matches(['0', '.']);
-        let skipped = mantissa.len() - significant.len();
+        let end = mantissa.iter().rposition(is_significant).map_or(skipped, |last| last + 1);
         // Leading zeros before the point shorten it; zeros after it make it negative.
         let point = if skipped <= integer_digits {
             signed(integer_digits) - signed(skipped)
         } else {
             signed(integer_digits) + 1 - signed(skipped)
         };
-        let digits = significant.trim_end_matches('0').trim_end_matches('.').trim_end_matches('0');
-        if digits.is_empty() {
-            return Decimal { negative: false, digits, point: 0 };
-        }
+        let digits = mantissa.get(skipped..end).unwrap_or_default();
         Decimal { negative, digits, point: point.saturating_add(exponent) }
     }
 
@@ -194,7 +200,7 @@ impl<'a> Number<'a> {
 
 impl Decimal<'_> {
     fn values(&self) -> impl Iterator<Item = u8> + '_ {
-        self.digits.bytes().filter(u8::is_ascii_digit).map(|byte| byte - b'0')
+        self.digits.iter().filter(|byte| byte.is_ascii_digit()).map(|byte| byte - b'0')
     }
 
     fn sign(&self) -> i8 {
@@ -226,11 +232,11 @@ fn signed(count: usize) -> i64 {
 }
 
 /// The exponent, held within ±10^9: no text that is admitted is long enough to tell the difference.
-fn saturating_exponent(text: &str) -> i64 {
-    let (negative, digits) = match text.as_bytes().split_first() {
+fn saturating_exponent(text: &[u8]) -> i64 {
+    let (negative, digits) = match text.split_first() {
         Some((b'-', digits)) => (true, digits),
         Some((b'+', digits)) => (false, digits),
-        Some(_) | None => (false, text.as_bytes()),
+        Some(_) | None => (false, text),
     };
     let magnitude = digits
         .iter()
