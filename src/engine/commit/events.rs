@@ -197,11 +197,9 @@ impl Committer {
             self.start_record(self.log_time.max(self.shared.world.clock.wall()));
             let (indexes, created) = self.create_customers(prepared, &findings.has_new);
             self.splice(prepared, findings, &created);
-            let mut admitted = Admitted {
-                event_count: findings.new_count as u64,
-                created: created.into_iter().map(|(_, id, index)| (id, index)).collect(),
-                deltas: Vec::with_capacity(prepared.contributions.len()),
-            };
+            let created = created.into_iter().map(|(_, id, index)| (id, index)).collect();
+            let (first_lsn, mut admitted) = self.open.continue_events(first_lsn, created);
+            admitted.event_count += findings.new_count as u64;
             self.remember(prepared, findings, &indexes, &mut admitted);
             self.open.records.push((first_lsn, self.log_time, Record::Events(admitted)));
             self.open.lsn_count += findings.new_count as u64;

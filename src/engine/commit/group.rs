@@ -6,9 +6,9 @@ use crate::engine::command::{Changed, Refused};
 use crate::engine::decide::Proposal;
 use crate::engine::prepare::Prepared;
 use crate::engine::record::BackfilledEntry;
-use crate::engine::state::Record;
+use crate::engine::state::{Admitted, Record};
 use crate::engine::{Ingested, checkpoint};
-use crate::model::{Lsn, Timestamp};
+use crate::model::{CustomerId, CustomerIndex, Lsn, Timestamp};
 
 /// A group is handed out at about this size: 7,000 events, synced in half a millisecond.
 pub const GROUP_BYTES: usize = 1024 * 1024;
@@ -90,8 +90,66 @@ pub struct Group {
     pub(super) answers: Vec<Answer>,
 }
 
+impl Group {
+    /// The record that the next request's events go into, taken out of the group, and its first LSN.
+    ///
+    /// Requests in a row are applied as one record, so that each stripe of accumulators is locked once
+    /// for all of them. A request that creates customers is a record of its own: they are created at
+    /// its log time.
+    pub(super) fn continue_events(
+        &mut self,
+        first_lsn: Lsn,
+        created: Vec<(CustomerId, CustomerIndex)>,
+    ) -> (Lsn, Admitted) {
+        let last = self.records.pop_if(|(_, _, record)| match record {
+            Record::Events(before) => before.created.is_empty() && created.is_empty(),
+            Record::Change(_)
+            | Record::ClockSet(_)
+            | Record::Backfilled(_)
+            | Record::PeriodTurned(_)
+            | Record::CycleClosed(_)
+            | Record::PaymentMarked(_) => false,
+        });
+        match last {
+            Some((first_lsn, _, Record::Events(before))) => (first_lsn, before),
+            Some(_) | None => (first_lsn, Admitted { created, ..Admitted::default() }),
+        }
+    }
+}
+
 impl std::fmt::Debug for Group {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Group({}+{})", self.first_lsn, self.lsn_count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes in a request; the LSN and the events of the record that it is in.
+    fn take_in(group: &mut Group, lsn: u64, creates: bool) -> (Lsn, u64) {
+        let created = creates.then(|| (CustomerId::new("c"), CustomerIndex(0)));
+        let created = created.into_iter().collect();
+        let (first_lsn, mut admitted) = group.continue_events(Lsn(lsn), created);
+        admitted.event_count += 1;
+        let found = (first_lsn, admitted.event_count);
+        group.records.push((first_lsn, Timestamp::default(), Record::Events(admitted)));
+        found
+    }
+
+    #[test]
+    fn requests_in_a_row_are_one_record_unless_they_create_customers() {
+        let mut group = Group::default();
+        let mut found = Vec::new();
+        for (lsn, creates) in [(1, false), (2, false), (3, true), (4, true), (5, false)] {
+            found.push(take_in(&mut group, lsn, creates));
+        }
+        let other = Record::ClockSet(None);
+        group.records.push((Lsn(6), Timestamp::default(), other));
+        found.push(take_in(&mut group, 7, false));
+        let expected = [(1, 1), (1, 2), (3, 1), (4, 1), (5, 1), (7, 1)];
+        assert_eq!(found, expected.map(|(lsn, events)| (Lsn(lsn), events)));
+        assert_eq!(group.records.len(), 6);
     }
 }

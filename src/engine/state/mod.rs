@@ -51,7 +51,7 @@ pub enum Record {
     PaymentMarked(Box<MarkedEntry>),
 }
 
-/// What the admitted events of one request do.
+/// What the admitted events of one request do, or of several in a row.
 #[derive(Debug, Default)]
 pub struct Admitted {
     /// How many there are; each takes one LSN.
