@@ -34,6 +34,9 @@ const LOOK: Duration = Duration::from_millis(100);
 const UPKEEP_BYTES: usize = 2 * 1024 * 1024;
 /// Records that a backfill reads at once: some 2 MiB.
 const BACKFILL_RECORDS: u64 = 16 * 1024;
+/// While a group below this size is written nothing is decided: what arrives until then is decided
+/// in a fifth of a millisecond, and waking up for each of its requests costs more than that.
+const SMALL_GROUP_BYTES: usize = 32 * 1024;
 /// How often the committer looks at the clocks.
 const CLOCK: Duration = Duration::from_secs(1);
 
@@ -188,10 +191,12 @@ struct Inbox {
     woken: Receiver<()>,
 }
 
-/// Decides while the log writes: what arrives during a sync becomes the next group.
+/// Decides while the log writes: what arrives during a sync becomes the next group. A small one is
+/// decided when the sync is over.
 fn run_committer(mut committer: Committer, inbox: &Inbox, to_log: &Sender<Group>) -> Committer {
     let mut held: Option<Submission> = None;
     let mut is_writing = false;
+    let mut is_small = false;
     let (nothing, clock) = (never(), tick(CLOCK));
     let mut stopping = inbox.stopping.clone();
     let mut is_stopping = false;
@@ -206,6 +211,7 @@ fn run_committer(mut committer: Committer, inbox: &Inbox, to_log: &Sender<Group>
         // What work has decided may have let go what is held.
         held = held.and_then(|submission| committer.admit(submission));
         if !is_writing && let Some(group) = committer.take() {
+            is_small = group.entries.len() < SMALL_GROUP_BYTES;
             is_writing = to_log.send(group).is_ok();
         }
         if is_stopping && !is_writing {
@@ -215,7 +221,8 @@ fn run_committer(mut committer: Committer, inbox: &Inbox, to_log: &Sender<Group>
             }
             return committer;
         }
-        let arriving = if held.is_some() { &nothing } else { &inbox.queue };
+        let is_deaf = held.is_some() || (is_writing && is_small);
+        let arriving = if is_deaf { &nothing } else { &inbox.queue };
         let wake = if is_writing { None } else { committer.wakes_in() };
         let wake = wake.map_or_else(never, after);
         select! {
@@ -225,7 +232,15 @@ fn run_committer(mut committer: Committer, inbox: &Inbox, to_log: &Sender<Group>
             recv(inbox.done) -> group => {
                 // The log has failed: what waits is dropped unanswered.
                 let Ok(group) = group else { return committer };
+                while is_small
+                    && held.is_none()
+                    && committer.open_bytes() < SMALL_GROUP_BYTES
+                    && let Ok(submission) = inbox.queue.try_recv()
+                {
+                    held = committer.admit(submission);
+                }
                 let next = committer.take();
+                is_small = next.as_ref().is_some_and(|next| next.entries.len() < SMALL_GROUP_BYTES);
                 is_writing = next.is_some_and(|next| to_log.send(next).is_ok());
                 committer.finish(group);
             }

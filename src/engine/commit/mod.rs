@@ -259,6 +259,11 @@ impl Committer {
         self.next_lsn = self.next_lsn.next();
     }
 
+    /// Bytes of the log that the open group takes so far.
+    pub fn open_bytes(&self) -> usize {
+        self.open.entries.len()
+    }
+
     /// The open group, when it holds anything; it is in flight until [`Committer::finish`].
     pub fn take(&mut self) -> Option<Group> {
         if self.open.answers.is_empty() && self.open.records.is_empty() {
