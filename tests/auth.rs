@@ -32,10 +32,12 @@ fn make_key(daemon: &Daemon, scope: &str) -> (String, String) {
 /// Calls the route with things that do not exist and a body that means nothing, so that nothing
 /// changes.
 fn call(daemon: &Daemon, route: &RouteEntry, key: Option<&str>) -> Answer {
-    let path = ["{id}", "{event_id}", "{customer_id}"]
+    let path = ["{id}", "{event_id}", "{customer_id}", "{session_id}"]
         .iter()
         .fold(route.path.clone(), |path, name| path.replace(name, "nothing-of-this-id"));
-    let body = if route.method == "GET" || route.method == "DELETE" { "" } else { "{" };
+    let has_no_body =
+        route.method == "GET" || route.method == "DELETE" || route.path.starts_with("/checkout/");
+    let body = if has_no_body { "" } else { "{" };
     let mut client = Client::new(daemon.address, key);
     client.send(route.method.as_str(), &path, &[], body.as_bytes()).unwrap()
 }
@@ -64,10 +66,17 @@ fn every_route_lets_in_the_scopes_that_it_names_and_nobody_else() {
         format!("{}x", keys[2].1),
         "\u{e9}".to_owned(),
     ];
+    let mut open = Vec::new();
     for route in &routes {
         let Some(needed) = route.scope else {
-            let answers = [None, Some("wrong")].map(|key| call(&daemon, route, key));
-            assert!(answers.iter().all(|answer| answer.status == 200), "{route:?}: {answers:?}");
+            // The id of a session lets in, and there is none of this id: a key changes nothing.
+            let expected = if route.path.contains("{session_id}") { 404 } else { 200 };
+            let answers = [None, Some("wrong"), Some(KEY)].map(|key| call(&daemon, route, key));
+            assert!(
+                answers.iter().all(|answer| answer.status == expected),
+                "{route:?}: {answers:?}"
+            );
+            open.push(format!("{} {}", route.method, route.path));
             continue;
         };
         for key in [None].into_iter().chain(wrong.iter().map(|text| Some(text.as_str()))) {
@@ -86,6 +95,41 @@ fn every_route_lets_in_the_scopes_that_it_names_and_nobody_else() {
         }
     }
     assert_eq!(daemon.client().get("/meters").json(), json!({ "items": [] }));
+    open.sort();
+    let expected = [
+        "GET /checkout.css",
+        "GET /checkout/{session_id}",
+        "GET /healthz",
+        "GET /openapi.json",
+        "GET /readyz",
+        "POST /checkout/{session_id}",
+    ];
+    assert_eq!(open, expected, "nothing else is open");
+}
+
+/// A session's id is drawn from 62^21; whoever has it sees and confirms that order, and nothing else.
+#[test]
+fn a_checkout_page_opens_by_its_id_alone() {
+    let (_directory, daemon) = daemon();
+    let mut admin = daemon.client();
+    let price = json!({ "type": "one_time_price", "currency": "USD", "price": 500 });
+    let product = json!({ "name": "Book", "tax_category": "saas", "price": price });
+    let product = admin.post("/products", &product).json();
+    let cart = json!([{ "product_id": product["product_id"], "quantity": 1 }]);
+    let session = admin.post("/checkouts", &json!({ "product_cart": cart })).json();
+    let id = session["session_id"].as_str().unwrap();
+    let drawn = id.strip_prefix("cks_").unwrap();
+    assert!(drawn.len() == 21 && drawn.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{id}");
+    for key in [None, Some("wrong")] {
+        let mut person = Client::new(daemon.address, key);
+        assert_eq!(person.get(&format!("/checkout/{id}")).status, 200);
+        let others = [&id[..id.len() - 1], &id.to_ascii_lowercase(), "cks_", "%2e%2e"];
+        for other in others.iter().filter(|other| **other != id) {
+            assert_eq!(person.get(&format!("/checkout/{other}")).status, 404, "{other}");
+        }
+        assert_eq!(person.get(&format!("/checkouts/{id}")).error().0, 401);
+        assert_eq!(person.post("/checkouts", &json!({ "product_cart": cart })).error().0, 401);
+    }
 }
 
 #[test]

@@ -8,11 +8,13 @@
 use std::sync::Arc;
 
 use crate::billing::rating::{self, Measure};
+use crate::model::checkout::Purchase;
 use crate::model::invoice::{ChargeLine, FixedLine, InvoiceLine, LineDetail, UsageLine};
 use crate::model::price::MeterPrice;
 use crate::model::subscription::{Closing, Renewal};
 use crate::model::{
-    Lsn, Meter, MeterIndex, Money, Price, Product, Quantity, Share, Subscription, Terms, Used,
+    Lsn, Meter, MeterIndex, Money, Period, Price, Product, Quantity, Share, Subscription, Terms,
+    Used,
 };
 
 /// What one meter has counted over a segment.
@@ -113,16 +115,25 @@ pub(super) fn settle(
     Ok((Bill::of(lines)?, Money::from_minor(left)))
 }
 
-/// What the first payment bills: the fixed price, or nothing in a trial.
+/// What a first payment bills: the fixed price, unless nothing is subscribed to or a trial comes
+/// first, and what is bought once.
 ///
 /// # Errors
 /// [`Overflow`].
 ///
 /// # Panics
-/// When the terms name no price.
-pub fn first_bill(renewal: Option<&Renewal>, prices: Prices<'_>) -> Result<Bill, Overflow> {
-    let line = renewal.map(|renewal| fixed_line(renewal, None, prices)).transpose()?;
-    Bill::of(line.into_iter().collect())
+/// When terms name no price.
+pub fn first_bill(
+    renewal: Option<&Renewal>,
+    once: &[Purchase],
+    prices: Prices<'_>,
+) -> Result<Bill, Overflow> {
+    let first = renewal.map(|renewal| fixed_line(renewal, None, prices));
+    let once = once.iter().map(|purchase| {
+        let (line, amount) = fixed(purchase, None, None, prices)?;
+        Ok(line_of(purchase.terms, LineDetail::Fixed(line), amount))
+    });
+    Bill::of(first.into_iter().chain(once).collect::<Result<_, Overflow>>()?)
 }
 
 /// What is asked for on demand: one line of this amount.
@@ -166,7 +177,7 @@ pub(super) fn fixed_line(
     share: Option<Share>,
     prices: Prices<'_>,
 ) -> Result<InvoiceLine, Overflow> {
-    let (line, amount) = fixed(renewal, share, prices)?;
+    let (line, amount) = fixed(&purchase_of(renewal), Some(renewal.period), share, prices)?;
     Ok(line_of(renewal.terms, LineDetail::Fixed(line), amount))
 }
 
@@ -176,28 +187,33 @@ pub(super) fn unused_line(
     share: Option<Share>,
     prices: Prices<'_>,
 ) -> Result<InvoiceLine, Overflow> {
-    let (line, amount) = fixed(renewal, share, prices)?;
+    let (line, amount) = fixed(&purchase_of(renewal), Some(renewal.period), share, prices)?;
     // Fits: a fixed price is not below zero.
     let amount = Money::from_minor(-amount.as_minor());
     Ok(line_of(renewal.terms, LineDetail::Unused(line), amount))
 }
 
+fn purchase_of(renewal: &Renewal) -> Purchase {
+    Purchase { terms: renewal.terms, quantity: renewal.quantity }
+}
+
 fn fixed(
-    renewal: &Renewal,
+    purchase: &Purchase,
+    period: Option<Period>,
     share: Option<Share>,
     prices: Prices<'_>,
 ) -> Result<(FixedLine, Money), Overflow> {
-    let (product, price) = prices.of(renewal.terms);
+    let (product, price) = prices.of(purchase.terms);
     let amount = match share {
-        None => rating::fixed_amount(price, renewal.quantity),
-        Some(share) => rating::share_amount(price, renewal.quantity, share),
+        None => rating::fixed_amount(price, purchase.quantity),
+        Some(share) => rating::share_amount(price, purchase.quantity, share),
     };
     let line = FixedLine {
         name: product.name.clone(),
         price: price.fixed,
-        quantity: renewal.quantity,
+        quantity: purchase.quantity,
         discount_bps: price.discount_bps,
-        period: Some(renewal.period),
+        period,
         share,
     };
     Ok((line, amount.ok_or(Overflow)?))
@@ -491,9 +507,9 @@ mod tests {
         };
         let total = Money::from_minor(19_300);
         assert_eq!(bill, Bill { lines: vec![fixed.clone(), usage.clone()], total });
-        let first = first_bill(Some(&renewal), prices).unwrap();
+        let first = first_bill(Some(&renewal), &[], prices).unwrap();
         assert_eq!(first, Bill { lines: vec![fixed], total: Money::from_minor(11_800) });
-        let trial = first_bill(None, prices).unwrap();
+        let trial = first_bill(None, &[], prices).unwrap();
         assert_eq!(trial, Bill { lines: Vec::new(), total: Money::ZERO });
     }
 

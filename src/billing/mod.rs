@@ -26,8 +26,8 @@ pub use lifecycle::dates::{extend, move_next_billing_date};
 pub use lifecycle::paid::{PastDueEnd, end_past_due, payment_failed, payment_succeeded};
 pub use lifecycle::pause::{pause, resume};
 pub use lifecycle::{
-    Cut, Draft, Refusal, activate, cancel_at_next_billing_date, cancel_now, cycle_ahead,
-    first_renewal, subscribe, turn,
+    Cut, Draft, Refusal, activate, cancel_at_next_billing_date, cancel_now, check_dates,
+    cycle_ahead, first_renewal, subscribe, turn,
 };
 pub use proration::{Proration, prorate};
 pub use rating::{Measure, Rated, fixed_amount, rate};

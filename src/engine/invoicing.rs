@@ -5,12 +5,14 @@ use std::sync::Arc;
 use crate::billing::Bill;
 use crate::engine::options::Collection;
 use crate::engine::shared::Shared;
+use crate::model::checkout::Offer;
 use crate::model::customer::Metadata;
 use crate::model::id::generated;
 use crate::model::invoice::{
     BillTo, CartItem, ChargeType, FixedLine, Invoice, InvoiceCause, LineDetail, Payment,
     PaymentFailure, PaymentStatus,
 };
+use crate::model::subscription::BillingAddress;
 use crate::model::{
     Currency, Customer, CustomerIndex, InvoiceId, InvoiceNumber, Lsn, Money, PaymentId,
     PaymentIndex, Period, Share, Subscription, SubscriptionIndex, Terms, Timestamp,
@@ -144,6 +146,52 @@ pub fn bill(
     issue(shared, sale, instants, numbers)
 }
 
+/// A cart that is sold without a subscription.
+#[derive(Debug)]
+pub struct Sold<'o> {
+    /// Who pays.
+    pub customer: &'o Customer,
+    /// Where the customer lives.
+    pub billing: &'o BillingAddress,
+    /// What was offered.
+    pub offer: &'o Offer,
+    /// The lines and their sum.
+    pub bill: Bill,
+}
+
+/// Makes the invoice of a cart and its payment; see [`bill`].
+pub fn bill_cart(
+    shared: &Shared,
+    sold: Sold<'_>,
+    (log_time, cut_off): (Timestamp, Lsn),
+    numbers: &mut Numbers,
+) -> (Arc<Payment>, Arc<Invoice>) {
+    let Sold { customer, billing, offer, bill } = sold;
+    let sale = Sale {
+        cause: InvoiceCause::Cart,
+        subscription: None,
+        customer: customer.index,
+        bill_to: BillTo {
+            name: customer.name.clone(),
+            email: customer.email.clone(),
+            business_name: offer.customer_business_name.clone(),
+            tax_id: offer.tax_id.clone(),
+            address: billing.clone(),
+        },
+        metadata: offer.metadata.clone(),
+        currency: offer.currency,
+        period: None,
+        due_at: log_time,
+        charge_type: None,
+        service_period: None,
+        share: None,
+        cart: bought_once(&bill).collect(),
+        payment_id: None,
+        bill,
+    };
+    issue(shared, sale, (log_time, cut_off), numbers)
+}
+
 /// What a bill has beside a subscription's own lines.
 fn bought_once(bill: &Bill) -> impl Iterator<Item = CartItem> {
     bill.lines.iter().filter_map(|line| match &line.detail {
@@ -218,6 +266,7 @@ fn issue(
         retry_attempt: 0,
         billing: invoice.bill_to.address.clone(),
         metadata: sale.metadata,
+        checkout: None,
         created_at: log_time,
         updated_at: log_time,
     };

@@ -8,6 +8,7 @@ pub mod backfill;
 pub mod bills;
 pub mod books;
 pub mod catalogue;
+pub mod checkouts;
 pub mod checkpoint;
 pub mod clock_guard;
 pub mod command;

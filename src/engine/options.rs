@@ -75,6 +75,8 @@ pub struct Options {
     pub backfill: backfill::Limits,
     /// Samples that may wait for their time to come; beyond, events ahead of the clock are refused.
     pub pending_max: usize,
+    /// Bytes that open checkout sessions may take together; beyond, no more are made.
+    pub checkout_bytes_max: u64,
     /// Submissions that may wait for the committer.
     pub queue_length: usize,
     /// Texts of keys that open everything, from outside the data directory.
@@ -115,6 +117,8 @@ impl Default for Options {
             backfill: backfill::Limits::default(),
             // Some 200 MB.
             pending_max: 1_000_000,
+            // Each is open for a day.
+            checkout_bytes_max: 64 * 1024 * 1024,
             queue_length: 4_096,
             configured_keys: Vec::new(),
         }

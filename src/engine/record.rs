@@ -14,8 +14,8 @@ use crate::engine::command::{Outcome, RequestIdentity};
 use crate::engine::state::MeterTotals;
 use crate::metering::accumulator::Accumulator;
 use crate::model::{
-    ApiKey, Customer, CustomerIndex, Event, Hour, Invoice, Meter, MeterIndex, Payment, Product,
-    Scalar, Settings, Subscription, Timestamp,
+    ApiKey, CheckoutSession, Customer, CustomerIndex, Event, Hour, Invoice, Meter, MeterIndex,
+    Payment, Product, Scalar, Settings, Subscription, Timestamp,
 };
 use crate::storage::codec::{self, Fields};
 
@@ -127,6 +127,8 @@ pub enum Change {
     Product(Arc<Product>),
     /// A subscription, created or altered.
     Subscription(Arc<Subscription>),
+    /// A checkout session, created or confirmed.
+    Checkout(Arc<CheckoutSession>),
 }
 
 impl Change {
@@ -141,6 +143,7 @@ impl Change {
             Self::Subscription(subscription) => {
                 Some(Outcome::Subscription(Arc::clone(subscription)))
             }
+            Self::Checkout(session) => Some(Outcome::Checkout(Arc::clone(session))),
         }
     }
 }

@@ -474,8 +474,14 @@ fn read_base(reader: &mut snapshot::Reader) -> Result<SnapshotBase, SnapshotErro
 
 fn load_rows(view: &rows::View, state: &State) -> Result<(), OpenError> {
     // Invoices before their payments.
-    let kinds =
-        [RowKind::Customer, RowKind::Key, RowKind::Reply, RowKind::Invoice, RowKind::Payment];
+    let kinds = [
+        RowKind::Customer,
+        RowKind::Key,
+        RowKind::Reply,
+        RowKind::Invoice,
+        RowKind::Payment,
+        RowKind::Checkout,
+    ];
     for kind in kinds {
         let (from, to) = ([kind.prefix()], [kind.prefix() + 1]);
         let mut failed = None;
@@ -502,6 +508,7 @@ fn load_row(kind: RowKind, key: &[u8], value: &[u8], state: &State) -> Result<()
         }
         RowKind::Invoice => state.load_invoice(codec::decode(value)?),
         RowKind::Payment => state.load_payment(codec::decode(value)?),
+        RowKind::Checkout => state.load_checkout(codec::decode(value)?),
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Rows of the state that `state.redb` keeps: customers, keys, kept answers, invoices, payments.
+//! Rows of the state that `state.redb` keeps: customers, keys, kept answers, invoices, payments,
+//! checkout sessions.
 //!
 //! A row holds the whole object as it is, so writing one twice, or an old one before a newer one,
 //! does no harm.
@@ -6,7 +7,10 @@
 use std::sync::Arc;
 
 use crate::engine::replies::Reply;
-use crate::model::{ApiKey, Customer, Invoice, InvoiceNumber, Lsn, Payment, PaymentIndex};
+use crate::model::{
+    ApiKey, CheckoutId, CheckoutSession, Customer, Invoice, InvoiceNumber, Lsn, Payment,
+    PaymentIndex,
+};
 use crate::storage::codec;
 
 /// The kinds of rows; the number stands first in the key.
@@ -22,6 +26,8 @@ pub enum RowKind {
     Invoice,
     /// A [`Payment`] under its index.
     Payment,
+    /// A [`CheckoutSession`] under its id.
+    Checkout,
 }
 
 impl RowKind {
@@ -33,6 +39,7 @@ impl RowKind {
             Self::Reply => 3,
             Self::Invoice => 4,
             Self::Payment => 5,
+            Self::Checkout => 6,
         }
     }
 }
@@ -60,6 +67,16 @@ impl Row {
     /// The row of the API key that was created as number `place`.
     pub fn key(place: usize, api_key: &ApiKey) -> Self {
         Self::put(key(RowKind::Key, &ordered(place as u64)), api_key)
+    }
+
+    /// The row of a checkout session.
+    pub fn checkout(session: &CheckoutSession) -> Self {
+        Self::put(key(RowKind::Checkout, session.id.as_str().as_bytes()), session)
+    }
+
+    /// The removal of a checkout session.
+    pub fn no_checkout(id: &CheckoutId) -> Self {
+        Self::Encoded(key(RowKind::Checkout, id.as_str().as_bytes()), None)
     }
 
     /// The row of a kept answer.

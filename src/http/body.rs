@@ -70,12 +70,24 @@ where
 /// # Errors
 /// 415
 pub(crate) fn require_json(headers: &HeaderMap, body_is_empty: bool) -> Result<(), ApiError> {
+    require(headers, body_is_empty, "application/json")
+}
+
+/// Refuses a body that does not say it is a form; an empty one may say anything.
+///
+/// # Errors
+/// 415
+pub(crate) fn require_form(headers: &HeaderMap, body_is_empty: bool) -> Result<(), ApiError> {
+    require(headers, body_is_empty, "application/x-www-form-urlencoded")
+}
+
+fn require(headers: &HeaderMap, body_is_empty: bool, wanted: &str) -> Result<(), ApiError> {
     let stated = reply::single(headers, CONTENT_TYPE).ok().flatten().unwrap_or_default();
     let media_type = stated.split(';').next().unwrap_or_default().trim();
-    if body_is_empty || media_type.eq_ignore_ascii_case("application/json") {
+    if body_is_empty || media_type.eq_ignore_ascii_case(wanted) {
         return Ok(());
     }
-    let message = "a body needs the header content-type: application/json";
+    let message = format!("a body needs the header content-type: {wanted}");
     Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", message))
 }
 

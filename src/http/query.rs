@@ -23,6 +23,17 @@ impl Parameters {
         }
     }
 
+    /// The fields of a form.
+    ///
+    /// # Errors
+    /// 422 when it is malformed.
+    pub(crate) fn of_form(text: &[u8]) -> Result<Self, ApiError> {
+        let malformed = || ApiError::parameters("the form is malformed");
+        let text = std::str::from_utf8(text).map_err(|_| malformed())?;
+        let uri: Uri = format!("/?{text}").parse().map_err(|_| malformed())?;
+        Self::of(&uri).map_err(|_| malformed())
+    }
+
     /// The text of a parameter.
     ///
     /// # Errors

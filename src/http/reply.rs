@@ -206,6 +206,7 @@ impl From<Refused> for ApiError {
             Refused::Event(refusal) => refusal.into(),
             Refused::NotFound(what) => Self::not_found(what),
             Refused::Conflict(message) => Self::conflict(message),
+            Refused::Gone(message) => Self::new(StatusCode::GONE, "GONE", message),
             Refused::Invalid { field, message } => Self::invalid(&field, message),
             Refused::IdempotencyKeyReused => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,

@@ -27,8 +27,8 @@ use crate::http::auth::{self, Open, RouteScope};
 use crate::http::edge::Edge;
 use crate::http::reply::{ApiError, ErrorBody};
 use crate::http::{
-    billing, clock, customers, events, health, ingest, invoices, keys, meters, metrics, payments,
-    products, subscriptions, usage,
+    billing, checkouts, clock, customers, events, health, ingest, invoices, keys, meters, metrics,
+    payments, products, subscriptions, usage,
 };
 use crate::model::Scope;
 
@@ -147,6 +147,7 @@ pub(crate) fn all(options: RouteOptions) -> Routes {
         subscriptions::routes,
         payments::routes,
         invoices::routes,
+        checkouts::routes,
         billing::routes,
         keys::routes,
     ]
@@ -278,6 +279,11 @@ mod tests {
             ("GET /invoices", read),
             ("GET /invoices/{id}", read),
             ("GET /invoices/payments/{payment_id}", read),
+            ("POST /checkouts", admin),
+            ("GET /checkouts/{id}", read),
+            ("GET /checkout/{session_id}", None),
+            ("POST /checkout/{session_id}", None),
+            ("GET /checkout.css", None),
             ("GET /billing/status", read),
             ("GET /keys", admin),
             ("POST /keys", admin),

@@ -8,6 +8,8 @@ use crate::model::Timestamp;
 
 /// Characters of a name.
 pub(crate) const NAME_CHARS_MAX: usize = 255;
+/// Characters of an address that mail can be sent to.
+pub(crate) const EMAIL_CHARS_MAX: usize = 254;
 /// Characters of a longer text.
 const DESCRIPTION_CHARS_MAX: usize = 1_000;
 

@@ -55,6 +55,10 @@ text_id!(
     CustomerId
 );
 text_id!(
+    /// A checkout session's id, `cks_…`.
+    CheckoutId
+);
+text_id!(
     /// A meter's id, `mtr_…`.
     MeterId
 );

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::model::currency::Currency;
 use crate::model::customer::Metadata;
 use crate::model::id::{
-    CustomerIndex, InvoiceId, MeterIndex, PaymentId, PaymentIndex, ProductIndex, SubscriptionIndex,
+    CheckoutId, CustomerIndex, InvoiceId, MeterIndex, PaymentId, PaymentIndex, ProductIndex,
+    SubscriptionIndex,
 };
 use crate::model::lsn::Lsn;
 use crate::model::money::Money;
@@ -275,6 +276,8 @@ pub struct Payment {
     pub billing: BillingAddress,
     /// The free details of the subscription then, or of the purchase.
     pub metadata: Metadata,
+    /// The checkout session that it was ordered with.
+    pub checkout: Option<CheckoutId>,
     /// Log time of its record.
     pub created_at: Timestamp,
     /// Log time of the last change.

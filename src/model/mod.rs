@@ -3,6 +3,7 @@
 //! Nothing here reads a clock, a disk or a random source, takes a lock or waits.
 
 pub mod causes;
+pub mod checkout;
 pub mod currency;
 pub mod customer;
 pub mod event;
@@ -23,12 +24,13 @@ pub mod subscription;
 pub mod time;
 
 pub use causes::Causes;
+pub use checkout::CheckoutSession;
 pub use currency::Currency;
 pub use customer::{Customer, CustomerOrigin};
 pub use event::{Event, RawEvent, RawValue, Scalar};
 pub use id::{
-    BrandId, BusinessId, CustomerId, CustomerIndex, EventId, InvoiceId, KeyId, MeterId, MeterIndex,
-    PaymentId, PaymentIndex, PlanChangeId, ProductId, ProductIndex, SubscriptionId,
+    BrandId, BusinessId, CheckoutId, CustomerId, CustomerIndex, EventId, InvoiceId, KeyId, MeterId,
+    MeterIndex, PaymentId, PaymentIndex, PlanChangeId, ProductId, ProductIndex, SubscriptionId,
     SubscriptionIndex,
 };
 pub use invoice::{Invoice, InvoiceNumber, Payment, PaymentStatus};

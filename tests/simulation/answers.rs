@@ -89,6 +89,7 @@ fn check_refusal(
         }
         Refused::NotFound(_)
         | Refused::Conflict(_)
+        | Refused::Gone(_)
         | Refused::Invalid { .. }
         | Refused::IdempotencyKeyReused => panic!("{sent:?}: {refused}"),
     }
@@ -106,6 +107,7 @@ fn put(model: &mut Model, outcome: Outcome) {
         Outcome::Product(product) => model.put_product(&product),
         Outcome::Subscription(subscription) => model.put_subscription(&subscription),
         Outcome::Payment(payment) => model.put_payment(&payment),
+        Outcome::Checkout(_) => panic!("not drawn"),
         Outcome::Clock(_) => {}
     }
 }
@@ -234,6 +236,8 @@ fn resolve_change(process: &Process, model: &mut Model, command: &Command) -> Op
         | Command::UpdateProduct(..)
         | Command::ArchiveProduct(_)
         | Command::UnarchiveProduct(_)
+        | Command::CreateCheckout(_)
+        | Command::ConfirmCheckout(..)
         | Command::AdvanceClock(_) => panic!("not drawn"),
         // A retry makes a payment, which is seen as such.
         Command::RetryPayment(_) | Command::ConfirmClock => None,

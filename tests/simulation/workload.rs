@@ -237,6 +237,7 @@ impl Workload {
             customer_business_name: None,
             tax_id: None,
             metadata: self.tag(),
+            once: Vec::new(),
         }))
     }
 

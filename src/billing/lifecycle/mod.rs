@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::billing::calendar::boundary;
 use crate::model::customer::Metadata;
-use crate::model::price::Interval;
+use crate::model::price::{Interval, Recurrence};
 use crate::model::subscription::{BillingAddress, Cancellation, Closing, Cycle, Renewal, Segment};
 use crate::model::{
     CustomerIndex, Money, PaymentId, Period, Subscription, SubscriptionId, SubscriptionIndex,
@@ -109,6 +109,20 @@ pub struct Draft {
     pub metadata: Metadata,
     /// Log time of the creation.
     pub created_at: Timestamp,
+}
+
+/// Whether a subscription that begins at `at` has dates that can be written.
+///
+/// # Errors
+/// [`Refusal::OutOfRange`].
+pub fn check_dates(recurrence: &Recurrence, trial_days: u32, at: Timestamp) -> Result<(), Refusal> {
+    let length = Length {
+        interval: recurrence.payment_frequency,
+        subscription_period: recurrence.subscription_period,
+        trial_days,
+        renews: true,
+    };
+    length.cycle_from(at).map(drop)
 }
 
 /// A pending subscription, with the dates that it would have if it began when it is created.

@@ -1,5 +1,6 @@
 //! What can be read of products, subscriptions, payments and invoices.
 
+mod checkouts;
 mod payments;
 mod plans;
 mod subscriptions;
@@ -9,9 +10,11 @@ use std::sync::Arc;
 
 use crate::billing::Bill;
 use crate::model::invoice::{Invoice, InvoiceLine, UsageLine};
+use crate::model::price::MeterPrice;
 use crate::model::{
-    Currency, Customer, CustomerId, Lsn, MeterId, Money, Payment, PaymentId, PaymentStatus, Period,
-    Product, ProductId, Subscription, SubscriptionId, SubscriptionStatus, Timestamp,
+    CheckoutSession, Currency, Customer, CustomerId, Lsn, MeterId, Money, Payment, PaymentId,
+    PaymentStatus, Period, Price, Product, ProductId, Subscription, SubscriptionId,
+    SubscriptionStatus, Timestamp,
 };
 use crate::storage::{codec, rows};
 
@@ -133,6 +136,49 @@ pub struct ChangePreview {
     pub usage: Vec<(InvoiceLine, MeterId)>,
     /// The subscription as it would be.
     pub after: SubscriptionView,
+}
+
+/// A checkout session as it is at an instant.
+#[derive(Clone, Debug)]
+pub struct CheckoutView {
+    /// The instant.
+    pub now: Timestamp,
+    /// The session.
+    pub session: Arc<CheckoutSession>,
+    /// Who bought, or who is to, when that is a customer already.
+    pub customer: Option<Arc<Customer>>,
+    /// The newest payment of the order that was made.
+    pub payment: Option<(PaymentId, PaymentStatus)>,
+    /// What it would cost, while it is open.
+    pub offer: Option<OfferView>,
+}
+
+/// What an order would cost.
+#[derive(Clone, Debug)]
+pub struct OfferView {
+    /// What is paid each cycle.
+    pub recurring: Option<OfferLine>,
+    /// Days before the first cycle.
+    pub trial_days: u32,
+    /// What is bought once.
+    pub once: Vec<OfferLine>,
+    /// What usage costs: the names of meters with their units, and their prices.
+    pub meters: Vec<(String, MeterPrice)>,
+    /// What is due when it is confirmed.
+    pub total: Money,
+}
+
+/// A product of an order.
+#[derive(Clone, Debug)]
+pub struct OfferLine {
+    /// Its name.
+    pub name: String,
+    /// Its price.
+    pub price: Price,
+    /// How many.
+    pub quantity: u32,
+    /// What they come to, once or each cycle.
+    pub amount: Money,
 }
 
 /// Which periods of usage are asked for.

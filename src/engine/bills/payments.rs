@@ -28,7 +28,7 @@ pub(in crate::engine) fn payment_by_id(
     index.map(|index| payment_at(shared, index)).transpose()
 }
 
-fn payment_at(shared: &Shared, index: PaymentIndex) -> Result<Arc<Payment>, BillsError> {
+pub(super) fn payment_at(shared: &Shared, index: PaymentIndex) -> Result<Arc<Payment>, BillsError> {
     // Memory first: what is not there any more has a row.
     match shared.state.with_books(|books| books.payments.recent(index)) {
         Some(payment) => Ok(payment),

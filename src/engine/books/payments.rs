@@ -247,6 +247,7 @@ mod tests {
                 zipcode: None,
             },
             metadata: Vec::new(),
+            checkout: None,
             created_at: Timestamp::MIN,
             updated_at: Timestamp::MIN,
         }

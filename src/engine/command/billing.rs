@@ -176,6 +176,57 @@ pub struct NewSubscription {
     pub tax_id: Option<String>,
     /// Free details.
     pub metadata: Metadata,
+    /// What is bought once with the first payment, each product once.
+    pub once: Vec<NewPurchase>,
+}
+
+/// So many of a product.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewPurchase {
+    /// The product.
+    pub product_id: ProductId,
+    /// How many; at least one.
+    pub quantity: u32,
+}
+
+/// A checkout session to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewCheckout {
+    /// What is bought, each product once; never empty.
+    pub cart: Vec<NewPurchase>,
+    /// Who buys; needed when it is confirmed.
+    pub customer: Option<Subscriber>,
+    /// Where the customer lives; needed when it is confirmed.
+    pub billing: Option<BillingAddress>,
+    /// The currency that the client expects.
+    pub billing_currency: Option<Currency>,
+    /// Whether the order is made at once.
+    pub confirm: bool,
+    /// Days before the first cycle; those of the price when it is `None`.
+    pub trial_days: Option<u32>,
+    /// Whether no more of the address is asked for than the country and the postal code.
+    pub minimal_address: bool,
+    /// The customer's company.
+    pub customer_business_name: Option<String>,
+    /// The customer's tax number.
+    pub tax_id: Option<String>,
+    /// Free details.
+    pub metadata: Metadata,
+    /// Where a person goes once the order is made: `http` or `https`.
+    pub return_url: Option<String>,
+    /// Where a person goes who does not want to buy: `http` or `https`.
+    pub cancel_url: Option<String>,
+}
+
+/// What a person says who confirms an order; what the session knows already is not looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfirmedBy {
+    /// The address; not empty.
+    pub email: Option<String>,
+    /// The name.
+    pub name: Option<String>,
+    /// Where the person lives.
+    pub billing: Option<BillingAddress>,
 }
 
 /// Changes of a subscription; `None` keeps.

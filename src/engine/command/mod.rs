@@ -7,12 +7,14 @@ use std::sync::Arc;
 use crate::engine::ClockState;
 use crate::model::customer::Metadata;
 use crate::model::{
-    Aggregation, ApiKey, Customer, CustomerId, Filter, KeyDigest, KeyId, Lsn, Meter, MeterId,
-    Payment, PaymentId, Product, ProductId, Scope, Subscription, SubscriptionId, Timestamp,
+    Aggregation, ApiKey, CheckoutId, CheckoutSession, Customer, CustomerId, Filter, KeyDigest,
+    KeyId, Lsn, Meter, MeterId, Payment, PaymentId, Product, ProductId, Scope, Subscription,
+    SubscriptionId, Timestamp,
 };
 
 use billing::{
-    Mark, NewCharge, NewProduct, NewSubscription, PlanChange, ProductPatch, SubscriptionPatch,
+    ConfirmedBy, Mark, NewCharge, NewCheckout, NewProduct, NewSubscription, PlanChange,
+    ProductPatch, SubscriptionPatch,
 };
 
 /// A change that the committer decides on.
@@ -52,6 +54,10 @@ pub enum Command {
     CancelScheduledChange(SubscriptionId),
     /// Charge a subscription on demand.
     Charge(SubscriptionId, Box<NewCharge>),
+    /// Put an order together, and make it at once when it is confirmed.
+    CreateCheckout(Box<NewCheckout>),
+    /// Make the order of a session.
+    ConfirmCheckout(CheckoutId, Box<ConfirmedBy>),
     /// Say what became of a payment that waited.
     MarkPayment(PaymentId, Mark),
     /// Try a payment that has failed again, with another payment.
@@ -159,6 +165,8 @@ pub enum Outcome {
     Product(Arc<Product>),
     /// The subscription as it is now.
     Subscription(Arc<Subscription>),
+    /// The checkout session as it is now.
+    Checkout(Arc<CheckoutSession>),
     /// The payment as it is now.
     Payment(Arc<Payment>),
     /// The clock as it is now.
@@ -188,6 +196,9 @@ pub enum Refused {
     /// The thing exists already, or the state forbids the change.
     #[error("{0}")]
     Conflict(String),
+    /// The thing was there, and its time is over.
+    #[error("{0}")]
+    Gone(&'static str),
     /// A field has a value that the state forbids.
     #[error("{field}: {message}")]
     Invalid {

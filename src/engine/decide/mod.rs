@@ -1,5 +1,7 @@
 //! What a change leaves behind: decided against the state, with nothing in flight.
 
+mod carts;
+mod checkouts;
 mod customers;
 mod keys;
 mod meters;
@@ -179,6 +181,8 @@ fn plan(command: &Command, moment: Moment<'_>, marks: Marks) -> Result<Decision,
         Command::ChangePlan(id, change) => return apply(plans::change(id, change, moment)?),
         Command::Charge(id, charge) => return apply(plans::charge(id, charge, moment)?),
         Command::CreateSubscription(new) => return apply(subscriptions::create(new, moment)?),
+        Command::CreateCheckout(new) => return apply(checkouts::create(new, moment)?),
+        Command::ConfirmCheckout(id, by) => return checkouts::confirm(id, by, moment),
         Command::MarkPayment(id, mark) => return apply(payments::mark(id, mark, moment)?),
         Command::RetryPayment(id) => return apply(payments::retry(id, moment)?),
         Command::AdvanceClock(to) => {

@@ -11,14 +11,17 @@ use crate::engine::command::{NewCustomer, Outcome, Refused};
 use crate::engine::invoicing::{Billed, Numbers, bill, first_status};
 use crate::engine::record::{Body, Change, ChangeEntry, ClosedEntry};
 use crate::engine::shared::Shared;
+use crate::model::checkout::{Purchase, Recurring};
+use crate::model::customer::Metadata;
 use crate::model::invoice::{InvoiceCause, PaymentStatus};
 use crate::model::price::{PriceKind, Recurrence};
-use crate::model::subscription::Cancellation;
+use crate::model::subscription::{BillingAddress, Cancellation};
 use crate::model::{
-    Customer, PaymentId, Period, Price, Product, Subscription, SubscriptionId, Terms, Timestamp,
+    Customer, Invoice, Payment, PaymentId, Period, Price, Product, Subscription, SubscriptionId,
+    Terms, Timestamp,
 };
 
-use super::{Moment, Plan, customers};
+use super::{Moment, Plan, carts, customers};
 
 /// A segment that is cut under a test clock ends this long after the present: what happened at the
 /// frozen instant lies before the cut.
@@ -26,63 +29,27 @@ const INSTANT: Duration = Duration::from_nanos(1);
 
 /// Makes a subscription with its first payment, and the customer when there is none.
 pub(super) fn create(new: &NewSubscription, moment: Moment<'_>) -> Result<Plan, Refused> {
-    let Moment { shared, at, identity } = moment;
+    let Moment { shared, identity, .. } = moment;
     let (customer, is_new_customer) = subscriber(&new.customer, moment)?;
     let (product, recurrence) = product(new, shared)?;
-    let pending = billing::subscribe(Draft {
-        id: SubscriptionId::new(moment.new_id("sub")),
-        index: shared.state.with_books(crate::engine::books::Books::next_subscription),
-        customer: customer.index,
-        terms: Terms { product: product.index, version: product.version() },
-        quantity: new.quantity,
-        interval: recurrence.payment_frequency,
-        subscription_period: recurrence.subscription_period,
-        trial_days: match new.on_demand {
-            None => new.trial_days.unwrap_or(recurrence.trial_days),
-            Some(_) => 0,
+    let terms = Terms { product: product.index, version: product.version() };
+    let order = Order {
+        customer: &customer,
+        recurring: Recurring {
+            purchase: Purchase { terms, quantity: new.quantity },
+            trial_days: match new.on_demand {
+                None => new.trial_days.unwrap_or(recurrence.trial_days),
+                Some(_) => 0,
+            },
         },
-        on_demand: new.on_demand.is_some(),
-        first_payment: PaymentId::new(moment.new_id("pay")),
-        billing: new.billing.clone(),
-        customer_business_name: new.customer_business_name.clone(),
-        tax_id: new.tax_id.clone(),
-        metadata: new.metadata.clone(),
-        created_at: at,
-    });
-    let pending = pending.map_err(refused)?;
-    let renewal = billing::first_renewal(&pending).filter(|_| new.on_demand.is_none());
-    let catalogue = shared.state.catalogue();
-    let first = shared.state.with_books(|books| {
-        let prices = Prices { products: books.products(), meters: catalogue.meters() };
-        match new.on_demand.as_ref().and_then(|on_demand| on_demand.first.as_ref()) {
-            None => first_bill(renewal.as_ref(), prices),
-            Some(NewCharge { amount, description, .. }) => {
-                Ok(charge_bill(pending.terms, *amount, description.clone(), prices))
-            }
-        }
-    });
-    let first = first.map_err(|overflow| invalid("quantity", overflow.to_string()))?;
-    let subscription = match first_status(shared, first.total) {
-        PaymentStatus::Succeeded => billing::activate(&pending, at).map_err(refused)?,
-        PaymentStatus::Processing | PaymentStatus::Failed => pending,
+        on_demand: new.on_demand.as_ref(),
+        once: &carts::beside(&new.once, product.price().currency, shared)?,
+        billing: &new.billing,
+        customer_business_name: new.customer_business_name.as_deref(),
+        tax_id: new.tax_id.as_deref(),
+        metadata: &new.metadata,
     };
-    let subscription = Arc::new(subscription);
-    let start = Period { start: at, end: subscription.cycle.next_billing_date };
-    let billed = Billed {
-        customer: Arc::clone(&customer),
-        cause: InvoiceCause::Created,
-        period: Some(renewal.map_or(start, |renewal| renewal.period)),
-        metadata: None,
-        due_at: at,
-        service_period: renewal.map(|renewal| renewal.period),
-        share: None,
-        terms: subscription.terms,
-        quantity: subscription.quantity,
-        bill: first,
-    };
-    let instants = (at, shared.state.applied());
-    let numbers = &mut Numbers::next(shared);
-    let (payment, invoice) = bill(shared, &subscription, billed, instants, numbers);
+    let (subscription, payment, invoice) = begin(&order, moment)?;
     let made = is_new_customer.then(|| Change::Customer(Customer::clone(&customer)));
     let made = made.map(|change| Body::Change(ChangeEntry { change, identity: None }));
     let change = Change::Subscription(Arc::clone(&subscription));
@@ -96,8 +63,87 @@ pub(super) fn create(new: &NewSubscription, moment: Moment<'_>) -> Result<Plan, 
     })
 }
 
+/// A subscription that is ordered, with what is bought once beside it.
+#[derive(Debug)]
+pub(super) struct Order<'o> {
+    pub(super) customer: &'o Arc<Customer>,
+    pub(super) recurring: Recurring,
+    /// When it is charged on demand; nothing is bought once beside it then.
+    pub(super) on_demand: Option<&'o OnDemand>,
+    pub(super) once: &'o [Purchase],
+    pub(super) billing: &'o BillingAddress,
+    pub(super) customer_business_name: Option<&'o str>,
+    pub(super) tax_id: Option<&'o str>,
+    pub(super) metadata: &'o Metadata,
+}
+
+/// The subscription, and its first payment with the invoice.
+pub(super) fn begin(
+    order: &Order<'_>,
+    moment: Moment<'_>,
+) -> Result<(Arc<Subscription>, Arc<Payment>, Arc<Invoice>), Refused> {
+    let Moment { shared, at, .. } = moment;
+    let Recurring { purchase, trial_days } = order.recurring;
+    let recurrence = carts::recurrence(&order.recurring, shared)?;
+    let pending = billing::subscribe(Draft {
+        id: SubscriptionId::new(moment.new_id("sub")),
+        index: shared.state.with_books(crate::engine::books::Books::next_subscription),
+        customer: order.customer.index,
+        terms: purchase.terms,
+        quantity: purchase.quantity,
+        interval: recurrence.payment_frequency,
+        subscription_period: recurrence.subscription_period,
+        trial_days,
+        on_demand: order.on_demand.is_some(),
+        first_payment: PaymentId::new(moment.new_id("pay")),
+        billing: order.billing.clone(),
+        customer_business_name: order.customer_business_name.map(str::to_owned),
+        tax_id: order.tax_id.map(str::to_owned),
+        metadata: order.metadata.clone(),
+        created_at: at,
+    });
+    let pending = pending.map_err(refused)?;
+    let renewal = billing::first_renewal(&pending).filter(|_| order.on_demand.is_none());
+    let catalogue = shared.state.catalogue();
+    let first = shared.state.with_books(|books| {
+        let prices = Prices { products: books.products(), meters: catalogue.meters() };
+        match order.on_demand.and_then(|on_demand| on_demand.first.as_ref()) {
+            None => first_bill(renewal.as_ref(), order.once, prices),
+            Some(NewCharge { amount, description, .. }) => {
+                Ok(charge_bill(pending.terms, *amount, description.clone(), prices))
+            }
+        }
+    });
+    let first = first.map_err(|overflow| invalid("quantity", overflow.to_string()))?;
+    let subscription = match first_status(shared, first.total) {
+        PaymentStatus::Succeeded => billing::activate(&pending, at).map_err(refused)?,
+        PaymentStatus::Processing | PaymentStatus::Failed => pending,
+    };
+    let subscription = Arc::new(subscription);
+    let start = Period { start: at, end: subscription.cycle.next_billing_date };
+    let billed = Billed {
+        customer: Arc::clone(order.customer),
+        cause: InvoiceCause::Created,
+        period: Some(renewal.map_or(start, |renewal| renewal.period)),
+        metadata: None,
+        due_at: at,
+        service_period: renewal.map(|renewal| renewal.period),
+        share: None,
+        terms: subscription.terms,
+        quantity: subscription.quantity,
+        bill: first,
+    };
+    let instants = (at, shared.state.applied());
+    let numbers = &mut Numbers::next(shared);
+    let (payment, invoice) = bill(shared, &subscription, billed, instants, numbers);
+    Ok((subscription, payment, invoice))
+}
+
 /// The customer, and whether it is made by this request.
-fn subscriber(wanted: &Subscriber, moment: Moment<'_>) -> Result<(Arc<Customer>, bool), Refused> {
+pub(super) fn subscriber(
+    wanted: &Subscriber,
+    moment: Moment<'_>,
+) -> Result<(Arc<Customer>, bool), Refused> {
     let state = &moment.shared.state;
     match wanted {
         Subscriber::Existing(id) => {
@@ -155,6 +201,10 @@ fn check_on_demand(
         PriceKind::OneTime | PriceKind::UsageBased { .. } => {
             return Err(invalid("on_demand", "a product with usage is not charged on demand"));
         }
+    }
+    if !new.once.is_empty() {
+        let message = "nothing is bought once beside what is charged on demand";
+        return Err(invalid("one_time_product_cart", message));
     }
     if new.trial_days.is_some_and(|days| days > 0) {
         return Err(invalid("trial_period_days", "what is charged on demand has no trial"));

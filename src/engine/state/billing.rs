@@ -9,11 +9,14 @@ use crate::billing::{self, Step};
 use crate::engine::books::Books;
 use crate::engine::books::routes::SegmentKey;
 use crate::engine::books::segments::Segments;
+use crate::engine::checkouts::Checkouts;
 use crate::engine::record::{ClosedEntry, MarkedEntry};
 use crate::engine::replies::KeptAnswer;
 use crate::engine::rows::Row;
 use crate::model::invoice::InvoiceCause;
-use crate::model::{Invoice, Lsn, Payment, Subscription, SubscriptionIndex, Timestamp};
+use crate::model::{
+    CheckoutSession, Invoice, Lsn, Payment, Subscription, SubscriptionIndex, Timestamp,
+};
 
 /// How far billing has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,6 +123,29 @@ impl State {
         drop(books);
         let answer = KeptAnswer::Payment(entry.payment.id.clone());
         self.keep_reply(lsn, log_time, entry.identity, answer);
+    }
+
+    /// Ends and forgets the checkout sessions whose time has come.
+    pub(super) fn end_checkouts(&self, log_time: Timestamp) {
+        if self.checkouts.read().is_any_due(log_time) {
+            let rows = self.checkouts.write().pass(log_time);
+            self.rows.lock().extend(rows);
+        }
+    }
+
+    pub(super) fn put_checkout(&self, session: &Arc<CheckoutSession>) {
+        self.rows.lock().push(Row::checkout(session));
+        self.checkouts.write().put(Arc::clone(session));
+    }
+
+    /// Looks at the checkout sessions; `look` only copies.
+    pub fn with_checkouts<T>(&self, look: impl FnOnce(&Checkouts) -> T) -> T {
+        look(&self.checkouts.read())
+    }
+
+    /// Loads a checkout session's row.
+    pub fn load_checkout(&self, session: CheckoutSession) {
+        self.checkouts.write().put(Arc::new(session));
     }
 
     /// Looks at products, subscriptions, payments and invoices; `look` only copies.

@@ -16,6 +16,7 @@ use crate::engine::backfill::{Backfill, Backfills};
 use crate::engine::books::Books;
 use crate::engine::books::segments::Segments;
 use crate::engine::catalogue::Catalogue;
+use crate::engine::checkouts::Checkouts;
 use crate::engine::record::{
     BackfilledEntry, Change, ChangeEntry, ClosedEntry, Identity, MarkedEntry,
 };
@@ -84,6 +85,7 @@ pub struct State {
     totals: Mutex<Vec<MeterTotals>>,
     backfills: RwLock<Backfills>,
     books: RwLock<Books>,
+    checkouts: RwLock<Checkouts>,
     segments: Segments,
     marks: Mutex<BillingMarks>,
     /// Events that were ever admitted.
@@ -100,6 +102,7 @@ impl State {
     /// Applies the record whose first LSN is `lsn`.
     pub fn apply(&self, lsn: Lsn, log_time: Timestamp, record: &Record) {
         self.enter_due(log_time);
+        self.end_checkouts(log_time);
         let last = match record {
             Record::Events(admitted) => {
                 let last = lsn.plus(admitted.event_count).previous();
@@ -195,6 +198,7 @@ impl State {
             Change::Subscription(subscription) => {
                 self.books.write().put_subscription(Arc::clone(subscription));
             }
+            Change::Checkout(session) => self.put_checkout(session),
         }
     }
 

@@ -96,6 +96,7 @@ pub(super) fn new_subscription(customer: &str, product_id: &ProductId) -> NewSub
         customer_business_name: None,
         tax_id: None,
         metadata: Vec::new(),
+        once: Vec::new(),
     }
 }
 

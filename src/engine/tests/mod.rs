@@ -19,6 +19,7 @@ mod trial;
 mod backfill;
 mod billing;
 mod billing_runs;
+mod checkouts;
 mod clock_jump;
 mod cut;
 mod damage;

@@ -288,6 +288,8 @@ impl Model {
             | Command::ChangePlan(..)
             | Command::CancelScheduledChange(_)
             | Command::Charge(..)
+            | Command::CreateCheckout(_)
+            | Command::ConfirmCheckout(..)
             | Command::MarkPayment(..)
             | Command::RetryPayment(_) => panic!("this model bills nothing"),
             Command::AdvanceClock(_) | Command::ConfirmClock => {
@@ -349,7 +351,10 @@ impl Object {
             Outcome::Meter(meter) => Self::Meter(meter),
             Outcome::Customer(customer) => Self::Customer(customer),
             Outcome::Key(key) => Self::Key(key),
-            Outcome::Product(_) | Outcome::Subscription(_) | Outcome::Payment(_) => {
+            Outcome::Product(_)
+            | Outcome::Subscription(_)
+            | Outcome::Checkout(_)
+            | Outcome::Payment(_) => {
                 panic!("this model bills nothing")
             }
             Outcome::Clock(_) => panic!("the clock is no object"),

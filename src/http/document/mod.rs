@@ -65,6 +65,16 @@ impl Document {
     pub(crate) fn number(&self) -> u64 {
         self.number
     }
+
+    /// What each line is for, how it came about, and what it comes to.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = [&str; 3]> {
+        self.rows.iter().map(|row| [row.what.as_str(), &row.how, &row.amount])
+    }
+
+    /// The sum, with its currency.
+    pub(crate) fn total(&self) -> &str {
+        &self.total
+    }
 }
 
 impl Row {
@@ -118,7 +128,7 @@ fn bill_to(who: &BillTo) -> Vec<String> {
 }
 
 /// An instant to the minute, for people.
-fn moment(at: Timestamp) -> String {
+pub(crate) fn moment(at: Timestamp) -> String {
     let text = at.to_string();
     // `2026-11-22T10:00:00Z`: the date and the time, as far as they are there.
     let (date, time) = text.split_once('T').unwrap_or((&text, ""));
@@ -130,7 +140,7 @@ fn period(start: Timestamp, end: Timestamp) -> String {
 }
 
 /// An amount in the major unit, with every digit of the minor one.
-fn major(amount: Money, currency: Currency) -> String {
+pub(crate) fn major(amount: Money, currency: Currency) -> String {
     let units = amount.as_minor();
     let digits = currency.minor_digits() as usize;
     let text = format!("{:0width$}", units.unsigned_abs(), width = digits + 1);
@@ -140,7 +150,7 @@ fn major(amount: Money, currency: Currency) -> String {
 }
 
 /// A decimal number divided by 10^`places`, digit for digit.
-fn point_moved(number: &str, places: usize) -> String {
+pub(crate) fn point_moved(number: &str, places: usize) -> String {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let padded = format!("{whole:0>width$}", width = places + 1);
     let (whole, moved) = padded.split_at(padded.len() - places);

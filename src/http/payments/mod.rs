@@ -33,7 +33,7 @@ const ERROR_CHARS_MAX: usize = 500;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = PaymentStatus)]
 #[serde(rename_all = "snake_case")]
-enum StatusWord {
+pub(in crate::http) enum StatusWord {
     Succeeded,
     Failed,
     Cancelled,
@@ -281,6 +281,15 @@ impl From<PaymentStatus> for StatusWord {
             PaymentStatus::Failed => Self::Failed,
             PaymentStatus::Processing => Self::Processing,
         }
+    }
+}
+
+/// A status on the wire.
+pub(in crate::http) fn word(status: PaymentStatus) -> &'static str {
+    match status {
+        PaymentStatus::Succeeded => "succeeded",
+        PaymentStatus::Failed => "failed",
+        PaymentStatus::Processing => "processing",
     }
 }
 

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 use super::StatusWord;
 use crate::engine::bills::{InvoiceView, PaymentView};
 use crate::http::address::{AddressBody, CustomerDetails};
+use crate::http::cart::CartProduct;
 use crate::http::edge::Edge;
 use crate::http::invoice_line::description;
 use crate::http::scalar::{JsonScalar, Pairs};
@@ -38,14 +39,6 @@ struct ServicePeriodBody {
     subscription_id: String,
 }
 
-/// A product of a payment.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = PaymentProduct)]
-struct ProductBody {
-    product_id: String,
-    quantity: u32,
-}
-
 /// What both the payment and its entry in a list say.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PaymentDetails)]
@@ -70,9 +63,10 @@ struct Details {
     payment_provider: &'static str,
     is_multi_subscription: bool,
     digital_products_delivered: bool,
+    /// The session that it was ordered with.
+    checkout_session_id: Option<String>,
     /// The following are always `null`.
     invoice_url: Option<String>,
-    checkout_session_id: Option<String>,
     card_exp_month: Option<String>,
     card_exp_year: Option<String>,
     card_last_four: Option<String>,
@@ -107,7 +101,7 @@ pub(super) struct PaymentBody {
     details: Details,
     business_id: String,
     billing: AddressBody,
-    product_cart: Vec<ProductBody>,
+    product_cart: Vec<CartProduct>,
     settlement_amount: i64,
     settlement_currency: String,
     settlement_tax: i64,
@@ -176,8 +170,8 @@ impl Details {
             payment_provider: "dodo",
             is_multi_subscription: false,
             digital_products_delivered: false,
+            checkout_session_id: payment.checkout.as_ref().map(|id| id.as_str().to_owned()),
             invoice_url: None,
-            checkout_session_id: None,
             card_exp_month: None,
             card_exp_year: None,
             card_last_four: None,
@@ -209,9 +203,9 @@ fn service_periods(view: &PaymentView) -> Vec<ServicePeriodBody> {
     body.into_iter().collect()
 }
 
-fn products(view: &PaymentView) -> Vec<ProductBody> {
+fn products(view: &PaymentView) -> Vec<CartProduct> {
     let products = view.product_ids.iter().zip(&view.payment.cart);
-    let products = products.map(|(id, item)| ProductBody {
+    let products = products.map(|(id, item)| CartProduct {
         product_id: id.as_str().to_owned(),
         quantity: item.quantity,
     });

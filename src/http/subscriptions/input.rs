@@ -7,23 +7,20 @@ use utoipa::ToSchema;
 use crate::engine::command::billing::{NewCharge, NewSubscription, OnDemand, Subscriber};
 use crate::http::address::AddressInput;
 use crate::http::body;
+use crate::http::cart::{self, CartItemInput};
 use crate::http::price;
 use crate::http::reply::ApiError;
 use crate::http::scalar::{JsonScalar, Members};
 use crate::http::text;
 use crate::model::{CustomerId, Money, ProductId};
 
-/// Of one product.
-const QUANTITY_MAX: i64 = 1_000_000_000;
-/// Characters of an address that mail can be sent to.
-const EMAIL_CHARS_MAX: usize = 254;
 /// Characters of a phone number.
 const PHONE_CHARS_MAX: usize = 32;
 
 /// An existing customer by id, or one by address, which is made when there is none.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = SubscriptionCustomer)]
-struct CustomerInput {
+pub(in crate::http) struct CustomerInput {
     customer_id: Option<String>,
     email: Option<String>,
     name: Option<String>,
@@ -65,6 +62,10 @@ pub(super) struct SubscriptionCreate<'a> {
     #[serde(borrow)]
     #[schema(value_type = Option<BTreeMap<String, JsonScalar<'static>>>)]
     metadata: Option<Members<'a>>,
+    /// What is bought once with the first payment: at most 20 products, each once.
+    #[serde(borrow)]
+    #[schema(value_type = Option<Vec<CartItemInput<'static>>>)]
+    one_time_product_cart: Option<Vec<CartItemInput<'a>>>,
 }
 
 #[derive(Deserialize)]
@@ -75,8 +76,6 @@ struct NotOffered<'a> {
     discount_code: Option<&'a RawValue>,
     #[serde(borrow)]
     discount_codes: Option<&'a RawValue>,
-    #[serde(borrow)]
-    one_time_product_cart: Option<&'a RawValue>,
     #[serde(borrow)]
     payment_method_id: Option<&'a RawValue>,
 }
@@ -91,7 +90,6 @@ pub(super) fn refuse_not_offered(text: &[u8]) -> Result<(), ApiError> {
         ("addons", asked.addons),
         ("discount_code", asked.discount_code),
         ("discount_codes", asked.discount_codes),
-        ("one_time_product_cart", asked.one_time_product_cart),
         ("payment_method_id", asked.payment_method_id),
     ])
 }
@@ -107,7 +105,7 @@ impl SubscriptionCreate<'_> {
         Ok(NewSubscription {
             customer: self.customer.ok_or_else(|| missing("customer"))?.into_subscriber()?,
             product_id: ProductId::new(text::id("product_id", self.product_id)?),
-            quantity: quantity(self.quantity)?,
+            quantity: cart::quantity("quantity", self.quantity)?,
             trial_days: price::trial_days("trial_period_days", self.trial_period_days)?,
             on_demand: self.on_demand.map(OnDemandInput::into_on_demand).transpose()?,
             billing_currency: currency.transpose()?,
@@ -115,6 +113,10 @@ impl SubscriptionCreate<'_> {
             customer_business_name: self.customer_business_name.map(business_name).transpose()?,
             tax_id: self.tax_id.map(tax_id).transpose()?,
             metadata: self.metadata.map(Members::into_metadata).transpose()?.unwrap_or_default(),
+            once: cart::purchases(
+                "one_time_product_cart",
+                self.one_time_product_cart.unwrap_or_default(),
+            )?,
         })
     }
 }
@@ -168,12 +170,12 @@ pub(super) fn charge(
 }
 
 impl CustomerInput {
-    fn into_subscriber(self) -> Result<Subscriber, ApiError> {
+    pub(in crate::http) fn into_subscriber(self) -> Result<Subscriber, ApiError> {
         if let Some(id) = self.customer_id {
             let id = text::id("customer.customer_id", Some(id))?;
             return Ok(Subscriber::Existing(CustomerId::new(id)));
         }
-        let email = text::required("customer.email", self.email, EMAIL_CHARS_MAX)?;
+        let email = text::required("customer.email", self.email, text::EMAIL_CHARS_MAX)?;
         if !email.contains('@') {
             return Err(ApiError::invalid("customer.email", "customer.email has no @"));
         }
@@ -188,21 +190,11 @@ impl CustomerInput {
     }
 }
 
-pub(super) fn quantity(quantity: Option<i64>) -> Result<u32, ApiError> {
-    let quantity = quantity.ok_or_else(|| missing("quantity"))?;
-    if !(1..=QUANTITY_MAX).contains(&quantity) {
-        let message = format!("quantity: must be from 1 to {QUANTITY_MAX}");
-        return Err(ApiError::invalid("quantity", message));
-    }
-    // Fits: it is at most a thousand million.
-    Ok(u32::try_from(quantity).unwrap_or(1))
-}
-
-pub(super) fn business_name(text: String) -> Result<String, ApiError> {
+pub(in crate::http) fn business_name(text: String) -> Result<String, ApiError> {
     text::line("customer_business_name", text, text::NAME_CHARS_MAX)
 }
 
-pub(super) fn tax_id(text: String) -> Result<String, ApiError> {
+pub(in crate::http) fn tax_id(text: String) -> Result<String, ApiError> {
     text::line("tax_id", text, text::NAME_CHARS_MAX)
 }
 
@@ -269,10 +261,7 @@ mod tests {
                 r#""on_demand":{"mandate_only":false,"product_price":1,"product_currency":"X"}"#,
                 "on_demand.product_currency",
             ),
-            (
-                r#""one_time_product_cart":[{"product_id":"p","quantity":1}]"#,
-                "one_time_product_cart",
-            ),
+            (r#""one_time_product_cart":[{"quantity":1}]"#, "one_time_product_cart.0.product_id"),
         ] {
             let text = format!("{{{head},{REST},{extra}}}");
             assert_eq!(create(&text).unwrap_err(), field, "{extra}");

@@ -28,6 +28,8 @@ use crate::http::route::{Routes, Segment};
 use crate::http::{body, page};
 use crate::model::{CustomerId, ProductId, Subscription, SubscriptionId};
 
+pub(in crate::http) use input::{CustomerInput, business_name, tax_id};
+
 use input::SubscriptionCreate;
 use output::{CreatedBody, ListedBody, SubscriptionBody};
 use update::SubscriptionUpdate;
@@ -55,9 +57,17 @@ async fn create_subscription(
 ) -> Result<Response, Failure> {
     let new = body::object::<SubscriptionCreate<'_>>(&mutation.body)?.into_new()?;
     input::refuse_not_offered(&mutation.body)?;
+    let buys_once = !new.once.is_empty();
     let command = Command::CreateSubscription(Box::new(new));
     let view = changed(&edge, command, mutation).await?;
-    Ok(reply::json(StatusCode::OK, &CreatedBody::new(&view)))
+    let first = view.first_payment.clone();
+    let first = if buys_once {
+        Some(edge.read(move |engine| engine.payment(&first)).await??)
+    } else {
+        None
+    };
+    let body = CreatedBody::new(&view, first.flatten().as_ref());
+    Ok(reply::json(StatusCode::OK, &body))
 }
 
 /// List subscriptions

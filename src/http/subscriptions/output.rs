@@ -5,8 +5,9 @@ use utoipa::ToSchema;
 
 use super::words::{FeedbackWord, StatusWord};
 use crate::billing::fixed_amount;
-use crate::engine::bills::SubscriptionView;
+use crate::engine::bills::{PaymentView, SubscriptionView};
 use crate::http::address::{AddressBody, CustomerDetails};
+use crate::http::cart::CartProduct;
 use crate::http::edge::Edge;
 use crate::http::price::IntervalWord;
 use crate::http::rate;
@@ -28,6 +29,8 @@ pub(super) struct CreatedBody {
     /// What each cycle costs in advance, in the currency's minor unit.
     recurring_pre_tax_amount: i64,
     payment_method_required: bool,
+    /// What was bought once with the first payment; `null` for nothing.
+    one_time_product_cart: Option<Vec<CartProduct>>,
     /// Always empty.
     addons: Vec<String>,
     /// The following are always `null`.
@@ -35,7 +38,6 @@ pub(super) struct CreatedBody {
     discount_id: Option<String>,
     discount_ids: Option<Vec<String>>,
     expires_on: Option<String>,
-    one_time_product_cart: Option<Vec<String>>,
     payment_link: Option<String>,
     trial_amount: Option<i64>,
     /// What is worth a look: other subscriptions that bill the same usage of this customer.
@@ -187,8 +189,18 @@ fn price(view: &SubscriptionView) -> (&Price, i64) {
     (price, amount.map_or(i64::MAX, Money::as_minor))
 }
 
+/// What a first payment pays for beside the subscription, which stands first in its cart.
+fn bought_once(first: &PaymentView) -> Vec<CartProduct> {
+    let once = first.product_ids.iter().zip(&first.payment.cart).skip(1);
+    let once = once.map(|(id, item)| CartProduct {
+        product_id: id.as_str().to_owned(),
+        quantity: item.quantity,
+    });
+    once.collect()
+}
+
 impl CreatedBody {
-    pub(super) fn new(view: &SubscriptionView) -> Self {
+    pub(super) fn new(view: &SubscriptionView, first: Option<&PaymentView>) -> Self {
         let (_, recurring_pre_tax_amount) = price(view);
         let warning = |other: &crate::model::SubscriptionId| {
             format!("usage of this customer is billed by {other} too, on the same meter")
@@ -205,7 +217,7 @@ impl CreatedBody {
             discount_id: None,
             discount_ids: None,
             expires_on: None,
-            one_time_product_cart: None,
+            one_time_product_cart: first.map(bought_once),
             payment_link: None,
             trial_amount: None,
             warnings: view.shares_meters_with.iter().map(warning).collect(),

@@ -16,6 +16,7 @@ use crate::engine::command::billing::{Effective, PlanChange};
 use crate::engine::{Command, Outcome};
 use crate::http::auth::{Admin, Read};
 use crate::http::body;
+use crate::http::cart;
 use crate::http::edge::Edge;
 use crate::http::identity::Mutation;
 use crate::http::reply::{self, ApiError, Failure};
@@ -132,6 +133,7 @@ async fn change_plan(
         | Outcome::Customer(_)
         | Outcome::Key(_)
         | Outcome::Product(_)
+        | Outcome::Checkout(_)
         | Outcome::Clock(_) => return Err(ApiError::internal().into()),
     };
     Ok(reply::json(StatusCode::OK, &ChangedBody { payment_id, ..ChangedBody::default() }))
@@ -187,7 +189,7 @@ impl ChangeInput<'_> {
         };
         Ok(PlanChange {
             product_id: ProductId::new(text::id("product_id", self.product_id)?),
-            quantity: input::quantity(self.quantity)?,
+            quantity: cart::quantity("quantity", self.quantity)?,
             mode: mode.into(),
             effective,
             replaces_scheduled: self.cancel_scheduled_change_plan.unwrap_or(false),

@@ -1,0 +1,89 @@
+//! Carts on the wire.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use crate::engine::command::billing::NewPurchase;
+use crate::http::reply::ApiError;
+use crate::http::{body, text};
+use crate::model::ProductId;
+
+/// Products of a cart.
+pub(crate) const ITEMS_MAX: usize = 20;
+/// Of one product.
+const QUANTITY_MAX: i64 = 1_000_000_000;
+
+/// So many of a product.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = CartItem)]
+pub(crate) struct CartItemInput<'a> {
+    #[schema(value_type = String)]
+    product_id: Option<String>,
+    #[schema(value_type = i64)]
+    quantity: Option<i64>,
+    #[serde(borrow)]
+    #[schema(ignore)]
+    amount: Option<&'a RawValue>,
+    #[serde(borrow)]
+    #[schema(ignore)]
+    addons: Option<&'a RawValue>,
+    #[serde(borrow)]
+    #[schema(ignore)]
+    credit_entitlements: Option<&'a RawValue>,
+}
+
+/// So many of a product.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CartProduct)]
+pub(crate) struct CartProduct {
+    pub(crate) product_id: String,
+    pub(crate) quantity: u32,
+}
+
+/// The products of a cart, each once.
+///
+/// # Errors
+/// 422 that names the field, as a path from `field`
+pub(crate) fn purchases(
+    field: &str,
+    items: Vec<CartItemInput<'_>>,
+) -> Result<Vec<NewPurchase>, ApiError> {
+    if items.len() > ITEMS_MAX {
+        let message = format!("{field}: a cart has at most {ITEMS_MAX} products");
+        return Err(ApiError::invalid(field, message));
+    }
+    let mut purchases: Vec<NewPurchase> = Vec::with_capacity(items.len());
+    for (place, item) in items.into_iter().enumerate() {
+        let of = |name: &str| format!("{field}.{place}.{name}");
+        let product_id = ProductId::new(text::id(&of("product_id"), item.product_id)?);
+        if purchases.iter().any(|earlier| earlier.product_id == product_id) {
+            let field = of("product_id");
+            let message = format!("{field}: this product stands twice; give a quantity");
+            return Err(ApiError::invalid(&field, message));
+        }
+        body::refuse_not_offered(&[
+            (&of("amount"), item.amount),
+            (&of("addons"), item.addons),
+            (&of("credit_entitlements"), item.credit_entitlements),
+        ])?;
+        let quantity = quantity(&of("quantity"), item.quantity)?;
+        purchases.push(NewPurchase { product_id, quantity });
+    }
+    Ok(purchases)
+}
+
+/// How many of a product are bought.
+///
+/// # Errors
+/// 422 that names `field`
+pub(crate) fn quantity(field: &str, quantity: Option<i64>) -> Result<u32, ApiError> {
+    let missing = || ApiError::invalid(field, format!("{field} is missing"));
+    let quantity = quantity.ok_or_else(missing)?;
+    if !(1..=QUANTITY_MAX).contains(&quantity) {
+        let message = format!("{field}: must be from 1 to {QUANTITY_MAX}");
+        return Err(ApiError::invalid(field, message));
+    }
+    // Fits: it is at most a thousand million.
+    Ok(u32::try_from(quantity).unwrap_or(1))
+}
