@@ -130,16 +130,27 @@ fn subscription() -> Value {
     let terms = json!({ "product": 0, "version": 1 });
     let period = json!({ "start": 5, "end": 99 });
     let month = json!({ "count": 1, "unit": "Month" });
-    let segment = json!({ "number": 1, "period": period, "terms": terms });
+    let segment = json!({ "number": 1, "period": period, "terms": terms, "continues": true });
+    let used = json!({ "total": 7, "high": 8, "billed": 1, "amount": 1 });
+    let plan =
+        json!({ "terms": terms, "quantity": 3, "interval": month, "subscription_period": month });
     let renewal = json!({ "terms": terms, "quantity": 2, "period": period });
     json!({
         "id": "sub_1", "index": 0, "customer": 3, "terms": terms, "quantity": 2,
         "status": "Active", "subscription_period": month, "trial_days": 0, "running": segment,
         "cycle": {
-            "anchor": 5, "interval": month, "next_boundary": 2, "previous_billing_date": 5,
-            "next_billing_date": 99, "term_start": 5, "expires_at": 999,
+            "anchor": 5, "interval": month, "renews": true, "next_boundary": 2,
+            "previous_billing_date": 5, "next_billing_date": 99,
+            "paused": { "secs": 1, "nanos": 2 }, "term_start": 5, "expires_at": 999,
         },
-        "closing": [{ "segment": segment, "due_at": 9, "close_at": 10, "renewal": renewal }],
+        "closing": [{
+            "segment": segment, "due_at": 9, "close_at": 10, "renewal": renewal,
+            "ends_period": false,
+        }],
+        "in_trial": false, "paused_at": 7, "past_due_until": 8,
+        "scheduled_change": { "id": "pch_1", "plan": plan, "created_at": 6 },
+        "pending_change": { "invoice": 2, "plan": plan, "mode": "DoNotBill", "credit": 5 },
+        "used": [[0, used]], "credit": 9,
         "next_segment": 2, "cancel_at_next_billing_date": true,
         "cancellation": { "at": 8, "reason": "CancelledByCustomer", "feedback": "Unused",
             "comment": "c" },
@@ -153,7 +164,9 @@ fn invoice() -> Value {
     let period = json!({ "start": 5, "end": 99 });
     let fixed = json!({
         "name": "P", "price": 4900, "quantity": 2, "discount_bps": 0, "period": period,
+        "share": { "part": { "secs": 1, "nanos": 0 }, "whole": { "secs": 2, "nanos": 0 } },
     });
+    let charge = json!({ "name": "P", "description": "d" });
     let usage = json!({
         "meter": 0, "name": "Calls", "measurement_unit": "calls", "consumed": 2500,
         "free_threshold": 1000, "chargeable": 1500, "rate": { "PerUnit": "0.25" }, "position": 0,
@@ -171,16 +184,21 @@ fn invoice() -> Value {
             "address": address() },
         "currency": "EUR", "total": 5275, "period": period, "due_at": 99, "created_at": 100,
         "cut_off_lsn": 9,
-        "lines": [line(json!({ "Fixed": fixed })), line(json!({ "Usage": usage }))],
+        "lines": [
+            line(json!({ "Fixed": fixed })), line(json!({ "Unused": fixed })),
+            line(json!({ "Usage": usage })), line(json!({ "Charge": charge })),
+            line(json!("Credit")),
+        ],
     })
 }
 
 fn payment() -> Value {
     json!({
         "id": "pay_1", "index": 0, "invoice": 1, "invoice_id": "inv_1", "customer": 3,
-        "subscription": 0, "product": 0, "quantity": 2, "currency": "EUR", "total": 5275,
+        "subscription": 0, "cart": [{ "product": 0, "quantity": 2 }], "currency": "EUR",
+        "total": 5275, "checkout": "cks_1",
         "charge_type": "Renewal", "includes_usage": true,
-        "service_period": { "start": 5, "end": 99 }, "status": "Failed",
+        "service_period": { "start": 5, "end": 99 }, "share": null, "status": "Failed",
         "failure": { "code": "x", "message": null }, "retry_attempt": 1, "billing": address(),
         "metadata": [], "created_at": 100, "updated_at": 101,
     })
