@@ -103,7 +103,7 @@ fn small(directory: &Path, count: u32) -> anyhow::Result<(f64, Duration)> {
     let mut each = Vec::new();
     for cycle in 1..=SMALL_CYCLES {
         let [turn, close] = shop.pass(cycle)?;
-        each.push(ratio((turn + close).as_secs_f64() * 1e6, real(count.into())));
+        each.push(micros_each(turn + close, count));
     }
     shop.check_first_cycle(SMALL_CYCLES)?;
     Ok((median(&each), shop.set_up))
@@ -118,11 +118,10 @@ fn alone(shop: &mut Shop, small_each: f64, figures: &mut Figures) -> anyhow::Res
     let read = shop.client().metric(EVENTS_READ)? - read;
     anyhow::ensure!(read == 0, "a close read {read} events");
     shop.check_first_cycle(1)?;
-    let both = (turn + close).as_secs_f64();
-    let each = ratio(both * 1e6, count);
+    let each = micros_each(turn + close, shop.count);
     figures.add("turn_seconds", turn.as_secs_f64());
     figures.add("close_seconds", close.as_secs_f64());
-    figures.add("turn_and_close_seconds", both);
+    figures.add("turn_and_close_seconds", (turn + close).as_secs_f64());
     figures.add("turn_and_close_us", each);
     figures.add("turn_and_close_of_small", ratio(each, small_each));
     figures.add("log_bytes_per_close", ratio(grown, count));
@@ -307,6 +306,11 @@ impl Shop {
         }
         Ok(())
     }
+}
+
+fn micros_each(took: Duration, count: u32) -> f64 {
+    let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+    ratio(ratio(real(nanos), 1e3), real(count.into()))
 }
 
 fn whole_second(at: Timestamp) -> Timestamp {

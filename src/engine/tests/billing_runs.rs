@@ -309,10 +309,9 @@ fn where_ingestion_is_cut_never_changes_an_amount() {
 /// Asks for changes until the channel is closed: each finds what is due done.
 fn pester(engine: &Engine, id: &SubscriptionId, stopping: &crossbeam::channel::Receiver<()>) {
     while stopping.try_recv() == Err(crossbeam::channel::TryRecvError::Empty) {
-        for command in [
-            Command::ConfirmClock,
-            Command::UpdateSubscription(id.clone(), Box::new(SubscriptionPatch::default())),
-        ] {
+        for command in
+            [Command::ConfirmClock, Command::UpdateSubscription(id.clone(), Box::default())]
+        {
             let (told, answer) = bounded(1);
             engine.change(command, None, move |answer| drop(told.send(answer)));
             drop(answer.recv().unwrap());
