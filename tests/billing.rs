@@ -617,3 +617,59 @@ fn an_invoice_can_be_printed() {
     assert_eq!(pdf.header("content-type"), Some("application/pdf"));
     assert!(pdf.body.starts_with(b"%PDF-"));
 }
+
+#[test]
+fn tiers_are_sold_billed_and_shown() {
+    let shop = Shop::open();
+    let tier = |up_to: Value, price: &str, flat_fee: i64| json!({ "up_to": up_to, "price_per_unit": price, "flat_fee": flat_fee });
+    let tiers = json!([
+        tier(json!("100"), "2", 500),
+        tier(json!("1000"), "1", 0),
+        tier(Value::Null, "0", 0)
+    ]);
+    let mut price = shop.price(0, "1", 0);
+    price["meters"] = json!([{
+        "meter_id": shop.meter, "tier_mode": "graduated", "tiers": tiers, "minimum_amount": 9,
+    }]);
+    let product = shop.product(&price);
+    let path = format!("/products/{product}");
+    let made = shop.get(&path);
+    let meter = &made["price"]["meters"][0];
+    let shown = ["tier_mode", "tiers", "price_per_unit", "minimum_amount", "package_size"]
+        .map(|name| meter[name].clone());
+    assert_eq!(json!(shown), json!(["graduated", tiers, null, 9, null]));
+    // What was printed can be sent back, and is the price that is there.
+    assert_eq!(shop.client().patch(&path, &json!({ "price": made["price"] })).status, 200);
+    assert_eq!(shop.get(&path)["price_version"], json!(1));
+    price["meters"][0]["tiers"][1]["up_to"] = json!("100");
+    let refused = shop.client().patch(&path, &json!({ "price": price }));
+    let field = "price.meters.0.tiers.1.up_to";
+    assert_eq!((refused.status, &refused.json()["field"]), (422, &json!(field)));
+
+    let (subscription, _) = ids(&shop.subscribe("c1", &product));
+    let found = shop.get(&format!("/subscriptions/{subscription}"));
+    let meter = &found["meters"][0];
+    assert_eq!(json!([meter["price_per_unit"], meter["tiers"]]), json!(["2", tiers]));
+    shop.use_tokens("e1", "c1", &json!(1_500.5));
+    let part = |up_to: Value, units: &str, price: &str, flat_fee: i64| json!({ "up_to": up_to, "units": units, "price_per_unit": price, "flat_fee": flat_fee });
+    let parts = json!([
+        part(json!("100"), "100", "2", 500),
+        part(json!("1000"), "900", "1", 0),
+        part(Value::Null, "500.5", "0", 0),
+    ]);
+    let history = shop.items(&format!("/subscriptions/{subscription}/usage-history"));
+    let upcoming = shop.get("/customers/c1/upcoming-invoice");
+    shop.advance("2026-02-28T12:00:00Z");
+    let invoice = &shop.items("/invoices?page_number=0")[0];
+    assert_eq!(history[0]["meters"][0]["total_price"], json!(1_600));
+    assert_eq!(invoice["total"], json!(1_600));
+    for line in [&history[0]["meters"][0], &upcoming["items"][0]["lines"][1], &invoice["lines"][1]]
+    {
+        let shown = ["price_per_unit", "tiers", "minimum_amount"].map(|name| line[name].clone());
+        assert_eq!(json!(shown), json!(["0", parts, 9]), "{line}");
+    }
+    let payment = text(&shop.items("/payments?page_number=0")[0]["payment_id"]);
+    let page = shop.client().get(&format!("/invoices/payments/{payment}"));
+    let page = String::from_utf8_lossy(&page.body).into_owned();
+    assert!(page.contains("tier up to 100: 100 at 0.02, flat fee 5.00"), "{page}");
+}

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::http::rate;
+use crate::http::rate::{self, LineRateBody};
 use crate::model::invoice::{FixedLine, InvoiceLine, LineDetail};
 use crate::model::{MeterId, Money, ProductId, Share};
 
@@ -24,7 +24,8 @@ pub(crate) struct InvoiceLineBody {
     consumed_units: Option<String>,
     free_threshold: Option<u64>,
     chargeable_units: Option<String>,
-    /// Of usage, in the currency's minor unit.
+    /// Of usage, in the currency's minor unit. With `tiers` the price of the one that the last unit
+    /// falls into, or of the first; with `package_size` the price of a package.
     price_per_unit: Option<String>,
     /// Which of the product's prices.
     price_version: u32,
@@ -33,6 +34,8 @@ pub(crate) struct InvoiceLineBody {
     /// The first and the last event that were counted, by position in the log.
     first_lsn: Option<u64>,
     last_lsn: Option<u64>,
+    #[serde(flatten)]
+    rate: Option<LineRateBody>,
 }
 
 impl InvoiceLineBody {
@@ -63,6 +66,7 @@ impl InvoiceLineBody {
             amount: line.amount.as_minor(),
             first_lsn: lsns.map(|(first, _)| first.0),
             last_lsn: lsns.map(|(_, last)| last.0),
+            rate: usage.map(|usage| LineRateBody::new(usage)),
         }
     }
 }

@@ -32,6 +32,9 @@ pub enum UnitPriceError {
     /// It is zero or less.
     #[error("must be more than zero")]
     NotPositive,
+    /// It is less than zero, where zero would do.
+    #[error("must not be negative")]
+    Negative,
     /// It has too many digits.
     #[error("has more than 5 digits before or 12 behind the point")]
     TooManyDigits,
@@ -64,6 +67,21 @@ impl UnitPrice {
         let digits = format!("{integer}{fraction}").parse().map_err(|_| UnitPriceError::Form)?;
         let scale = u32::try_from(fraction.len()).map_err(|_| UnitPriceError::Form)?;
         Ok(Self(Decimal::new(digits, scale)))
+    }
+
+    /// Reads a price where there may be none: nothing for zero.
+    ///
+    /// # Errors
+    /// [`UnitPriceError`] says what is wrong with the text.
+    pub fn parse_or_free(text: &str) -> Result<Option<Self>, UnitPriceError> {
+        match Self::parse(text) {
+            Ok(price) => Ok(Some(price)),
+            Err(UnitPriceError::NotPositive) if text.starts_with('-') => {
+                Err(UnitPriceError::Negative)
+            }
+            Err(UnitPriceError::NotPositive) => Ok(None),
+            Err(other) => Err(other),
+        }
     }
 
     /// The price in units of 10^-12 of the minor unit; below 10^17.
@@ -227,6 +245,20 @@ mod tests {
         for text in ["100000", "0.0000000000001", "1.1234567890123"] {
             check(text, Err(UnitPriceError::TooManyDigits));
         }
+    }
+
+    #[test]
+    fn zero_is_no_price_where_there_may_be_none() {
+        let read = UnitPrice::parse_or_free;
+        for text in ["0", "0.00", "00"] {
+            assert_eq!(read(text), Ok(None), "{text}");
+        }
+        assert_eq!(read("0.5"), UnitPrice::parse("0.5").map(Some));
+        for text in ["-0", "-0.5", "-1"] {
+            assert_eq!(read(text), Err(UnitPriceError::Negative), "{text}");
+        }
+        assert_eq!(read("free"), Err(UnitPriceError::Form));
+        assert_eq!(read("100000"), Err(UnitPriceError::TooManyDigits));
     }
 
     proptest! {

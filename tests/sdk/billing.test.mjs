@@ -131,6 +131,33 @@ describe('products', () => {
     await refusal(client.products.retrieve('pdt_nowhere'), 404, 'NOT_FOUND');
   });
 
+  test('tiers, packages and bounds pass through the SDK', async () => {
+    const meter = await createMeter(client);
+    const other = await createSum();
+    const tiers = [
+      { up_to: '1000', price_per_unit: '2', flat_fee: 500 },
+      { up_to: null, price_per_unit: '0', flat_fee: 0 },
+    ];
+    const meters = [
+      { meter_id: meter.id, tier_mode: 'graduated', tiers, minimum_amount: 100 },
+      { meter_id: other.id, price_per_unit: '250', package_size: 1000, maximum_amount: 5000 },
+    ];
+    const { id, customer_id } = await subscribed(usagePrice(meter, { meters }));
+    await use(customer_id, 1500);
+    const { product_id } = await client.subscriptions.retrieve(id);
+    const found = (await client.products.retrieve(product_id)).price.meters;
+    const members = ({ price_per_unit, tier_mode, tiers, package_size, minimum_amount, maximum_amount }) =>
+      [price_per_unit, tier_mode, tiers, package_size, minimum_amount, maximum_amount];
+    const none = undefined;
+    const packages = ['250', none, none, 1000, none, 5000];
+    assert.deepEqual(found.map(members), [[null, 'graduated', tiers, none, 100, none], packages]);
+    const sold = (await client.subscriptions.retrieve(id)).meters;
+    assert.deepEqual(sold.map(members), [['2', 'graduated', tiers, none, 100, none], packages]);
+    const [{ meters: used }] = await history(id);
+    assert.deepEqual(used.map((line) => [line.price_per_unit, line.total_price, line.packages]), [['2', 502, none], ['250', 500, '2']]);
+    assert.deepEqual(used[0].tiers, [{ up_to: '1000', units: '1', price_per_unit: '2', flat_fee: 500 }]);
+  });
+
   test('case 17: one-time and recurring prices come back as they were sent', async () => {
     const once = { type: 'one_time_price', currency: 'JPY', price: 500, discount: 5 };
     const monthly = { ...usagePrice({ id: '' }), type: 'recurring_price', price: 3000, trial_period_days: 14 };

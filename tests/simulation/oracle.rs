@@ -10,9 +10,10 @@ use quipu::engine::bills::{BillsError, InvoiceFilter, InvoiceView, UsageHistoryQ
 use quipu::engine::{Engine, Page};
 use quipu::metering::accumulator::Kind;
 use quipu::model::invoice::{FixedLine, InvoiceCause, LineDetail, UsageLine};
+use quipu::model::rate::{Tier, TierMode};
 use quipu::model::{
     Lsn, MeterId, Money, Period, Quantity, Rate, Subscription, SubscriptionId, SubscriptionStatus,
-    Timestamp, Used,
+    Timestamp, UnitPrice, Used,
 };
 
 /// More than any list here holds.
@@ -147,7 +148,7 @@ impl Oracle {
                     let of = view.subscription_id.as_ref().zip(invoice.period);
                     let (subscription, period) = of.expect("usage is a subscription's");
                     self.check_line(Asked { subscription, customer, period }, meter, usage);
-                    assert_eq!(i128::from(line.amount.as_minor()), amount(usage));
+                    self.check_amount(meter, usage, line.amount);
                     let is_before = |(_, last): (Lsn, Lsn)| last <= invoice.cut_off_lsn;
                     assert!(usage.lsns.is_none_or(is_before), "{invoice:?}");
                 }
@@ -173,6 +174,31 @@ impl Oracle {
         } else {
             (over(consumed) - usage.used.billed.as_units()).max(0)
         }
+    }
+
+    /// What a line comes to by hand: rounded half away from zero, between its bounds. The minimum is owed
+    /// with the last segment of a period alone.
+    fn check_amount(&self, meter: &MeterId, usage: &UsageLine, amount: Money) {
+        let free = i128::from(usage.free_threshold) * 1_000_000_000_000;
+        let from = if self.adds_up(meter) {
+            (usage.used.high.as_units() - free).max(0)
+        } else {
+            usage.used.billed.as_units()
+        };
+        let to = from + usage.chargeable.as_units();
+        let exact = match &usage.rate {
+            Rate::Tiered { mode: TierMode::Volume, tiers } => volume_cost(tiers, from, to),
+            rate => cost(rate, to) - cost(rate, from),
+        };
+        let one = 10_i128.pow(24);
+        let rounded = exact / one + i128::from(exact % one * 2 >= one);
+        let before = i128::from(usage.used.amount.as_minor());
+        let minor = |bound: Option<Money>| bound.map(|bound| i128::from(bound.as_minor()) - before);
+        let most = minor(usage.maximum).map_or(i128::MAX, |most| most.max(0));
+        let bounded = rounded.min(most);
+        let topped_up = bounded.max(minor(usage.minimum).unwrap_or(bounded));
+        let found = i128::from(amount.as_minor());
+        assert!(found == bounded || found == topped_up, "{found} {bounded} {topped_up} {usage:?}");
     }
 
     fn adds_up(&self, meter: &MeterId) -> bool {
@@ -231,7 +257,7 @@ impl Oracle {
                     &meter.meter_id,
                     &meter.usage,
                 );
-                assert_eq!(i128::from(meter.total.as_minor()), amount(&meter.usage));
+                self.check_amount(&meter.meter_id, &meter.usage, meter.total);
             }
         }
         let shown: Vec<Period> = history.iter().rev().map(|period| period.period).collect();
@@ -254,14 +280,48 @@ fn fixed_amount(fixed: &FixedLine) -> i128 {
     (2 * exact * part + divisor) / (2 * divisor)
 }
 
-/// Rounded by hand: half away from zero, from units of 10^-24.
-fn amount(usage: &UsageLine) -> i128 {
-    let Rate::PerUnit(price) = usage.rate else { panic!("no other price was asked for") };
-    let price = price.as_units();
-    let units = usage.chargeable.as_units();
-    let exact = units.checked_mul(price).expect("small enough for this test");
+/// What so many units of a period cost together by hand, in units of 10^-24.
+fn cost(rate: &Rate, units: i128) -> i128 {
     let one = 10_i128.pow(24);
-    exact / one + i128::from(exact % one * 2 >= one)
+    match rate {
+        Rate::PerUnit(price) => product(units, Some(*price)),
+        Rate::Package { size, price } => {
+            let size = i128::from(*size) * 10_i128.pow(12);
+            product((units + size - 1) / size * 10_i128.pow(12), Some(*price))
+        }
+        Rate::Tiered { tiers, .. } => {
+            let fee = |tier: &Tier| i128::from(tier.flat_fee.as_minor()) * one;
+            let reached = starts(tiers).filter(|(_, start)| units > *start);
+            let costs = reached.map(|(tier, start)| {
+                let end = tier.up_to.map_or(units, |end| end.as_units().min(units));
+                product(end - start, tier.price_per_unit) + fee(tier)
+            });
+            costs.sum()
+        }
+    }
+}
+
+/// The units from the first to the last of a span at the price of the tier that the last lies in.
+fn volume_cost(tiers: &[Tier], from: i128, to: i128) -> i128 {
+    if from == to {
+        return 0;
+    }
+    let reached = |units: i128| starts(tiers).filter(|(_, start)| units > *start).last();
+    let (tier, start) = reached(to).expect("the first tier begins at nothing");
+    let is_entered = reached(from).is_none_or(|(_, earlier)| earlier != start);
+    let fee = if is_entered { i128::from(tier.flat_fee.as_minor()) } else { 0 };
+    product(to - from, tier.price_per_unit) + fee * 10_i128.pow(24)
+}
+
+/// Tiers with where they begin.
+fn starts(tiers: &[Tier]) -> impl Iterator<Item = (&Tier, i128)> {
+    let ends = tiers.iter().map(|tier| tier.up_to.map_or(0, Quantity::as_units));
+    tiers.iter().zip(std::iter::once(0).chain(ends))
+}
+
+fn product(units: i128, price: Option<UnitPrice>) -> i128 {
+    let price = price.map_or(0, UnitPrice::as_units);
+    units.checked_mul(price).expect("small enough for this test")
 }
 
 /// One invoice at the creation, then one a segment, in order and without a gap but pauses; closed ones

@@ -11,11 +11,12 @@ use quipu::engine::command::{CustomerPatch, MeterPatch, NewCustomer, NewKey, New
 use quipu::model::customer::MetadataValue;
 use quipu::model::price::{Interval, IntervalUnit, Recurrence};
 use quipu::model::product::TaxCategory;
+use quipu::model::rate::{Tier, TierMode};
 use quipu::model::subscription::BillingAddress;
 use quipu::model::{
     Aggregation, Clauses, Condition, Conjunction, Currency, CustomerId, Filter, FilterValue,
-    KeyDigest, KeyId, Money, Operator, PaymentStatus, ProrationMode, Rate, Scope, SubscriptionId,
-    Timestamp, UnitPrice,
+    KeyDigest, KeyId, Money, Operator, PaymentStatus, ProrationMode, Quantity, Rate, Scope,
+    SubscriptionId, Timestamp, UnitPrice,
 };
 
 use crate::dice::Dice;
@@ -178,15 +179,13 @@ impl Workload {
 
     pub(crate) fn product(&mut self, model: &Model) -> Command {
         let unit = *self.dice.pick(&[IntervalUnit::Day, IntervalUnit::Week, IntervalUnit::Month]);
-        let unit_prices =
-            ["2", "0.5", "0.000225", "1.5"].map(|text| UnitPrice::parse(text).unwrap());
-        let priced = model.meters.iter().take(PRICED).zip(unit_prices);
-        let meters = priced.map(|(meter, price_per_unit)| NewMeterPrice {
+        let priced = model.meters.iter().take(PRICED).zip(rates());
+        let meters = priced.map(|(meter, (rate, minimum, maximum))| NewMeterPrice {
             meter_id: meter.id.clone(),
-            rate: Rate::PerUnit(price_per_unit),
+            rate,
             free_threshold: self.dice.below(4),
-            minimum: None,
-            maximum: None,
+            minimum,
+            maximum,
         });
         let meters = meters.filter(|_| !self.dice.one_in(4)).collect();
         let recurrence = Recurrence {
@@ -371,4 +370,27 @@ fn equals(key: &str, text: &str) -> Filter {
             value: FilterValue::String(text.to_owned()),
         }]),
     }
+}
+
+/// What the meters of a product cost: one price of each form, with its bounds.
+fn rates() -> [(Rate, Option<Money>, Option<Money>); 4] {
+    let price = |text| UnitPrice::parse(text).unwrap();
+    let tier = |end: Option<u64>, price_per_unit, flat_fee| Tier {
+        up_to: end.map(Quantity::from_count),
+        price_per_unit,
+        flat_fee: Money::from_minor(flat_fee),
+    };
+    let tiers = vec![
+        tier(Some(3), None, 7),
+        tier(Some(40), Some(price("0.5")), 0),
+        tier(None, Some(price("0.000225")), 30),
+    ];
+    let tiered = |mode| Rate::Tiered { mode, tiers: tiers.clone() };
+    let money = |units| Some(Money::from_minor(units));
+    [
+        (Rate::PerUnit(price("2")), money(5), money(90)),
+        (tiered(TierMode::Graduated), None, None),
+        (Rate::Package { size: 3, price: price("1.5") }, None, money(60)),
+        (tiered(TierMode::Volume), money(2), None),
+    ]
 }

@@ -232,10 +232,7 @@ async fn receipt(
     let invoice: Option<InvoiceView> = edge.read(move |engine| engine.invoice_of(&id)).await??;
     let invoice = invoice.ok_or_else(|| ApiError::not_found("invoice"))?;
     let document = Document::new(&invoice);
-    let rows = document.rows().map(|cells| {
-        let [what, how, amount] = cells.map(str::to_owned);
-        Row { what, how, amount }
-    });
+    let rows = document.rows().map(|[what, how, amount]| Row { what, how, amount });
     let rows: Vec<Row> = rows.collect();
     let payment = view.payment.as_ref();
     let facts = [

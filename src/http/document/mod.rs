@@ -5,10 +5,10 @@
 
 mod html;
 mod pdf;
+mod usage;
 
 use crate::engine::bills::InvoiceView;
 use crate::http::invoice_line::description;
-use crate::http::rate;
 use crate::model::invoice::{BillTo, InvoiceLine, LineDetail};
 use crate::model::{Currency, Money, Timestamp};
 
@@ -31,8 +31,9 @@ pub(crate) struct Document {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Row {
     what: String,
-    /// What is paid for, or how the quantity came about; empty for a purchase at its full price.
-    how: String,
+    /// What is paid for, or how the quantity came about, line by line; empty for a purchase at its full
+    /// price.
+    how: Vec<String>,
     quantity: String,
     unit_price: String,
     amount: String,
@@ -67,8 +68,9 @@ impl Document {
     }
 
     /// What each line is for, how it came about, and what it comes to.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = [&str; 3]> {
-        self.rows.iter().map(|row| [row.what.as_str(), &row.how, &row.amount])
+    pub(crate) fn rows(&self) -> impl Iterator<Item = [String; 3]> {
+        let cells = |row: &Row| [row.what.clone(), row.how.join(", "), row.amount.clone()];
+        self.rows.iter().map(cells)
     }
 
     /// The sum, with its currency.
@@ -86,18 +88,17 @@ impl Row {
                 let off = (fixed.discount_bps > 0)
                     .then(|| format!("{} % off", point_moved(&fixed.discount_bps.to_string(), 2)));
                 let how: Vec<String> = paid_for.into_iter().chain(share).chain(off).collect();
-                (how.join(", "), fixed.quantity.to_string(), major(fixed.price, currency))
+                let how = if how.is_empty() { how } else { vec![how.join(", ")] };
+                (how, fixed.quantity.to_string(), major(fixed.price, currency))
             }
             LineDetail::Charge(charge) => {
-                let how = charge.description.clone().unwrap_or_default();
+                let how = charge.description.iter().cloned().collect();
                 (how, "1".to_owned(), major(line.amount, currency))
             }
-            LineDetail::Credit => (String::new(), String::new(), String::new()),
-            LineDetail::Usage(usage) => {
-                let how = format!("used {}, free {}", usage.consumed, usage.free_threshold);
-                let price = rate::shown_price(&usage.rate, &usage.shares);
-                let price = point_moved(&price, currency.minor_digits() as usize);
-                (how, usage.chargeable.to_string(), price)
+            LineDetail::Credit => (Vec::new(), String::new(), String::new()),
+            LineDetail::Usage(line) => {
+                let (quantity, unit_price, how) = usage::usage(line, currency);
+                (how, quantity, unit_price)
             }
         };
         Self {
@@ -329,12 +330,12 @@ pub(super) mod tests {
         let names: Vec<&str> = document.facts.iter().map(|(name, _)| *name).collect();
         assert_eq!(names, ["Invoice", "Due", "Issued"]);
         let row = &document.rows[0];
-        assert_eq!((row.what.as_str(), row.how.as_str()), ("Book x 3", ""));
+        assert_eq!((row.what.as_str(), row.how.as_slice()), ("Book x 3", &[][..]));
         let mut view = purchase();
         let invoice = Arc::make_mut(&mut view.invoice);
         let LineDetail::Fixed(fixed) = &mut invoice.lines[0].detail else { panic!("it is fixed") };
         fixed.discount_bps = 1_250;
-        assert_eq!(Document::new(&view).rows[0].how, "12.5 % off");
+        assert_eq!(Document::new(&view).rows[0].how, ["12.5 % off"]);
     }
 
     #[test]
@@ -346,7 +347,7 @@ pub(super) mod tests {
             document.rows[1],
             Row {
                 what: "Tokens (tokens)".to_owned(),
-                how: "used 2500, free 1000".to_owned(),
+                how: vec!["used 2500, free 1000".to_owned()],
                 quantity: "1500".to_owned(),
                 unit_price: "0.02".to_owned(),
                 amount: "30.00".to_owned(),

@@ -121,8 +121,8 @@ fn row(row: &Row) -> Vec<Line> {
         };
         lines.push(Line { text, bold: false });
     }
-    let how = if row.how.is_empty() { Vec::new() } else { wrapped(&row.how, LINE_CHARS - 2) };
-    lines.extend(how.into_iter().map(|part| Line { text: format!("  {part}"), bold: false }));
+    let how = row.how.iter().flat_map(|line| wrapped(line, LINE_CHARS - 2));
+    lines.extend(how.map(|part| Line { text: format!("  {part}"), bold: false }));
     lines
 }
 

@@ -10,7 +10,7 @@ use crate::http::address::{AddressBody, CustomerDetails};
 use crate::http::cart::CartProduct;
 use crate::http::edge::Edge;
 use crate::http::price::IntervalWord;
-use crate::http::rate;
+use crate::http::rate::{self, RateBody};
 use crate::http::scalar::{JsonScalar, Pairs};
 use crate::http::text::Instant;
 use crate::model::customer::MetadataValue;
@@ -177,7 +177,10 @@ struct MeterBody {
     measurement_unit: String,
     currency: String,
     free_threshold: u64,
+    /// With `tiers` the price of the first; with `package_size` the price of a package.
     price_per_unit: String,
+    #[serde(flatten)]
+    rate: RateBody,
 }
 
 /// The price that was bought, and what a cycle of it costs in advance.
@@ -348,6 +351,7 @@ fn meters(view: &SubscriptionView, edge: &Edge) -> Vec<MeterBody> {
             currency: price.currency.to_string(),
             free_threshold: priced.free_threshold,
             price_per_unit: rate::shown_price(&priced.rate, &[]),
+            rate: RateBody::new(priced),
         })
     });
     meters.collect()

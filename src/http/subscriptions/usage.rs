@@ -16,7 +16,7 @@ use crate::http::invoice_line::InvoiceLineBody;
 use crate::http::page::{self, Items, Paging};
 use crate::http::period::PeriodBody;
 use crate::http::query::Parameters;
-use crate::http::rate;
+use crate::http::rate::{self, LineRateBody};
 use crate::http::reply::{self, ApiError, Failure};
 use crate::http::route::{Routes, Segment};
 use crate::http::text::Instant;
@@ -44,11 +44,14 @@ struct MeterUsageBody {
     consumed_units: String,
     free_threshold: u64,
     chargeable_units: String,
-    /// In the currency's minor unit.
+    /// In the currency's minor unit. With `tiers` the price of the one that the last unit falls into,
+    /// or of the first; with `package_size` the price of a package.
     price_per_unit: String,
     /// In the currency's minor unit, rounded once.
     total_price: i64,
     currency: String,
+    #[serde(flatten)]
+    rate: LineRateBody,
 }
 
 /// An invoice that will be made, as it would be now.
@@ -152,6 +155,7 @@ impl MeterUsageBody {
             price_per_unit: rate::shown_price(&meter.usage.rate, &meter.usage.shares),
             total_price: meter.total.as_minor(),
             currency: currency.to_owned(),
+            rate: LineRateBody::new(&meter.usage),
         }
     }
 }

@@ -5,11 +5,11 @@ use utoipa::ToSchema;
 
 use crate::engine::Engine;
 use crate::engine::command::billing::{NewMeterPrice, NewPrice, NewPriceKind};
-use crate::http::rate;
+use crate::http::rate::{RateBody, RateInput, TierInput, TierModeWord};
 use crate::http::reply::ApiError;
 use crate::http::text;
 use crate::model::price::{Interval, IntervalUnit, METERS_MAX, PriceKind, Recurrence};
-use crate::model::{Currency, MeterId, Money, Price, Rate, UnitPrice};
+use crate::model::{Currency, MeterId, Money, Price, Rate};
 
 /// Units of an interval.
 const COUNT_MAX: i64 = 1_000;
@@ -74,9 +74,19 @@ struct MeterInput {
     #[schema(value_type = String)]
     meter_id: Option<String>,
     /// A decimal number in the minor unit: more than zero, at most 5 digits before the point and 12
-    /// behind it.
+    /// behind it. With `package_size` the price of a package; with `tiers` left out.
     price_per_unit: Option<String>,
     free_threshold: Option<i64>,
+    /// With `tiers`, and only then.
+    tier_mode: Option<TierModeWord>,
+    /// 1 to 20 of them, ascending.
+    tiers: Option<Vec<TierInput>>,
+    /// Units of a package, at least 1; a package that was begun is paid whole.
+    package_size: Option<i64>,
+    /// What a period costs at least, in the currency's minor unit, even without usage.
+    minimum_amount: Option<i64>,
+    /// What a period costs at most; not less than the minimum.
+    maximum_amount: Option<i64>,
     credit_entitlement_id: Option<String>,
     meter_units_per_credit: Option<String>,
 }
@@ -195,14 +205,20 @@ fn meters(inputs: Vec<MeterInput>) -> Result<Vec<NewMeterPrice>, ApiError> {
             let message = "this needs a credit_entitlement_id";
             return Err(invalid(&field("meter_units_per_credit"), message));
         }
-        let price = field("price_per_unit");
-        let price_per_unit = input.price_per_unit.ok_or_else(|| missing(&price))?;
-        let price_per_unit = UnitPrice::parse(&price_per_unit)
-            .map_err(|error| invalid(&price, &error.to_string()))?;
         let free_threshold = u64::try_from(input.free_threshold.unwrap_or(0))
             .map_err(|_negative| invalid(&field("free_threshold"), "must not be negative"))?;
-        let rate = Rate::PerUnit(price_per_unit);
-        meters.push(NewMeterPrice { meter_id, rate, free_threshold, minimum: None, maximum: None });
+        let rate = RateInput {
+            price_per_unit: input.price_per_unit,
+            tier_mode: input.tier_mode,
+            tiers: input.tiers,
+            package_size: input.package_size,
+            minimum_amount: input.minimum_amount,
+            maximum_amount: input.maximum_amount,
+        };
+        let path = format!("price.meters.{place}");
+        let (minimum, maximum) = rate.bounds(&path)?;
+        let rate = rate.into_rate(&path)?;
+        meters.push(NewMeterPrice { meter_id, rate, free_threshold, minimum, maximum });
     }
     Ok(meters)
 }
@@ -364,8 +380,11 @@ struct MeterBody {
     name: String,
     description: Option<String>,
     measurement_unit: String,
-    price_per_unit: String,
+    /// `null` with `tiers`.
+    price_per_unit: Option<String>,
     free_threshold: u64,
+    #[serde(flatten)]
+    rate: RateBody,
     /// Always `null`.
     credit_entitlement_id: Option<String>,
     /// Always `null`.
@@ -422,8 +441,12 @@ fn meter_bodies(price: &Price, engine: &Engine) -> Vec<MeterBody> {
             name: meter.name,
             description: meter.description,
             measurement_unit: meter.measurement_unit,
-            price_per_unit: rate::shown_price(&priced.rate, &[]),
+            price_per_unit: match &priced.rate {
+                Rate::PerUnit(price) | Rate::Package { price, .. } => Some(price.to_string()),
+                Rate::Tiered { .. } => None,
+            },
             free_threshold: priced.free_threshold,
+            rate: RateBody::new(priced),
             credit_entitlement_id: None,
             meter_units_per_credit: None,
         })
@@ -443,128 +466,4 @@ impl From<&Recurrence> for RecurrenceBody {
 }
 
 #[cfg(test)]
-mod tests {
-    use crate::http::body;
-
-    use super::*;
-
-    const CYCLE: &str = r#""payment_frequency_count":1,"payment_frequency_interval":"Month","subscription_period_count":10,"subscription_period_interval":"Year""#;
-
-    fn read(text: &str) -> Result<NewPrice, ApiError> {
-        body::object::<PriceInput>(text.as_bytes())?.into_new()
-    }
-
-    fn usage(meters: &str) -> Result<NewPrice, ApiError> {
-        let head = r#"{"type":"usage_based_price","currency":"USD","fixed_price":4900"#;
-        read(&format!(r#"{head},{CYCLE},"meters":{meters}}}"#))
-    }
-
-    /// The field that a refusal names.
-    fn refused(found: Result<NewPrice, ApiError>) -> String {
-        let error = found.unwrap_err();
-        assert_eq!(error.status(), 422, "{}", error.body().message);
-        error.body().field.clone().unwrap_or_default()
-    }
-
-    #[test]
-    fn a_usage_price_is_read_with_its_meters() {
-        let meters = r#"[{"meter_id":"mtr_1","price_per_unit":"0.50","free_threshold":10000},
-            {"meter_id":"mtr_2","price_per_unit":"99999.999999999999","name":"ignored"}]"#;
-        let price = usage(meters).unwrap();
-        assert_eq!((price.currency.code(), price.fixed), ("USD", Money::from_minor(4900)));
-        let NewPriceKind::UsageBased { recurrence, meters } = price.kind else { panic!("usage") };
-        assert_eq!(recurrence.payment_frequency, Interval { count: 1, unit: IntervalUnit::Month });
-        let read: Vec<_> = meters
-            .iter()
-            .map(|meter| (meter.meter_id.as_str(), meter.rate.clone(), meter.free_threshold))
-            .collect();
-        let per_unit = |text| Rate::PerUnit(UnitPrice::parse(text).unwrap());
-        let expected =
-            [("mtr_1", per_unit("0.5"), 10_000), ("mtr_2", per_unit("99999.999999999999"), 0)];
-        assert_eq!(read, expected);
-        assert!(usage("[]").is_ok() && usage("null").is_ok());
-    }
-
-    #[test]
-    fn a_bad_meter_is_refused_by_its_field() {
-        for price in ["\"0\"", "\"-1\"", "\"100000\"", "\"0.1234567890123\"", "\"abc\"", "null"] {
-            let meters = format!(r#"[{{"meter_id":"m","price_per_unit":{price}}}]"#);
-            assert_eq!(refused(usage(&meters)), "price.meters.0.price_per_unit", "{price}");
-        }
-        for (meters, field) in [
-            (r#"[{"price_per_unit":"1"}]"#, "price.meters.0.meter_id"),
-            (
-                r#"[{"meter_id":"m","price_per_unit":"1"},{"meter_id":"m","price_per_unit":"2"}]"#,
-                "price.meters.1.meter_id",
-            ),
-            (
-                r#"[{"meter_id":"m","price_per_unit":"1","free_threshold":-1}]"#,
-                "price.meters.0.free_threshold",
-            ),
-            (
-                r#"[{"meter_id":"m","credit_entitlement_id":"cde_1","meter_units_per_credit":"5"}]"#,
-                "price.meters.0.credit_entitlement_id",
-            ),
-            (r#"[{"meter_id":"m","price_per_unit":1}]"#, "meters.0.price_per_unit"),
-            (
-                r#"[{"meter_id":"m","price_per_unit":"1","free_threshold":1.5}]"#,
-                "meters.0.free_threshold",
-            ),
-        ] {
-            assert_eq!(refused(usage(meters)), field, "{meters}");
-        }
-        let eleven: Vec<_> =
-            (0..11).map(|n| format!(r#"{{"meter_id":"m{n}","price_per_unit":"1"}}"#)).collect();
-        assert_eq!(refused(usage(&format!("[{}]", eleven.join(",")))), "price.meters");
-    }
-
-    #[test]
-    fn a_bad_price_is_refused_by_its_field() {
-        let recurring = |rest: &str| read(&format!(r#"{{"type":"recurring_price",{rest}}}"#));
-        for (rest, field) in [
-            (format!(r#""price":100,{CYCLE}"#), "price.currency"),
-            (format!(r#""currency":"XXX","price":100,{CYCLE}"#), "price.currency"),
-            (format!(r#""currency":"usd","price":100,{CYCLE}"#), "price.currency"),
-            (format!(r#""currency":"USD",{CYCLE}"#), "price.price"),
-            (format!(r#""currency":"USD","price":-1,{CYCLE}"#), "price.price"),
-            (format!(r#""currency":"USD","price":1.0,{CYCLE}"#), "price"),
-            (r#""currency":"USD","price":1"#.to_owned(), "price.payment_frequency_count"),
-            (
-                format!(r#""currency":"USD","price":1,"discount_bps":10001,{CYCLE}"#),
-                "price.discount_bps",
-            ),
-            (format!(r#""currency":"USD","price":1,"discount":101,{CYCLE}"#), "price.discount"),
-            (
-                format!(r#""currency":"USD","price":1,"trial_period_days":-1,{CYCLE}"#),
-                "price.trial_period_days",
-            ),
-            (
-                format!(r#""currency":"USD","price":1,"trial_amount":5,{CYCLE}"#),
-                "price.trial_amount",
-            ),
-            (
-                format!(r#""currency":"USD","price":1,"meters":[{{"meter_id":"m"}}],{CYCLE}"#),
-                "price.meters",
-            ),
-        ] {
-            assert_eq!(refused(recurring(&rest)), field, "{rest}");
-        }
-        let short = r#""payment_frequency_count":1,"payment_frequency_interval":"Year","subscription_period_count":11,"subscription_period_interval":"Month""#;
-        let text = format!(r#""currency":"USD","price":1,{short}"#);
-        assert_eq!(refused(recurring(&text)), "price.subscription_period_count");
-        assert_eq!(refused(read(r#"{"currency":"USD","price":1}"#)), "price.type");
-        assert_eq!(refused(read(r#"{"type":"free","currency":"USD","price":1}"#)), "type");
-    }
-
-    #[test]
-    fn basis_points_win_over_percent() {
-        let of = |rest: &str| {
-            read(&format!(r#"{{"type":"one_time_price","currency":"JPY","price":1,{rest}}}"#))
-                .unwrap()
-                .discount_bps
-        };
-        assert_eq!(of(r#""discount":10"#), 1_000);
-        assert_eq!(of(r#""discount":10,"discount_bps":125"#), 125);
-        assert_eq!(of(r#""discount":null"#), 0);
-    }
-}
+mod tests;
