@@ -104,6 +104,10 @@ pub fn read_or_create(world: &World) -> Result<Incarnation, Error> {
     codec::encode(&incarnation, &mut content);
     let mut bytes = crc32c::crc32c(&content).to_le_bytes().to_vec();
     bytes.extend_from_slice(&content);
-    replace(&*world.disk, FILE, &bytes).map_err(Error::Io)?;
+    replace(&*world.disk, FILE, &bytes).map_err(|cause| {
+        // Its name may be in doubt for ever: the next start must not find it, and take it for durable.
+        let _ = world.disk.remove(FILE);
+        Error::Io(cause)
+    })?;
     Ok(incarnation)
 }

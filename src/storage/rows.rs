@@ -128,7 +128,11 @@ impl RowStore {
         store.begin()?.commit()?;
         drop(store);
         disk.rename(UNFINISHED, FILE).map_err(failed)?;
-        disk.sync_names().map_err(failed)
+        disk.sync_names().map_err(|error| {
+            // Its name is in doubt for ever: the next start must not find it, and take it for durable.
+            let _ = disk.remove(FILE);
+            failed(error)
+        })
     }
 
     fn over(file: Arc<dyn DiskFile>) -> Result<Self, Error> {

@@ -19,6 +19,7 @@
 use std::io;
 use std::sync::Arc;
 
+use crate::world::disk::remove_if_there;
 use crate::world::{Disk, DiskFile};
 
 const MAGIC: &[u8; 8] = b"QUIPUSNP";
@@ -83,7 +84,11 @@ impl Writer {
     /// # Errors
     /// [`Error::Io`]
     pub fn create(disk: &dyn Disk, name: &str, incarnation: [u8; 16]) -> Result<Self, Error> {
-        let file = disk.create(name).map_err(|cause| Error::Io { name: name.to_owned(), cause })?;
+        // Not emptied but removed: an earlier attempt at this LSN may have failed to make its name durable,
+        // and no later sync could heal that.
+        let file = remove_if_there(disk, name)
+            .and_then(|()| disk.create(name))
+            .map_err(|cause| Error::Io { name: name.to_owned(), cause })?;
         let mut pending = Vec::with_capacity(STEP_BYTES);
         pending.extend_from_slice(MAGIC);
         pending.extend_from_slice(&VERSION.to_le_bytes());

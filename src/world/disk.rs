@@ -117,11 +117,24 @@ pub fn read_all(disk: &dyn Disk, name: &str) -> io::Result<Vec<u8>> {
 /// What the operating system says; the old content is then still in place.
 pub fn replace(disk: &dyn Disk, name: &str, bytes: &[u8]) -> io::Result<()> {
     let temporary = format!("{name}.tmp");
+    // Not emptied but removed: whatever lies there may have failed a sync.
+    remove_if_there(disk, &temporary)?;
     let file = disk.create(&temporary)?;
     file.write_at(0, bytes)?;
     file.sync()?;
     disk.rename(&temporary, name)?;
     disk.sync_names()
+}
+
+/// Removes a file that may not exist.
+///
+/// # Errors
+/// What the operating system says.
+pub fn remove_if_there(disk: &dyn Disk, name: &str) -> io::Result<()> {
+    match disk.remove(name) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Refuses what is not a plain file name: empty, hidden, or reaching into another directory.

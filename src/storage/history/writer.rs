@@ -323,9 +323,11 @@ impl Writer {
     fn publish(&self, mut file: File) -> Result<(), Error> {
         let disk = &self.history.shared.disk;
         let renamed = disk.rename(&self.temporary, &self.name);
-        renamed
-            .and_then(|()| disk.sync_names())
-            .map_err(|cause| Error::Io { file: self.name.clone(), cause })?;
+        renamed.and_then(|()| disk.sync_names()).map_err(|cause| {
+            // Its name is in doubt for ever: the next process must not find it, and take it for durable.
+            let _ = disk.remove(&self.name);
+            Error::Io { file: self.name.clone(), cause }
+        })?;
         file.summary.file.clone_from(&self.name);
         self.history.add(file);
         Ok(())

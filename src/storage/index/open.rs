@@ -80,7 +80,11 @@ fn create(disk: &dyn Disk, options: Options, found: Found) -> Result<Opened, Err
     let file = disk.create(UNFINISHED).map_err(Error::io(ACTION))?;
     let store = Store::open(RedbFile::new(file), &builder(&options))?;
     disk.rename(UNFINISHED, FILE).map_err(Error::io(ACTION))?;
-    disk.sync_names().map_err(Error::io(ACTION))?;
+    disk.sync_names().map_err(|cause| {
+        // Its name is in doubt for ever: the next start must not find it, and take it for durable.
+        let _ = disk.remove(FILE);
+        Error::io(ACTION)(cause)
+    })?;
     let content = Content { next_run: 1, ..Content::default() };
     assemble(disk, options, store, content, found)
 }

@@ -20,6 +20,7 @@ use crate::storage::log::wal::{NEXT, Position, Tail};
 use crate::storage::log::{
     Damage, LogReader, Options, SEGMENT_BYTES_MIN, Shared, Upkeep, Wal, reader,
 };
+use crate::world::disk::remove_if_there;
 use crate::world::sabotage::{self, Sabotage};
 use crate::world::sync::atomic::AtomicU64;
 use crate::world::sync::{Mutex, RwLock};
@@ -237,8 +238,8 @@ fn write_fresh(shared: &Arc<Shared>, number: u64, last: Last) -> Result<(Tail, u
 /// A file that no earlier process had.
 fn fresh_file(shared: &Shared) -> io::Result<Spare> {
     let disk = &*shared.disk;
-    upkeep::remove_if_there(disk, SPARE)?;
-    upkeep::remove_if_there(disk, NEXT)?;
+    remove_if_there(disk, SPARE)?;
+    remove_if_there(disk, NEXT)?;
     upkeep::adopt(shared, disk.create(NEXT)?, shared.options.segment_bytes)
 }
 

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use crate::model::Lsn;
 use crate::storage::log::Shared;
 use crate::storage::log::segment::{self, HEADER_BYTES, Origin, Segment};
-use crate::world::{Disk, DiskFile};
+use crate::world::DiskFile;
+use crate::world::disk::remove_if_there;
 
 /// The name of a segment that is being prepared or is ready.
 pub(super) const SPARE: &str = "wal-spare";
@@ -205,14 +206,6 @@ pub(super) fn adopt(shared: &Shared, file: Arc<dyn DiskFile>, bytes: u64) -> io:
     file.write_at(0, &header.encode())?;
     file.sync()?;
     Ok(Spare { file, salt: header.salt, bytes })
-}
-
-/// Removes a file that may not exist.
-pub(super) fn remove_if_there(disk: &dyn Disk, name: &str) -> io::Result<()> {
-    match disk.remove(name) {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
-        Ok(()) | Err(_) => Ok(()),
-    }
 }
 
 fn failed<'a>(action: &'static str, file: &'a str) -> impl Fn(io::Error) -> Error + 'a {

@@ -14,6 +14,7 @@ use crate::storage::log::frame::{self, Header, PAYLOAD_BYTES_MAX, Place};
 use crate::storage::log::segment::{self, HEADER_BYTES, Segment};
 use crate::storage::log::upkeep::{self, SPARE, Spare};
 use crate::storage::log::{Durability, LogReader, Shared};
+use crate::world::disk::remove_if_there;
 use crate::world::sabotage::{self, Sabotage};
 
 /// The name of a segment that is created when none was prepared, until it is whole.
@@ -337,7 +338,7 @@ impl Wal {
     /// A segment that was not prepared: a header, to grow with every write.
     fn create(&self, frame_bytes: u64, name: &str) -> io::Result<Option<(Spare, bool)>> {
         let disk = &*self.shared.disk;
-        upkeep::remove_if_there(disk, NEXT)?;
+        remove_if_there(disk, NEXT)?;
         let file = disk.create(NEXT)?;
         let bytes = self.shared.options.segment_bytes.max(HEADER_BYTES + frame_bytes);
         let spare = upkeep::adopt(&self.shared, file, bytes)?;
