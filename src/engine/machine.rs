@@ -6,6 +6,7 @@ use crossbeam::channel::Receiver;
 
 use crate::engine::backfill::BackfillJob;
 use crate::engine::checkpoint::{self, Checkpointer, Progress};
+use crate::engine::clock_file::{self, ClockFile};
 use crate::engine::commit::{Committer, Submission};
 use crate::engine::flush::Flush;
 use crate::engine::seal::Sealer;
@@ -29,6 +30,9 @@ pub enum Fatal {
     /// The id index.
     #[error("flush event ids")]
     Index(#[from] index::Error),
+    /// The file of the clocks, at the start.
+    #[error("write file {}", clock_file::FILE)]
+    Clock(#[source] std::io::Error),
     /// A thread panicked; its message was printed.
     #[error("the {0} thread panicked")]
     Panic(&'static str),
@@ -40,7 +44,7 @@ impl Fatal {
         match self {
             Self::Checkpoint(error) => error.is_damage(),
             Self::Index(error) => matches!(error, index::Error::Damaged { .. }),
-            Self::Log(_) | Self::Panic(_) => false,
+            Self::Log(_) | Self::Clock(_) | Self::Panic(_) => false,
         }
     }
 }
@@ -66,6 +70,8 @@ pub struct Machine {
     pub upkeep: log::Upkeep,
     /// Moves full segments into history.
     pub sealer: Sealer,
+    /// Keeps what the next process must know of the clocks.
+    pub clock: ClockFile,
 }
 
 impl Machine {
@@ -77,6 +83,7 @@ impl Machine {
     pub fn start(&mut self) -> Result<(), Fatal> {
         self.shared.observe_disk();
         self.committer.observe_clock();
+        self.clock.step().map_err(Fatal::Clock)?;
         let wanted = self.shared.options.settings;
         if self.shared.state.catalogue().settings() != wanted {
             self.committer.change_settings(wanted);

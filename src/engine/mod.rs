@@ -10,6 +10,7 @@ pub mod books;
 pub mod catalogue;
 pub mod checkouts;
 pub mod checkpoint;
+pub mod clock_file;
 pub mod clock_guard;
 pub mod command;
 pub mod commit;

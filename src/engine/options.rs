@@ -6,6 +6,7 @@ use crate::billing::PastDueEnd;
 use crate::engine::backfill;
 use crate::metering::Rules;
 use crate::model::Settings;
+use crate::storage::index;
 use crate::storage::log::Durability;
 
 /// What becomes of an event that names a customer nobody has created.
@@ -58,6 +59,8 @@ pub struct Options {
     pub dedupe_window: Duration,
     /// Ids of one generation of the index in memory.
     pub generation_ids: usize,
+    /// Runs of the id index above which some are merged.
+    pub runs_max: usize,
     /// Events after which the outline of the log begins another stretch. More: less memory when few
     /// customers are busy, and more to go over for each event that is listed.
     pub stretch_events: u64,
@@ -107,6 +110,7 @@ impl Default for Options {
             segment_bytes: 64 * 1024 * 1024,
             dedupe_window: Duration::from_hours(35 * 24),
             generation_ids: 1_500_000,
+            runs_max: index::Options::default().runs_max,
             // Going over them takes a fifth of a millisecond.
             stretch_events: 8 * 1024,
             checkpoint_events: 2_000_000,

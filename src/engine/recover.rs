@@ -11,6 +11,8 @@ use crate::engine::backfill::BackfillJob;
 use crate::engine::checkpoint::{
     self, Checkpoint, Checkpointer, Checkpoints, SnapshotBase, SnapshotChunk,
 };
+use crate::engine::clock_file::{self, ClockFile};
+use crate::engine::clock_guard::{ClockGuard, Earlier};
 use crate::engine::commit::{Committer, Submission};
 use crate::engine::counters::Counters;
 use crate::engine::flush::Flush;
@@ -40,6 +42,9 @@ pub enum OpenError {
     /// Who it is cannot be told.
     #[error("read the identity of the data directory")]
     Identity(#[from] incarnation::Error),
+    /// What is kept of the clocks cannot be read.
+    #[error("read file {}", clock_file::FILE)]
+    Clock(#[source] std::io::Error),
     /// The rows of the last checkpoint.
     #[error("read the last checkpoint")]
     Rows(#[from] rows::Error),
@@ -117,7 +122,7 @@ impl OpenError {
             | Self::Snapshots(_) => true,
             Self::Rows(error) => error.is_damage(),
             Self::Index(error) => is_index_damaged(error),
-            Self::Start(_) => false,
+            Self::Clock(_) | Self::Start(_) => false,
         }
     }
 }
@@ -137,7 +142,7 @@ impl OpenError {
                 ReplayError::Log(error) => matches!(error, log::ReadError::Io { .. }),
             },
             Self::Rows(error) => !error.is_damage(),
-            Self::Start(_) => true,
+            Self::Clock(_) | Self::Start(_) => true,
             Self::Codec(_)
             | Self::Behind { .. }
             | Self::IndexGone
@@ -198,6 +203,7 @@ pub fn open(
     options: Options,
 ) -> Result<Recovered, OpenError> {
     let incarnation = incarnation::read_or_create(&world)?;
+    let earlier = clock_file::read(&world).map_err(OpenError::Clock)?;
     let rows = RowStore::open(&*world.disk)?;
     let (state, last, proven) = load_checkpoint(&world, &incarnation, &rows)?;
     let history = open_history(&world, &incarnation)?;
@@ -252,10 +258,16 @@ pub fn open(
         poisoned: AtomicBool::new(false),
         storage_full: AtomicBool::new(false),
         clock_doubt: AtomicBool::new(false),
+        clock_witness: Mutex::default(),
         options,
     });
     let logs = (log.wal, log.upkeep);
-    let mut machine = assemble(shared, submissions, (logs, replayed.flusher, last));
+    if earlier == Earlier::Damaged {
+        tracing::error!("file {} is damaged", clock_file::FILE);
+    }
+    let clock = &shared.world.clock;
+    let guard = ClockGuard::after(earlier, clock.boot(), clock.since_boot());
+    let mut machine = assemble(shared, submissions, (logs, replayed.flusher, last), guard);
     machine.start()?;
     Ok(Recovered { machine, replayed: records, last_lsn })
 }
@@ -264,16 +276,18 @@ fn assemble(
     shared: Arc<Shared>,
     queue: Receiver<Submission>,
     ((wal, upkeep), flusher, last): ((log::Wal, log::Upkeep), index::Flusher, Option<Checkpoints>),
+    guard: ClockGuard,
 ) -> Machine {
     Machine {
         queue,
-        committer: Committer::new(Arc::clone(&shared)),
+        committer: Committer::new(Arc::clone(&shared), guard),
         writer: Writer::new(Arc::clone(&shared), wal),
         checkpointer: Checkpointer::new(Arc::clone(&shared), last),
         flush: Flush::new(Arc::clone(&shared), flusher),
         backfill: BackfillJob::new(Arc::clone(&shared)),
         upkeep,
         sealer: Sealer::new(Arc::clone(&shared)),
+        clock: ClockFile::new(Arc::clone(&shared)),
         shared,
     }
 }
@@ -290,8 +304,12 @@ fn open_index(
         return Err(OpenError::IndexGone);
     }
     let window = options.dedupe_window;
-    let index_options =
-        index::Options { window, disposable: may_refill, ..index::Options::default() };
+    let index_options = index::Options {
+        window,
+        disposable: may_refill,
+        runs_max: options.runs_max,
+        ..index::Options::default()
+    };
     let opened = index::Index::open(disk, index_options)?;
     match &opened.found {
         index::Found::Whole | index::Found::Nothing => {}

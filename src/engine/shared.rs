@@ -6,6 +6,7 @@ use crossbeam::channel::{Sender, TrySendError};
 
 use crate::engine::Ingested;
 use crate::engine::backfill::ClosedHours;
+use crate::engine::clock_guard::Witness;
 use crate::engine::command::Refused;
 use crate::engine::commit::{Reply, Submission};
 use crate::engine::counters::Counters;
@@ -78,6 +79,8 @@ pub struct Shared {
     pub storage_full: AtomicBool,
     /// Due work waits because the clock is in doubt.
     pub clock_doubt: AtomicBool,
+    /// What the next process must know of the clocks; none under a test clock.
+    pub clock_witness: Mutex<Option<Witness>>,
 }
 
 /// A request with events is between its arrival and its answer, as long as this lives.

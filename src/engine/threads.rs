@@ -16,6 +16,7 @@ use crossbeam::select;
 
 use crate::engine::backfill::{self, BackfillJob};
 use crate::engine::checkpoint::{Checkpointer, Progress};
+use crate::engine::clock_file::ClockFile;
 use crate::engine::commit::{Committer, Group, Submission};
 use crate::engine::flush::Flush;
 use crate::engine::machine::{Fatal, Machine, retire};
@@ -54,7 +55,7 @@ pub struct Threads {
     checkpointer: JoinHandle<Option<Checkpointer>>,
     flush: JoinHandle<Option<Flush>>,
     backfill: JoinHandle<Option<BackfillJob>>,
-    upkeep: JoinHandle<Option<log::Upkeep>>,
+    upkeep: JoinHandle<Option<(log::Upkeep, ClockFile)>>,
     sealer: JoinHandle<Option<Sealer>>,
 }
 
@@ -67,7 +68,8 @@ impl Threads {
         let (written, done) = bounded(1);
         let (wake, woken) = bounded(1);
         let Machine { shared, queue, committer, writer, checkpointer, flush, .. } = machine;
-        let (backfill, upkeep, sealer) = (machine.backfill, machine.upkeep, machine.sealer);
+        let (backfill, sealer) = (machine.backfill, machine.sealer);
+        let (upkeep, clock) = (machine.upkeep, machine.clock);
         let tether = |name| Tether { shared: Arc::clone(&shared), name, failures: failed.clone() };
         let inbox = Inbox {
             queue: queue.clone(),
@@ -91,7 +93,7 @@ impl Threads {
             flush: spawn(tether("index"), move || run_flush(flush, &index_stop, &wake)),
             backfill: spawn(tether("backfill"), move || Ok(run_backfill(backfill, &backfill_stop))),
             upkeep: spawn(tether("upkeep"), move || {
-                Ok(run_upkeep(upkeep, &upkeep_stop, &observed))
+                Ok(run_upkeep(upkeep, clock, &upkeep_stop, &observed))
             }),
             sealer: spawn(tether("history"), move || Ok(run_sealer(sealer, &history_stop))),
             shared,
@@ -121,6 +123,7 @@ impl Threads {
         let sealer = join(self.sealer);
         let (shared, queue) = (self.shared, self.queue);
         let machine = || {
+            let (upkeep, clock) = upkeep?;
             Some(Machine {
                 shared,
                 queue,
@@ -129,8 +132,9 @@ impl Threads {
                 checkpointer: checkpointer?,
                 flush: flush?,
                 backfill: backfill?,
-                upkeep: upkeep?,
+                upkeep,
                 sealer: sealer?,
+                clock,
             })
         };
         machine().ok_or_else(|| self.failures.try_recv().unwrap_or(Fatal::Panic("unknown")))
@@ -336,9 +340,17 @@ fn run_backfill(mut job: BackfillJob, stopping: &Receiver<()>) -> BackfillJob {
     }
 }
 
-fn run_upkeep(mut upkeep: log::Upkeep, stopping: &Receiver<()>, shared: &Shared) -> log::Upkeep {
+fn run_upkeep(
+    mut upkeep: log::Upkeep,
+    mut clock: ClockFile,
+    stopping: &Receiver<()>,
+    shared: &Shared,
+) -> (log::Upkeep, ClockFile) {
     while pause(stopping) {
         shared.observe_disk();
+        if let Err(error) = clock.step() {
+            tracing::warn!(error = %Causes(&error), "write what is known of the clocks");
+        }
         // Before the next segment is prepared: one that leaves may become it.
         if let Err(error) = retire(&mut upkeep, shared) {
             tracing::warn!(error = %Causes(&error), "retire a log segment");
@@ -355,5 +367,5 @@ fn run_upkeep(mut upkeep: log::Upkeep, stopping: &Receiver<()>, shared: &Shared)
             tracing::warn!(error = %Causes(&error), "prepare a log segment");
         }
     }
-    upkeep
+    (upkeep, clock)
 }

@@ -4,7 +4,13 @@ use std::fmt::Debug;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::Timestamp;
+
+/// One start of a machine, told from all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootId(pub u128);
 
 /// A source of time.
 pub trait Clock: Debug + Send + Sync {
@@ -14,6 +20,9 @@ pub trait Clock: Debug + Send + Sync {
     /// Time since the machine started, including sleep. It never goes back; a wall clock that moved
     /// differently from this one was set.
     fn since_boot(&self) -> Duration;
+
+    /// The start that [`Clock::since_boot`] counts from; `None` where the system does not say.
+    fn boot(&self) -> Option<BootId>;
 }
 
 /// The machine's clocks.
@@ -27,6 +36,11 @@ impl Clock for SystemClock {
 
     fn since_boot(&self) -> Duration {
         Duration::from_nanos(nanos(rustix::time::ClockId::Boottime).as_nanos().unsigned_abs())
+    }
+
+    fn boot(&self) -> Option<BootId> {
+        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        u128::from_str_radix(&text.trim().replace('-', ""), 16).ok().map(BootId)
     }
 }
 
@@ -56,6 +70,10 @@ impl Clock for TestClock {
 
     fn since_boot(&self) -> Duration {
         SystemClock.since_boot()
+    }
+
+    fn boot(&self) -> Option<BootId> {
+        SystemClock.boot()
     }
 }
 

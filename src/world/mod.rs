@@ -15,7 +15,7 @@ pub mod sync;
 
 use std::sync::Arc;
 
-pub use clock::Clock;
+pub use clock::{BootId, Clock};
 pub use disk::{Disk, DiskFile};
 pub use entropy::Entropy;
 pub use real_disk::{Directory, DirectoryError};

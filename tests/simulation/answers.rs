@@ -35,6 +35,7 @@ pub(crate) fn take_answers(
     model: &mut Model,
     waiting: Vec<Waiting>,
     is_disk_full: bool,
+    reached: &mut Reached,
 ) -> (Vec<Waiting>, Vec<Asked>) {
     let (mut unanswered, mut applied) = (Vec::new(), Vec::new());
     for waiting in waiting {
@@ -49,7 +50,9 @@ pub(crate) fn take_answers(
                     let expected = model.expected(&sent, received_at);
                     assert!(expected.may_be_admitted, "{sent:?} was admitted: {expected:?}");
                     let told = model.admit(&sent, received_at, ingested.lsn);
-                    assert_eq!(ingested, told, "{sent:?}");
+                    assert_eq!(ingested, told, "the answer to {sent:?}");
+                    reached.add("duplicate answered", told.duplicates.into());
+                    reached.add("conflict answered", told.conflicts.into());
                 }
             },
             Waiting::Change { asked, slot } => match slot.take() {
@@ -57,7 +60,8 @@ pub(crate) fn take_answers(
                 Some(Err(refused)) => assert!(!asked.is_repeated, "{asked:?}: {refused}"),
                 Some(Ok(changed)) => {
                     assert!(unanswered.is_empty(), "a change was answered before what it follows");
-                    assert_eq!(changed.replayed, asked.is_repeated, "{asked:?}: {changed:?}");
+                    let (found, expected) = (changed.replayed, asked.is_repeated);
+                    assert_eq!(found, expected, "is it a repetition: {asked:?}: {changed:?}");
                     if !changed.replayed {
                         put(model, changed.outcome);
                         model.last_lsn = model.last_lsn.max(changed.lsn);
@@ -232,13 +236,24 @@ fn resolve_change(process: &Process, model: &mut Model, command: &Command) -> Op
             let is_new = model.payments.get(id) != Some(&found);
             is_new.then(|| model.put_payment(&found)).map(|()| true)
         }
-        Command::DeleteKey(_)
-        | Command::UpdateProduct(..)
-        | Command::ArchiveProduct(_)
-        | Command::UnarchiveProduct(_)
-        | Command::CreateCheckout(_)
-        | Command::ConfirmCheckout(..)
-        | Command::AdvanceClock(_) => panic!("not drawn"),
+        Command::DeleteKey(id) => {
+            let is_gone = engine.keys().iter().all(|key| key.id != *id);
+            let was_known = model.keys.contains_key(id.as_str());
+            (is_gone && was_known).then(|| drop(model.keys.remove(id.as_str()))).map(|()| true)
+        }
+        Command::UpdateProduct(id, _)
+        | Command::ArchiveProduct(id)
+        | Command::UnarchiveProduct(id) => {
+            let products = engine.products(ProductFilter::default(), ALL);
+            let archived = ProductFilter { archived: true, ..ProductFilter::default() };
+            let products = products.into_iter().chain(engine.products(archived, ALL));
+            let found = products.into_iter().find(|product| product.id == *id)?;
+            let is_new = model.products.iter().all(|known| *known != found);
+            is_new.then(|| model.put_product(&found)).map(|()| true)
+        }
+        Command::CreateCheckout(_) | Command::ConfirmCheckout(..) | Command::AdvanceClock(_) => {
+            panic!("not drawn")
+        }
         // A retry makes a payment, which is seen as such.
         Command::RetryPayment(_) | Command::ConfirmClock => None,
     }

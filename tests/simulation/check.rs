@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quipu::engine::bills::{PaymentFilter, ProductFilter};
 use quipu::engine::options::Collection;
-use quipu::engine::query::Skipped;
+use quipu::engine::query::{Interval, Skipped};
 use quipu::engine::{BackfillState, CustomerFilter, EventQuery, Page, UsageQuery};
 use quipu::model::{EventId, Quantity, Subscription, SubscriptionStatus, Timestamp};
 
@@ -73,6 +73,7 @@ fn check_objects(process: &Process, model: &Model) {
         engine.keys().into_iter().map(|key| (key.id.as_str().to_owned(), key)).collect();
     assert_eq!(keys, model.keys);
     let mut products: Vec<_> = engine.products(ProductFilter::default(), ALL);
+    products.extend(engine.products(ProductFilter { archived: true, ..Default::default() }, ALL));
     products.sort_by_key(|product| product.index);
     assert_eq!(products, model.products);
 }
@@ -84,7 +85,7 @@ fn check_usage(process: &Process, model: &Model) -> Result<(), Unread> {
             customer_id: None,
             start: Timestamp::from_nanos(0),
             end: Timestamp::parse("2200-01-01T00:00:00Z").unwrap(),
-            interval: None,
+            interval: Some(Interval::Hour),
             offset: 0,
             limit: usize::MAX,
         };
@@ -93,6 +94,14 @@ fn check_usage(process: &Process, model: &Model) -> Result<(), Unread> {
         if state != BackfillState::Done {
             assert!(usage.items.iter().all(|item| item.backfilling), "{usage:?}");
             continue;
+        }
+        for item in &usage.items {
+            let hours = model.oracle.hours(item.customer_id.as_str(), &meter.id);
+            let shown = item.buckets.iter().map(|bucket| (bucket.start, bucket.value));
+            // An hour in which nothing was counted may be shown, as nothing.
+            let shown = shown
+                .filter(|(start, value)| *value != Quantity::ZERO || hours.contains_key(start));
+            assert_eq!(shown.collect::<BTreeMap<_, _>>(), hours, "{meter:?} {item:?}");
         }
         let items = usage.items.into_iter();
         let found: BTreeMap<String, (Quantity, Skipped)> = items
@@ -195,7 +204,7 @@ pub(crate) fn check_known(process: &mut Process, model: &Model, step: usize) -> 
         let answer = answer.map_err(unread)?;
         let duplicates = u32::try_from(again.len()).expect("few");
         let counts = (answer.new, answer.duplicates, answer.conflicts);
-        assert_eq!(counts, (0, duplicates, 0), "{again:?}");
+        assert_eq!(counts, (0, duplicates, 0), "known ids are sent again: {again:?}");
     }
     for kept in known.iter().step_by(step * 3) {
         let found = process.engine.event(&EventId::new(kept.sent.id.as_str())).map_err(unread)?;

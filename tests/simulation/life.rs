@@ -15,6 +15,7 @@ use quipu::engine::machine::Fatal;
 use quipu::engine::options::{Collection, Options, PastDue, UnknownCustomers};
 use quipu::metering::Rules;
 use quipu::model::Timestamp;
+use quipu::model::invoice::InvoiceCause;
 use quipu::world::Disk;
 use quipu::world::sim::{FaultKind, Repeat};
 
@@ -24,7 +25,8 @@ use crate::damage::reading_damage;
 use crate::event::Sent;
 use crate::model::Model;
 use crate::place::{Crash, Place, Process, chain};
-use crate::reached::Reached;
+use crate::reached::{Reached, Works};
+use crate::trust::Trust;
 use crate::workload::{PRICED, Workload, aggregations, new_meter};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -50,6 +52,8 @@ struct Life {
     /// Changes that were applied, and when.
     applied: Vec<(Asked, Timestamp)>,
     reached: Reached,
+    works: Works,
+    trust: Trust,
     points: u64,
     is_disk_full: bool,
     /// History leaves after some days; then no meter can count what came before it.
@@ -70,6 +74,10 @@ pub(crate) fn live(seed: u64, is_told: bool) -> Lived {
         process = life.era(process);
     }
     life.points += 1;
+    let closed =
+        life.model.invoices.iter().filter(|invoice| invoice.cause != InvoiceCause::Created);
+    life.reached.add("invoice of a close", closed.count() as u64);
+    life.reached.add("subscription made", life.model.subscriptions.len() as u64);
     Lived {
         points: life.points,
         reached: life.reached,
@@ -90,6 +98,7 @@ fn draw_options(workload: &Workload) -> (Options, bool) {
         grace: max_age + Duration::from_mins(10),
         segment_bytes: 16 << 10,
         generation_ids: *dice.pick(&[6, 16, 64]),
+        runs_max: *dice.pick(&[1, 3, 6]),
         stretch_events: 8,
         reserve_bytes: 64 << 10,
         queue_length: 64,
@@ -124,6 +133,8 @@ impl Life {
             waiting: Vec::new(),
             applied: Vec::new(),
             reached: Reached::default(),
+            works: Works::default(),
+            trust: Trust::default(),
             points: 0,
             is_disk_full: false,
             forgets,
@@ -293,9 +304,14 @@ impl Life {
             Waiting::Change { asked, .. } => asked.is_repeated,
         });
         self.reached.add("retry recognised", repeated.count() as u64);
-        let (waiting, applied) = take_answers(&mut self.model, waiting, self.is_disk_full);
+        let (waiting, applied) =
+            take_answers(&mut self.model, waiting, self.is_disk_full, &mut self.reached);
         self.waiting = waiting;
         let after = process.engine.clock().log_time;
+        self.works.look(process, &mut self.reached);
+        if settled.is_ok() && self.workload.dice.one_in(3) {
+            self.trust.look(process);
+        }
         let lsn = process.engine.stats().last_lsn;
         self.tell(|| {
             let (now, ended) = (process.now(), settled.as_ref().map_err(|fatal| chain(fatal)));
@@ -332,7 +348,10 @@ impl Life {
             3 => drop(machine.upkeep.step(6 << 10)),
             4 => machine.writer.mark_idle()?,
             5 | 6 => drop((0..count * 4).try_for_each(|_| machine.sealer.step().map(drop))),
-            7 => drop(machine.retire()),
+            7 => {
+                let retired = machine.retire().unwrap_or(0);
+                self.reached.add("log: segment retired", retired as u64);
+            }
             8..=10 => return self.backfill(process, count * 5),
             _ => {
                 machine.checkpointer.begin();
@@ -402,6 +421,7 @@ impl Life {
         self.tell(|| format!("probe {crash:?}"));
         let mut place = self.place.probe(crash);
         self.note_crash(crash, &place);
+        assert_eq!(place.findings(), [""; 0], "nothing is damaged");
         let mut process = place.open().unwrap_or_else(|error| panic!("{}", chain(&error)));
         let mut model = self.model.clone();
         let mut reached = Reached::default();
@@ -461,7 +481,8 @@ impl Life {
         self.note_crash(crash, &self.place.after(Crash::Killed));
         self.reached.note_losses(&self.place.disk);
         if crash != Crash::Killed {
-            self.place.clock.set_since_boot(Duration::ZERO);
+            self.place.clock.reboot();
+            self.trust.reboot();
         }
         let is_soon = self.workload.dice.one_in(2);
         if !is_soon {
@@ -472,6 +493,7 @@ impl Life {
                 return self.welcome(process, is_soon);
             }
         }
+        assert_eq!(self.place.findings(), [""; 0], "nothing is damaged");
         let process = self.place.open().unwrap_or_else(|error| panic!("{}", chain(&error)));
         self.welcome(process, is_soon)
     }
@@ -514,6 +536,8 @@ impl Life {
         self.tell(|| format!("starts; {} records replayed", process.replayed));
         process.machine.shared.observe_disk();
         self.is_disk_full = false;
+        self.works = Works::of(&process);
+        self.trust.check(&process, &mut self.reached);
         self.model.latest = self.model.latest.max(process.now());
         let waiting = std::mem::take(&mut self.waiting);
         let changes = resolve(&process, &mut self.model, &waiting, &mut self.reached)
@@ -523,8 +547,7 @@ impl Life {
         if is_soon {
             self.send_again(&mut process, changes);
         }
-        let step = *self.workload.dice.pick(&[1, 4]);
-        check_known(&mut process, &self.model, step).unwrap_or_else(|unread| panic!("{unread}"));
+        check_known(&mut process, &self.model, 1).unwrap_or_else(|unread| panic!("{unread}"));
         self.settle(&mut process).expect("a healthy disk");
         process
     }
@@ -540,6 +563,8 @@ impl Life {
                     | Command::ConfirmClock
                     | Command::ArchiveMeter(_)
                     | Command::UnarchiveMeter(_)
+                    | Command::ArchiveProduct(_)
+                    | Command::UnarchiveProduct(_)
             );
             if !is_untold {
                 self.submit(process, asked);

@@ -8,6 +8,7 @@
 #![cfg(test)]
 
 mod answers;
+mod billing_run;
 mod check;
 mod damage;
 mod dice;
@@ -20,6 +21,7 @@ mod place;
 #[cfg(feature = "sabotage")]
 mod proof;
 mod reached;
+mod trust;
 mod turns;
 mod workload;
 

@@ -73,6 +73,16 @@ impl Oracle {
         self.aggregate(customer, meter, |_| true).0
     }
 
+    /// A meter's aggregation over each hour of which a customer has a sample, by its first instant.
+    pub(crate) fn hours(&self, customer: &str, meter: &MeterId) -> BTreeMap<Timestamp, Quantity> {
+        const HOUR: i64 = 3_600_000_000_000;
+        let hour_of = |sample: &Sample| sample.at.as_nanos().div_euclid(HOUR) * HOUR;
+        let samples = self.samples.get(&(meter.clone(), customer.to_owned()));
+        let hours: BTreeSet<_> = samples.into_iter().flatten().map(hour_of).collect();
+        let total = |hour| self.aggregate(customer, meter, |sample| hour_of(sample) == hour).0;
+        hours.into_iter().map(|hour| (Timestamp::from_nanos(hour), total(hour))).collect()
+    }
+
     /// What of a meter a subscription pays for, and its first and last LSN.
     fn billed(&self, asked: Asked<'_>, meter: &MeterId) -> (Quantity, Option<(Lsn, Lsn)>) {
         let passed = self.passed.get(asked.subscription);

@@ -9,11 +9,11 @@ use quipu::engine::command::{Changed, Command, Refused, RequestIdentity};
 use quipu::engine::machine::{Fatal, Machine};
 use quipu::engine::options::Options;
 use quipu::engine::recover::{self, OpenError, Recovered};
-use quipu::engine::{Engine, Ingested};
+use quipu::engine::{Engine, Ingested, verify};
 use quipu::metering::validate;
 use quipu::model::{Causes, Timestamp};
+use quipu::world::World;
 use quipu::world::sim::{SimClock, SimDisk, SimEntropy};
-use quipu::world::{Clock, World};
 
 use crate::event::Sent;
 
@@ -60,6 +60,20 @@ impl Place {
         Ok(Process { machine, engine, clock: Arc::clone(&self.clock), replayed })
     }
 
+    /// What `quipu verify` finds wrong here, before anybody starts.
+    pub(crate) fn findings(&self) -> Vec<String> {
+        let world = World {
+            clock: Arc::<SimClock>::clone(&self.clock),
+            disk: Arc::new(self.disk.restart()),
+            entropy: Arc::new(SimEntropy::new(0)),
+        };
+        match verify::verify(&world) {
+            Ok(report) => report.findings,
+            Err(verify::Error::Empty) => Vec::new(),
+            Err(error) => vec![chain(&error)],
+        }
+    }
+
     /// The same place after a crash. This one stays as it is.
     pub(crate) fn after(&self, crash: Crash) -> Self {
         let disk = match crash {
@@ -73,9 +87,7 @@ impl Place {
 
     /// The same after a crash with a clock of its own: whatever happens there happens nowhere else.
     pub(crate) fn probe(&self, crash: Crash) -> Self {
-        let clock = SimClock::new(self.clock.wall());
-        clock.set_since_boot(self.clock.since_boot());
-        Self { clock: Arc::new(clock), ..self.after(crash) }
+        Self { clock: Arc::new(self.clock.fork()), ..self.after(crash) }
     }
 }
 

@@ -18,13 +18,13 @@ type Proof = (Sabotage, u64, &'static str);
 const PROOFS: [Proof; 9] = [
     (Sabotage::LogSync, 1, "were durable and are in doubt"),
     (Sabotage::NameSync, 1, "is before"),
-    (Sabotage::Checksum, 7, "name-95"),
+    (Sabotage::Checksum, 7, "is shown as"),
     (Sabotage::DuplicateWait, 2, "was answered before what it follows"),
-    (Sabotage::IdDedupe, 1, "name-18"),
-    (Sabotage::RetryDedupe, 1, "CreateSubscription"),
+    (Sabotage::IdDedupe, 1, "the answer to"),
+    (Sabotage::RetryDedupe, 1, "is it a repetition"),
     (Sabotage::TailRewrite, 7, "were durable and are in doubt"),
-    (Sabotage::CloseAtomicity, 7, "subscription: SubscriptionId"),
-    (Sabotage::IndexBound, 47, "were durable and are in doubt"),
+    (Sabotage::CloseAtomicity, 2, "every segment has one invoice"),
+    (Sabotage::IndexBound, 15, "were durable and are in doubt"),
 ];
 
 /// How the life of `seed` fails with the promise broken; `None` when it goes well.

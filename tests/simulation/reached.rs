@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use quipu::model::{Hour, Lsn};
 use quipu::world::sim::{FaultKind, Operation, SimDisk};
+
+use crate::place::Process;
 
 /// Counts by name.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reached(BTreeMap<&'static str, u64>);
 
 /// What every ten thousand crash points must have met at least so often.
-const MINIMA: [(&str, u64); 35] = [
+const MINIMA: &[(&str, u64)] = &[
     ("crash: between two steps", 100),
     ("crash: in the middle of a step", 500),
     ("crash: while a log write was under way", 50),
@@ -45,6 +48,18 @@ const MINIMA: [(&str, u64); 35] = [
     ("backfill ended", 20),
     ("checkpoint ended", 200),
     ("retry recognised", 20),
+    ("duplicate answered", 4_000),
+    ("conflict answered", 1_000),
+    ("subscription made", 300),
+    ("invoice of a close", 100),
+    ("ids: moved to disk", 400),
+    ("ids: runs merged", 50),
+    ("ids: forgotten", 8),
+    ("usage: hours moved to rows", 60),
+    ("history: file made", 30),
+    ("history: file dropped", 2),
+    ("log: segment retired", 60),
+    ("clock: a doubt outlived its process", 50),
 ];
 
 impl Reached {
@@ -137,5 +152,43 @@ impl Reached {
         for (what, _) in MINIMA {
             println!("{:>9}  {what}", self.count(what));
         }
+    }
+}
+
+/// How far the background work of a process has come, as it is seen from outside.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Works {
+    runs: u64,
+    filter_ids: u64,
+    history_lsn: Lsn,
+    history_files: u64,
+    memory_from: Hour,
+}
+
+impl Works {
+    pub(crate) fn of(process: &Process) -> Self {
+        let stats = process.engine.stats();
+        Self {
+            runs: stats.runs,
+            filter_ids: stats.filter_ids,
+            history_lsn: stats.history_lsn,
+            history_files: stats.history_files,
+            memory_from: process.machine.shared.state.memory_from(),
+        }
+    }
+
+    /// Notes what was done since the last look; work that was undone by other work is not seen.
+    pub(crate) fn look(&mut self, process: &Process, reached: &mut Reached) {
+        let (before, now) = (*self, Self::of(process));
+        let done = [
+            ("ids: moved to disk", now.filter_ids > before.filter_ids),
+            ("ids: runs merged", now.runs < before.runs && now.filter_ids >= before.filter_ids),
+            ("ids: forgotten", now.filter_ids < before.filter_ids),
+            ("usage: hours moved to rows", now.memory_from > before.memory_from),
+            ("history: file made", now.history_lsn > before.history_lsn),
+            ("history: file dropped", now.history_files < before.history_files),
+        ];
+        done.into_iter().filter(|(_, is_done)| *is_done).for_each(|(what, _)| reached.note(what));
+        *self = now;
     }
 }

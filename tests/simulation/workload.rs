@@ -5,7 +5,7 @@ use std::time::Duration;
 use quipu::engine::Command;
 use quipu::engine::command::billing::{
     Effective, Mark, NewCharge, NewMeterPrice, NewPrice, NewPriceKind, NewProduct, NewSubscription,
-    OnDemand, PlanChange, Subscriber, SubscriptionPatch,
+    OnDemand, PlanChange, ProductPatch, Subscriber, SubscriptionPatch,
 };
 use quipu::engine::command::{CustomerPatch, MeterPatch, NewCustomer, NewKey, NewMeter};
 use quipu::model::customer::MetadataValue;
@@ -136,13 +136,18 @@ impl Workload {
                 let patch = CustomerPatch { name: Some(self.name()), ..CustomerPatch::default() };
                 Command::UpdateCustomer(CustomerId::new(self.customer()), patch)
             }
+            8 if !model.keys.is_empty() && self.dice.one_in(3) => {
+                let known: Vec<_> = model.keys.values().collect();
+                Command::DeleteKey(self.dice.pick(&known).id.clone())
+            }
             8 => {
                 let id = KeyId::new(format!("key{:03}", self.dice.below(1_000)));
                 let scope = *self.dice.pick(&[Scope::Ingest, Scope::Read, Scope::Admin]);
                 let digest = KeyDigest([7; 32]);
                 Command::CreateKey(NewKey { id, name: self.name(), scope, digest })
             }
-            9 => self.product(model),
+            9 if self.dice.one_in(2) => self.product(model),
+            9 => self.change_of_product(model),
             10..14 if !model.products.is_empty() => self.subscribe(model),
             14..17 if !model.subscriptions.is_empty() => self.patch(model),
             17..20 => self.payment(model),
@@ -211,6 +216,27 @@ impl Workload {
                 },
             },
         }))
+    }
+
+    /// Another name, a price for those who come later, or whether it is sold at all.
+    fn change_of_product(&mut self, model: &Model) -> Command {
+        let id = self.dice.pick(&model.products).id.clone();
+        match self.dice.below(5) {
+            0 => Command::ArchiveProduct(id),
+            1 | 2 => Command::UnarchiveProduct(id),
+            3 => {
+                let name = Some(self.name());
+                Command::UpdateProduct(id, Box::new(ProductPatch { name, ..Default::default() }))
+            }
+            _ => {
+                let Command::CreateProduct(other) = self.product(model) else {
+                    unreachable!("it makes a product")
+                };
+                let (name, price) = (Some(other.name), Some(other.price));
+                let patch = ProductPatch { name, price, ..Default::default() };
+                Command::UpdateProduct(id, Box::new(patch))
+            }
+        }
     }
 
     fn subscribe(&mut self, model: &Model) -> Command {
@@ -322,8 +348,8 @@ impl Workload {
     /// How much time passes in one step: mostly minutes, sometimes days.
     pub(crate) fn time(&self) -> Duration {
         match self.dice.below(16) {
-            0 => HOUR * 24 * (1 + self.dice.few(9)),
-            1..5 => HOUR * (1 + self.dice.few(40)),
+            0 | 1 => HOUR * 24 * (1 + self.dice.few(9)),
+            2..6 => HOUR * (1 + self.dice.few(40)),
             _ => Duration::from_secs(1 + self.dice.below(3_600)),
         }
     }

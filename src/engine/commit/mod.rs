@@ -27,6 +27,7 @@ use crate::engine::record::{BackfilledEntry, Body, Change, ChangeEntry, Entry, e
 use crate::engine::shared::Shared;
 use crate::engine::state::{Admitted, Record};
 use crate::model::{CustomerId, CustomerIndex, Hour, Lsn, Settings, Timestamp};
+use crate::world::BootId;
 use crate::world::processor::LongWork;
 
 use due::{Advance, Parked};
@@ -38,6 +39,7 @@ pub use group::{GROUP_BYTES, Group, Reply, Submission};
 pub struct Committer {
     shared: Arc<Shared>,
     guard: ClockGuard,
+    boot: Option<BootId>,
     open: Group,
     in_flight: usize,
     /// A change is decided and not applied yet: whatever follows must see it.
@@ -74,8 +76,8 @@ pub struct Committer {
 }
 
 impl Committer {
-    /// A committer that goes on where the state stands.
-    pub fn new(shared: Arc<Shared>) -> Self {
+    /// A committer that goes on where the state stands, with a guard that has not looked yet.
+    pub fn new(shared: Arc<Shared>, guard: ClockGuard) -> Self {
         let state = &shared.state;
         // Periods may be closed beyond the line between memory and disk; only a cut moves that.
         let closed_hours = state.memory_from();
@@ -84,7 +86,8 @@ impl Committer {
         let next_customer = state.with_accounts(crate::engine::accounts::Accounts::next_index);
         let magnitudes = state.totals().iter().map(|total| total.magnitude).collect();
         Self {
-            guard: ClockGuard::default(),
+            guard,
+            boot: shared.world.clock.boot(),
             open: Group::default(),
             in_flight: 0,
             settling: false,
@@ -311,7 +314,11 @@ impl Committer {
     pub fn observe_clock(&mut self) {
         let clock = &self.shared.world.clock;
         let doubt = self.guard.observe(clock.wall(), clock.since_boot(), self.log_time);
-        self.shared.set_clock_in_doubt(doubt && !self.shared.is_test_clock());
+        if self.shared.is_test_clock() {
+            return;
+        }
+        *self.shared.clock_witness.lock() = self.guard.witness(self.boot);
+        self.shared.set_clock_in_doubt(doubt);
     }
 
     /// A cut at exactly the last applied LSN; nothing is in flight. The line stands still while a

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::rig::{Rig, Sent, tiny};
+use super::rig::{Crash, Rig, Sent, tiny};
 use super::story::meter_of;
 use crate::engine::command::{Command, RequestIdentity};
 use crate::engine::options::Options;
@@ -31,6 +31,45 @@ fn a_clock_that_jumps_ahead_and_back_makes_no_id_forgotten() {
     for id in &ids {
         let again = rig.ingest(&[Sent::new(id, "cus-0")]).unwrap();
         assert_eq!((again.new, again.duplicates), (0, 1), "{id}");
+    }
+}
+
+/// Somebody sees the alarm and restarts the daemon, or the machine.
+#[test]
+fn a_doubt_outlives_its_process_and_no_id_is_forgotten() {
+    for crash in [Crash::Killed, Crash::DropsAll] {
+        let mut rig = Rig::new(Options { generation_ids: 16, ..tiny() });
+        let ids: Vec<_> = (0..60).map(|number| format!("e-{number}")).collect();
+        for id in &ids {
+            rig.ingest(&[Sent::new(id, "cus-0")]).unwrap();
+        }
+        let before = rig.place.clock.wall();
+        rig.place.clock.set_wall(before.plus(DAY * 40));
+        rig.ingest(&[Sent::new("ahead", "cus-0")]).unwrap();
+        assert!(rig.engine.clock().in_doubt);
+        rig.machine.clock.step().unwrap();
+        let place = rig.place.after(crash);
+        if crash == Crash::DropsAll {
+            place.clock.reboot();
+        }
+        let mut rig = place.open();
+        assert!(rig.engine.clock().in_doubt, "{crash:?}");
+        rig.flush_all();
+        rig.machine.checkpoint().unwrap();
+        rig.flush_all();
+        rig.place.clock.set_wall(before);
+        for id in &ids {
+            let again = rig.ingest(&[Sent::new(id, "cus-0")]).unwrap();
+            assert_eq!((again.new, again.duplicates), (0, 1), "{id}");
+        }
+        rig.place.clock.set_wall(before.plus(DAY * 40));
+        rig.settle().unwrap();
+        rig.advance(Duration::from_mins(11));
+        rig.machine.committer.observe_clock();
+        assert!(!rig.engine.clock().in_doubt, "ten steady minutes end it");
+        rig.machine.clock.step().unwrap();
+        let rig = rig.place.after(Crash::Killed).open();
+        assert!(!rig.engine.clock().in_doubt, "{crash:?}");
     }
 }
 

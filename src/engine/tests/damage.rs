@@ -10,6 +10,7 @@ use super::trial::{Trial, check};
 use crate::engine::incarnation::{self, Incarnation};
 use crate::engine::options::Options;
 use crate::engine::recover::OpenError;
+use crate::engine::verify::verify;
 use crate::storage::rows::{self, RowStore, Table};
 use crate::storage::{codec, index};
 use crate::world::Disk;
@@ -319,4 +320,17 @@ fn the_first_frame_of_the_log_is_missed_when_it_is_damaged() {
         assert!(refused.is_damage(), "byte {offset}: {}", chain(&refused));
         assert!(chain(&refused).contains(&oldest), "{}", chain(&refused));
     }
+}
+
+/// The last group is whole, and nothing in the log came after it to say that it is durable: the checkpoint
+/// does. That was reported as damage.
+#[test]
+fn nothing_is_found_in_a_log_whose_end_the_checkpoint_vouches_for() {
+    let mut trial = Trial::new(&tiny(), 3).with_meters();
+    trial.send_any();
+    trial.settle().unwrap();
+    trial.rig.machine.checkpoint().unwrap();
+    let report = verify(&trial.rig.place.after(Crash::Killed).world()).unwrap();
+    assert!(report.checkpoint > report.durable, "{report:?}");
+    assert_eq!(report.findings, [""; 0]);
 }

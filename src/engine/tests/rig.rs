@@ -111,6 +111,7 @@ pub(super) fn tiny() -> Options {
     Options {
         segment_bytes: 16 << 10,
         generation_ids: 64,
+        runs_max: 4,
         stretch_events: 8,
         reserve_bytes: 0,
         queue_length: 64,
@@ -168,10 +169,9 @@ impl Place {
 
     /// A copy that shares nothing with this one: another run of the same history.
     pub(super) fn fork(&self) -> Self {
-        use crate::world::Clock;
         Self {
             disk: self.disk.restart(),
-            clock: Arc::new(SimClock::new(self.clock.wall())),
+            clock: Arc::new(self.clock.fork()),
             options: self.options.clone(),
             starts: Arc::new(Mutex::new(*self.starts.lock())),
         }

@@ -18,6 +18,8 @@ pub struct Verification {
     pub segments: Vec<SegmentReport>,
     /// The highest LSN that a frame says is durable.
     pub durable: Lsn,
+    /// The last LSN of the last good frame: behind the durable one when nothing came after it.
+    pub last_lsn: Lsn,
     /// Everything that was durable and cannot be read, in log order.
     pub damage: Vec<Damage>,
 }
@@ -48,7 +50,8 @@ pub fn verify(disk: &dyn Disk) -> Result<Verification, OpenError> {
     for (piece, end) in pieces.iter().zip(ends) {
         segments.push(audit.read(piece, end)?);
     }
-    Ok(Verification { segments, durable: audit.durable, damage: audit.damage() })
+    let (durable, last_lsn) = (audit.durable, audit.expected.unwrap_or_default().previous());
+    Ok(Verification { segments, durable, last_lsn, damage: audit.damage() })
 }
 
 /// Something that is missing.

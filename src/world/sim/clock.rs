@@ -5,7 +5,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::model::Timestamp;
-use crate::world::Clock;
+use crate::world::{BootId, Clock};
 
 /// A wall clock and a time since boot, both standing still until told otherwise.
 #[derive(Debug)]
@@ -13,16 +13,23 @@ pub struct SimClock {
     hands: Mutex<Hands>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Hands {
     wall: Timestamp,
     since_boot: Duration,
+    boots: u128,
 }
 
 impl SimClock {
     /// A clock at `wall`, on a machine that has just started.
     pub fn new(wall: Timestamp) -> Self {
-        Self { hands: Mutex::new(Hands { wall, since_boot: Duration::ZERO }) }
+        Self { hands: Mutex::new(Hands { wall, since_boot: Duration::ZERO, boots: 1 }) }
+    }
+
+    /// Another clock that shows the same, of the same machine.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self { hands: Mutex::new(*self.hands.lock()) }
     }
 
     /// Lets time pass: the wall clock and the time since boot move on together.
@@ -37,9 +44,11 @@ impl SimClock {
         self.hands.lock().wall = wall;
     }
 
-    /// Sets the time since boot alone, as a reboot would.
-    pub fn set_since_boot(&self, since_boot: Duration) {
-        self.hands.lock().since_boot = since_boot;
+    /// Starts the machine anew, in no time.
+    pub fn reboot(&self) {
+        let mut hands = self.hands.lock();
+        hands.since_boot = Duration::ZERO;
+        hands.boots += 1;
     }
 }
 
@@ -50,6 +59,10 @@ impl Clock for SimClock {
 
     fn since_boot(&self) -> Duration {
         self.hands.lock().since_boot
+    }
+
+    fn boot(&self) -> Option<BootId> {
+        Some(BootId(self.hands.lock().boots))
     }
 }
 
@@ -65,8 +78,11 @@ mod tests {
         assert_eq!(clock.since_boot(), Duration::from_nanos(5));
         clock.set_wall(Timestamp::from_nanos(1));
         assert_eq!(clock.since_boot(), Duration::from_nanos(5));
-        clock.set_since_boot(Duration::ZERO);
+        let (boot, fork) = (clock.boot(), clock.fork());
+        clock.reboot();
         assert_eq!(clock.wall().as_nanos(), 1);
         assert_eq!(clock.since_boot(), Duration::ZERO);
+        assert_ne!(clock.boot(), boot);
+        assert_eq!((fork.since_boot(), fork.boot()), (Duration::from_nanos(5), boot));
     }
 }
