@@ -19,6 +19,7 @@ import time
 import traceback
 from pathlib import Path
 
+import calls
 import flips
 import full
 import kills
@@ -29,6 +30,7 @@ from oracle import Wrong
 
 CASES = {
     "kill": kills.kill,
+    "calls": calls.calls,
     "power": power.power,
     "lying_disk": power.lying_disk,
     "sync_error": refusals.sync_error,
