@@ -17,7 +17,8 @@ use quipu::model::price::{Interval, IntervalUnit, Recurrence};
 use quipu::model::product::TaxCategory;
 use quipu::model::subscription::BillingAddress;
 use quipu::model::{
-    Aggregation, Currency, CustomerId, Invoice, InvoiceId, Money, ProductId, Timestamp, UnitPrice,
+    Aggregation, Currency, CustomerId, Invoice, InvoiceId, Money, ProductId, Rate, Timestamp,
+    UnitPrice,
 };
 use quipu::world::Clock;
 use quipu::world::sim::{FaultKind, Repeat};
@@ -69,7 +70,9 @@ fn product(process: &mut Process) -> ProductId {
     };
     let meters = vec![NewMeterPrice {
         meter_id: meter.id,
-        price_per_unit: UnitPrice::parse("0.015").expect("a price"),
+        rate: Rate::PerUnit(UnitPrice::parse("0.015").expect("a price")),
+        minimum: None,
+        maximum: None,
         free_threshold: 10,
     }];
     let new = NewProduct {
@@ -98,6 +101,8 @@ fn subscription(customer: String, product_id: ProductId) -> Command {
         product_id,
         quantity: 1,
         trial_days: None,
+        on_demand: None,
+        once: Vec::new(),
         billing_currency: None,
         billing: BillingAddress {
             country: "PE".to_owned(),
