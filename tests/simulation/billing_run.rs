@@ -89,10 +89,10 @@ fn product(process: &mut Process) -> ProductId {
             kind: NewPriceKind::UsageBased { recurrence, meters },
         },
     };
-    match change(process, Command::CreateProduct(Box::new(new))) {
-        Outcome::Product(product) => product.id.clone(),
-        other => panic!("{other:?}"),
-    }
+    let Outcome::Product(product) = change(process, Command::CreateProduct(Box::new(new))) else {
+        panic!("it makes a product")
+    };
+    product.id.clone()
 }
 
 fn subscription(customer: String, product_id: ProductId) -> Command {
