@@ -80,7 +80,7 @@ pub fn close_cycle(
     let before = if closing.segment.continues { subscription.used.as_slice() } else { &[] };
     let usage = usage_lines(closing, before, readings, prices)?;
     let mut used = before.to_vec();
-    for (line, (meter, after)) in usage {
+    for RatedLine { line, meter, used: after } in usage {
         lines.push(line);
         used.retain(|(known, _)| *known != meter);
         used.push((meter, after));
@@ -152,6 +152,13 @@ pub fn charge_bill(
     Bill { lines: vec![line], total: amount }
 }
 
+/// A line of usage, and what is used of the period from then on.
+struct RatedLine {
+    line: InvoiceLine,
+    meter: MeterIndex,
+    used: Used,
+}
+
 /// The lines of a segment's usage, one a meter of its price in that order, as are the readings; each with
 /// what is used of the period from then on, where `before` was.
 fn usage_lines(
@@ -159,14 +166,14 @@ fn usage_lines(
     before: &[(MeterIndex, Used)],
     readings: &[Reading],
     prices: Prices<'_>,
-) -> Result<Vec<(InvoiceLine, (MeterIndex, Used))>, Overflow> {
+) -> Result<Vec<RatedLine>, Overflow> {
     let (_, price) = prices.of(closing.segment.terms);
     assert_eq!(price.meters().len(), readings.len(), "there is one reading a meter of the price");
     let lines = price.meters().iter().zip(readings).map(|(meter, reading)| {
         let used = before.iter().find(|(known, _)| *known == meter.meter);
         let used = used.map_or_else(Used::default, |(_, used)| *used);
-        let (line, after) = usage_line(closing, meter, *reading, used, prices)?;
-        Ok((line, (meter.meter, after)))
+        let (line, used) = usage_line(closing, meter, *reading, used, prices)?;
+        Ok(RatedLine { line, meter: meter.meter, used })
     });
     lines.collect()
 }

@@ -3,7 +3,7 @@
 use quipu::engine::bills::{PaymentFilter, ProductFilter, SubscriptionFilter};
 use quipu::engine::command::{Changed, Command, Outcome, RequestIdentity};
 use quipu::engine::{CustomerFilter, Ingested, Page, Refused};
-use quipu::model::{EventId, Lsn, Meter, MeterId, Timestamp};
+use quipu::model::{EventId, Lsn, Meter, MeterId, ProductId, Timestamp};
 
 use crate::event::Sent;
 use crate::model::Model;
@@ -243,14 +243,7 @@ fn resolve_change(process: &Process, model: &mut Model, command: &Command) -> Op
         }
         Command::UpdateProduct(id, _)
         | Command::ArchiveProduct(id)
-        | Command::UnarchiveProduct(id) => {
-            let products = engine.products(ProductFilter::default(), ALL);
-            let archived = ProductFilter { archived: true, ..ProductFilter::default() };
-            let products = products.into_iter().chain(engine.products(archived, ALL));
-            let found = products.into_iter().find(|product| product.id == *id)?;
-            let is_new = model.products.iter().all(|known| *known != found);
-            is_new.then(|| model.put_product(&found)).map(|()| true)
-        }
+        | Command::UnarchiveProduct(id) => resolve_product(process, model, id),
         Command::CreateCheckout(_) | Command::ConfirmCheckout(..) | Command::AdvanceClock(_) => {
             panic!("not drawn")
         }
@@ -269,6 +262,14 @@ fn resolve_meter(
     let known = model.meters.iter().find(|meter| meter.id == *id);
     let is_new = known != Some(&found) && is_changed(&found);
     is_new.then(|| model.put_meter(&found)).map(|()| true)
+}
+
+fn resolve_product(process: &Process, model: &mut Model, id: &ProductId) -> Option<bool> {
+    let archived = ProductFilter { archived: true, ..ProductFilter::default() };
+    let products = [ProductFilter::default(), archived].map(|of| process.engine.products(of, ALL));
+    let found = products.into_iter().flatten().find(|product| product.id == *id)?;
+    let is_new = model.products.iter().all(|known| *known != found);
+    is_new.then(|| model.put_product(&found)).map(|()| true)
 }
 
 fn resolve_customer(process: &Process, model: &mut Model, name: &str) -> Option<bool> {

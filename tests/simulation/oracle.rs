@@ -198,7 +198,9 @@ impl Oracle {
         let to = from + usage.chargeable.as_units();
         let exact = match &usage.rate {
             Rate::Tiered { mode: TierMode::Volume, tiers } => volume_cost(tiers, from, to),
-            rate => cost(rate, to) - cost(rate, from),
+            Rate::PerUnit(_) | Rate::Package { .. } | Rate::Tiered { .. } => {
+                cost(&usage.rate, to) - cost(&usage.rate, from)
+            }
         };
         let one = 10_i128.pow(24);
         let rounded = exact / one + i128::from(exact % one * 2 >= one);

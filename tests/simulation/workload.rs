@@ -282,7 +282,7 @@ impl Workload {
 
     fn change_plan(&mut self, model: &Model) -> Command {
         let id = self.dice.pick(&model.subscriptions).id.clone();
-        let modes = [
+        let ways = [
             ProrationMode::ProratedImmediately,
             ProrationMode::ProratedImmediatelyKeepCycle,
             ProrationMode::DifferenceImmediately,
@@ -293,7 +293,7 @@ impl Workload {
         let change = PlanChange {
             product_id: self.dice.pick(&model.products).id.clone(),
             quantity: 1 + self.dice.few(3),
-            mode: *self.dice.pick(&modes),
+            mode: *self.dice.pick(&ways),
             effective: *self.dice.pick(&effective),
             replaces_scheduled: self.dice.one_in(2),
             metadata: Some(self.tag()),

@@ -129,9 +129,9 @@ mod tests {
 
     /// Takes in a request; the LSN and the events of the record that it is in.
     fn take_in(group: &mut Group, lsn: u64, creates: bool) -> (Lsn, u64) {
-        let created = creates.then(|| (CustomerId::new("c"), CustomerIndex(0)));
-        let created = created.into_iter().collect();
-        let (first_lsn, mut admitted) = group.continue_events(Lsn(lsn), created);
+        let customer = creates.then(|| (CustomerId::new("c"), CustomerIndex(0)));
+        let customers = customer.into_iter().collect();
+        let (first_lsn, mut admitted) = group.continue_events(Lsn(lsn), customers);
         admitted.event_count += 1;
         let found = (first_lsn, admitted.event_count);
         group.records.push((first_lsn, Timestamp::default(), Record::Events(admitted)));

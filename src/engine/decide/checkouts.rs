@@ -12,6 +12,7 @@ use crate::engine::shared::Shared;
 use crate::model::checkout::{Buyer, Cart, CheckoutState, Confirmation, Offer};
 use crate::model::{CheckoutId, CheckoutSession, Customer};
 
+use super::subscriptions::Begun;
 use super::subscriptions::{self, Order};
 use super::{Decision, Moment, Plan, apply, carts, customers};
 
@@ -89,7 +90,7 @@ fn confirmed(
             tax_id: offer.tax_id.as_deref(),
             metadata: &offer.metadata,
         };
-        let (subscription, payment, invoice) = subscriptions::begin(&order, moment)?;
+        let Begun { subscription, payment, invoice } = subscriptions::begin(&order, moment)?;
         bodies.push(unasked(Change::Subscription(Arc::clone(&subscription))));
         (payment, invoice, Some(subscription.id.clone()))
     } else {

@@ -49,7 +49,7 @@ pub(super) fn create(new: &NewSubscription, moment: Moment<'_>) -> Result<Plan, 
         tax_id: new.tax_id.as_deref(),
         metadata: &new.metadata,
     };
-    let (subscription, payment, invoice) = begin(&order, moment)?;
+    let Begun { subscription, payment, invoice } = begin(&order, moment)?;
     let made = is_new_customer.then(|| Change::Customer(Customer::clone(&customer)));
     let made = made.map(|change| Body::Change(ChangeEntry { change, identity: None }));
     let change = Change::Subscription(Arc::clone(&subscription));
@@ -77,11 +77,16 @@ pub(super) struct Order<'o> {
     pub(super) metadata: &'o Metadata,
 }
 
-/// The subscription, and its first payment with the invoice.
-pub(super) fn begin(
-    order: &Order<'_>,
-    moment: Moment<'_>,
-) -> Result<(Arc<Subscription>, Arc<Payment>, Arc<Invoice>), Refused> {
+/// A subscription that was made, and its first payment with the invoice.
+#[derive(Debug)]
+pub(super) struct Begun {
+    pub(super) subscription: Arc<Subscription>,
+    pub(super) payment: Arc<Payment>,
+    pub(super) invoice: Arc<Invoice>,
+}
+
+/// Makes what was ordered.
+pub(super) fn begin(order: &Order<'_>, moment: Moment<'_>) -> Result<Begun, Refused> {
     let Moment { shared, at, .. } = moment;
     let Recurring { purchase, trial_days } = order.recurring;
     let recurrence = carts::recurrence(&order.recurring, shared)?;
@@ -136,7 +141,7 @@ pub(super) fn begin(
     let instants = (at, shared.state.applied());
     let numbers = &mut Numbers::next(shared);
     let (payment, invoice) = bill(shared, &subscription, billed, instants, numbers);
-    Ok((subscription, payment, invoice))
+    Ok(Begun { subscription, payment, invoice })
 }
 
 /// The customer, and whether it is made by this request.

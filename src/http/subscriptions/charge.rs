@@ -71,8 +71,8 @@ async fn charge_subscription(
     let Outcome::Payment(payment) = changed.outcome else {
         return Err(ApiError::internal().into());
     };
-    let charged = ChargedBody { payment_id: payment.id.as_str().to_owned() };
-    Ok(reply::json(StatusCode::OK, &charged))
+    let body = ChargedBody { payment_id: payment.id.as_str().to_owned() };
+    Ok(reply::json(StatusCode::OK, &body))
 }
 
 impl ChargeInput<'_> {
