@@ -1,5 +1,6 @@
 //! Stories of subscriptions, one rule each. Random sequences against a model stand in `sequences`.
 
+mod close;
 pub(in crate::billing) mod naive_calendar;
 pub(in crate::billing) mod paper;
 mod plans;
