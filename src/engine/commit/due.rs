@@ -11,7 +11,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 
 use super::{Committer, GROUP_BYTES, Reply};
-use crate::billing::{self, Closed, Cut, Overflow, PastDueEnd, Prices, Step, close_cycle};
+use crate::billing::{self, Closed, Cut, Due, Overflow, PastDueEnd, Prices, Step, close_cycle};
 use crate::engine::bills::readings;
 use crate::engine::books::DueWork;
 use crate::engine::command::Changed;
@@ -178,7 +178,12 @@ impl Committer {
             if work.at >= new_due || self.open.entries.len() > bytes_max {
                 break;
             }
-            let subscription = changed.get(&work.subscription).cloned().unwrap_or(known);
+            let subscription = match changed.get(&work.subscription) {
+                // An end, or a stop, at this very instant has left nothing of it to do.
+                Some(now) if !is_due(now, &work) => continue,
+                Some(now) => Arc::clone(now),
+                None => known,
+            };
             let log_time = match &self.advancing {
                 Some(_) => self.log_time.max(work.at),
                 None => horizon,
@@ -201,6 +206,10 @@ impl Committer {
         self.open.is_due_work = true;
         self.settling = true;
     }
+}
+
+fn is_due(subscription: &Subscription, work: &DueWork) -> bool {
+    billing::due(subscription).contains(&Due { at: work.at, step: work.step })
 }
 
 /// What is due as the state says, in order, with its subscriptions; looked up a few at a time.
