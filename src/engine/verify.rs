@@ -60,10 +60,10 @@ pub enum Error {
 pub fn verify(world: &World) -> Result<Report, Error> {
     let incarnation = incarnation::read(world)?.ok_or(Error::Empty)?;
     let mut report = Report::default();
-    verify_log(world, &mut report)?;
-    verify_checkpoint(world, incarnation.id, &mut report);
+    let in_rows = verify_checkpoint(world, incarnation.id, &mut report);
     verify_clock(world, &mut report);
-    verify_history(world, incarnation.id, &mut report)?;
+    let in_history = verify_history(world, incarnation.id, &mut report)?;
+    verify_log(world, in_rows.min(in_history), &mut report)?;
     let index = index::verify(&*world.disk)?;
     report.runs = index.runs;
     report.ids = index.ids;
@@ -86,20 +86,25 @@ pub fn verify(world: &World) -> Result<Report, Error> {
     Ok(report)
 }
 
-fn verify_log(world: &World, report: &mut Report) -> Result<(), Error> {
+/// Nothing of a segment counts whose last LSN is at or below `gone`: it has left the log, and a cut may have
+/// brought back the name of a file that was being prepared for other use.
+fn verify_log(world: &World, gone: Lsn, report: &mut Report) -> Result<(), Error> {
     let checked = log::verify(&*world.disk)?;
     report.segments = checked.segments.len();
     report.durable = checked.durable;
     report.last_lsn = checked.last_lsn;
-    report.findings.extend(checked.damage.iter().map(|damage| format!("log: {damage}")));
+    let counts = checked.damage.iter().filter(|damage| damage.last_lsn > gone);
+    report.findings.extend(counts.map(|damage| format!("log: {damage}")));
     Ok(())
 }
 
-fn verify_history(world: &World, incarnation: [u8; 16], report: &mut Report) -> Result<(), Error> {
+/// The last LSN that history holds together with every one that the log does not hold.
+fn verify_history(world: &World, incarnation: [u8; 16], report: &mut Report) -> Result<Lsn, Error> {
     let checked = history::verify(&*world.disk, Some(log::Incarnation(incarnation)))?;
     report.history_events = checked.files.iter().map(|file| file.events).sum();
     report.findings.extend(checked.damage.iter().map(|damage| format!("history: {damage}")));
-    Ok(())
+    let last = checked.files.iter().map(|file| file.summary.last_lsn).max();
+    Ok(last.filter(|_| checked.damage.is_empty()).unwrap_or(Lsn::ZERO))
 }
 
 fn verify_clock(world: &World, report: &mut Report) {
@@ -113,22 +118,25 @@ fn verify_clock(world: &World, report: &mut Report) {
     }
 }
 
-fn verify_checkpoint(world: &World, incarnation: [u8; 16], report: &mut Report) {
+/// The LSN of the older checkpoint that a start can begin at.
+fn verify_checkpoint(world: &World, incarnation: [u8; 16], report: &mut Report) -> Lsn {
     let checkpoints = match read_checkpoints(world) {
         Ok(checkpoints) => checkpoints,
         Err(finding) => {
             report.findings.push(format!("checkpoint: {finding}"));
-            return;
+            return Lsn::ZERO;
         }
     };
-    let Some(Checkpoints { newest, previous, .. }) = checkpoints else { return };
+    let Some(Checkpoints { newest, previous, .. }) = checkpoints else { return Lsn::ZERO };
     report.checkpoint = newest.lsn;
+    let older = previous.as_ref().map_or(Lsn::ZERO, |previous| previous.lsn);
     for named in std::iter::once(newest).chain(previous) {
         let checked = snapshot::verify(&*world.disk, &named.snapshot, incarnation, &named.hash);
         if let Err(error) = checked {
             report.findings.push(format!("checkpoint: {}", Causes(&error)));
         }
     }
+    older
 }
 
 fn read_checkpoints(world: &World) -> Result<Option<Checkpoints>, String> {
