@@ -25,7 +25,7 @@ const PROOFS: [Proof; 9] = [
     (Sabotage::RetryDedupe, 1, "is it a repetition"),
     (Sabotage::TailRewrite, 7, "were durable and are in doubt"),
     (Sabotage::CloseAtomicity, 2, "every segment has one invoice"),
-    (Sabotage::IndexBound, 15, "holds ids up to lsn"),
+    (Sabotage::IndexBound, 131, "holds ids up to lsn"),
 ];
 
 /// Lives that are tried from the committed seed on.
