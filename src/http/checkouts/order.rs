@@ -104,18 +104,20 @@ fn usage(name: &str, meter: &MeterPrice, currency: Currency) -> Row {
         .then(|| format!("the first {} of each period are free", meter.free_threshold));
     let minimum = meter.minimum.map(|least| format!("at least {}", money(least, currency)));
     let maximum = meter.maximum.map(|most| format!("at most {}", money(most, currency)));
-    let how: Vec<String> = [free, minimum, maximum].into_iter().flatten().collect();
-    Row { what: name.to_owned(), how: how.join(", "), amount: rate(&meter.rate, currency) }
+    let (amount, detail) = rate(&meter.rate, currency);
+    let how: Vec<String> = [free, detail, minimum, maximum].into_iter().flatten().collect();
+    Row { what: name.to_owned(), how: how.join(", "), amount }
 }
 
-/// What units cost, in words.
-fn rate(rate: &Rate, currency: Currency) -> String {
+/// What units cost: a few words for a narrow column, and what else there is to say.
+fn rate(rate: &Rate, currency: Currency) -> (String, Option<String>) {
     let digits = currency.minor_digits() as usize;
     let price = |price: UnitPrice| point_moved(&price.to_string(), digits);
     match rate {
-        Rate::PerUnit(unit) => format!("{} {currency} each", price(*unit)),
+        Rate::PerUnit(unit) => (format!("{} {currency} each", price(*unit)), None),
         Rate::Package { size, price: package } => {
-            format!("{} {currency} for each {size} or part of them", price(*package))
+            let whole = "what was begun of a package is paid whole".to_owned();
+            (format!("{} {currency} per {size}", price(*package)), Some(whole))
         }
         Rate::Tiered { mode, tiers } => {
             let tiers = tiers.iter().map(|tier| {
@@ -133,7 +135,7 @@ fn rate(rate: &Rate, currency: Currency) -> String {
                 TierMode::Graduated => "",
                 TierMode::Volume => " (all units at the price of the tier that they reach)",
             };
-            format!("{}{all}", tiers.join("; "))
+            ("in tiers".to_owned(), Some(format!("{}{all}", tiers.join("; "))))
         }
     }
 }
