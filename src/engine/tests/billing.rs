@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::dice::Dice;
 use super::oracle::{Oracle, Sample};
 use super::rig::{Crash, Rig, Sent, tiny};
-use crate::billing::PastDueEnd;
 use crate::engine::bills::{PaymentFilter, UsageHistoryQuery};
 use crate::engine::checkpoint::Progress;
 use crate::engine::command::NewMeter;
@@ -14,7 +13,7 @@ use crate::engine::command::billing::{
     Effective, Mark, NewMeterPrice, NewPrice, NewPriceKind, NewProduct, NewSubscription,
     PlanChange, Subscriber, SubscriptionPatch,
 };
-use crate::engine::options::{Collection, Options, PastDue};
+use crate::engine::options::{Collection, Options};
 use crate::engine::{Command, Outcome, Refused};
 use crate::metering::accumulator::Kind;
 use crate::model::price::{Interval, IntervalUnit, Recurrence};
@@ -507,50 +506,6 @@ fn a_payment_is_not_marked_while_a_turn_waits_for_the_clock() {
     rig.change(paid(&renewal)).unwrap();
     life.rig = rig;
     life.oracle.check(&life.rig.engine, std::slice::from_ref(&made.id)).unwrap();
-}
-
-/// The turn of the same instant was done all the same, of a subscription that had none any more.
-#[test]
-fn a_time_to_pay_that_ends_at_a_boundary_leaves_no_turn_there() {
-    const DAY: Duration = Duration::from_hours(24);
-    let mut rig = super::rig::Place::new(Options {
-        collection: Collection::Manual,
-        past_due: Some(PastDue { grace: DAY * 10, end: PastDueEnd::Cancel }),
-        dedupe_window: Duration::ZERO,
-        ..tiny()
-    })
-    .open();
-    rig.ingest(&[Sent::new("first", "c1")]).unwrap();
-    let price = usage_price(Vec::new(), Interval { count: 30, unit: IntervalUnit::Day }, 100);
-    let Outcome::Product(product) = rig.change(new_product(price)).unwrap().outcome else {
-        panic!("a product")
-    };
-    let new = Box::new(new_subscription("c1", &product.id));
-    let Outcome::Subscription(made) = rig.change(Command::CreateSubscription(new)).unwrap().outcome
-    else {
-        panic!("a subscription")
-    };
-    rig.change(Command::MarkPayment(made.first_payment.clone(), Mark::Succeeded)).unwrap();
-    let again = PlanChange {
-        product_id: product.id.clone(),
-        quantity: 2,
-        mode: ProrationMode::FullImmediately,
-        effective: Effective::Now,
-        replaces_scheduled: false,
-        metadata: None,
-    };
-    let changed = rig.change(Command::ChangePlan(made.id.clone(), Box::new(again))).unwrap();
-    let Outcome::Payment(payment) = changed.outcome else { panic!("a payment") };
-    rig.place.clock.advance(DAY * 20);
-    let failed = Mark::Failed { code: None, message: None };
-    rig.change(Command::MarkPayment(payment.id.clone(), failed)).unwrap();
-    let waiting = rig.engine.subscription(&made.id).unwrap().subscription;
-    assert_eq!(waiting.past_due_until, Some(waiting.cycle.next_billing_date));
-    rig.advance(DAY * 11);
-    rig.settle().unwrap();
-    let ended = rig.engine.subscription(&made.id).unwrap().subscription;
-    assert_eq!(ended.cancellation.at, waiting.past_due_until);
-    assert_eq!((ended.running, ended.closing.len()), (None, 0));
 }
 
 #[test]

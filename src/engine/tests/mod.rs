@@ -28,6 +28,7 @@ mod history;
 mod interval;
 mod kept_replies;
 mod listing;
+mod past_due;
 mod preparing;
 mod refusals;
 mod sequences;
