@@ -15,7 +15,7 @@ use anyhow::Context;
 
 use crate::bench::Bed;
 use crate::bench::client::Client;
-use crate::bench::event::{Origin, WATCHED_CUSTOMERS};
+use crate::bench::event::{EVENTS_PER_STAMP, Origin, WATCHED_CUSTOMERS};
 use crate::bench::figures::{Figures, Section};
 use crate::bench::plan::{Ingest, Outcome, Plan, Work};
 use crate::bench::process::{Generator, Server};
@@ -247,7 +247,7 @@ impl Shop {
 
     /// Events are stamped by their number: number 0 so much before that the next one is of `at`.
     fn origin(&self, at: Timestamp, in_turn: bool) -> Origin {
-        let start = at.minus(Duration::from_millis(self.next_event / 1_000));
+        let start = at.minus(Duration::from_millis(self.next_event / EVENTS_PER_STAMP));
         Origin { start_nanos: start.as_nanos(), customer_count: self.count, in_turn }
     }
 

@@ -24,7 +24,7 @@ const TOKENS_MIN: u64 = 1_000;
 const TOKENS_COUNT: u64 = 9_000;
 /// Events whose timestamps share a millisecond. No daemon takes so many in, so that none is stamped
 /// ahead of the clock: such events are kept apart until their time comes.
-const EVENTS_PER_STAMP: u64 = 10_000;
+pub(crate) const EVENTS_PER_STAMP: u64 = 10_000;
 const STAMP_BYTES: usize = "2026-01-31T00:00:00.000Z".len();
 /// An event; runs of one of the letters `I`, `C`, `S`, `M` and `T` are what differs.
 const TEMPLATE: &str = concat!(
