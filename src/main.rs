@@ -12,7 +12,7 @@ use quipu::config::{Config, OutputFormat};
 use quipu::confirm::{self, Confirmed};
 use quipu::daemon::{self, End, KEY_FILE, KeySource, Orders};
 use quipu::engine::incarnation::FORMAT_VERSION;
-use quipu::engine::recover::OpenError;
+use quipu::engine::open_error::OpenError;
 use quipu::engine::verify;
 use quipu::model::Causes;
 use quipu::world::World;

@@ -24,6 +24,7 @@ pub mod inspect;
 pub mod invoicing;
 pub mod key;
 pub mod machine;
+pub mod open_error;
 pub mod options;
 pub mod outline;
 pub mod prepare;

@@ -7,8 +7,9 @@ use parking_lot::Mutex;
 
 use quipu::engine::command::{Changed, Command, Refused, RequestIdentity};
 use quipu::engine::machine::{Fatal, Machine};
+use quipu::engine::open_error::OpenError;
 use quipu::engine::options::Options;
-use quipu::engine::recover::{self, OpenError, Recovered};
+use quipu::engine::recover::{self, Recovered};
 use quipu::engine::{Engine, Ingested, verify};
 use quipu::metering::validate;
 use quipu::model::{Causes, Timestamp};
