@@ -412,12 +412,13 @@ impl Subscription {
         self.closing.push(Closing { segment, due_at, close_at, renewal, ends_period });
     }
 
+    /// Ends it. A change of plan that waits for its payment stays until that is decided: what its invoice
+    /// took of the credit comes back if it fails.
     fn end_as(&mut self, status: SubscriptionStatus) {
         self.status = status;
         self.running = None;
         self.cancel_at_next_billing_date = false;
         self.scheduled_change = None;
-        self.pending_change = None;
         self.past_due_until = None;
         self.paused_at = None;
         self.in_trial = false;

@@ -52,8 +52,8 @@ pub fn payment_failed(
 }
 
 /// The subscription after this invoice was paid: one that has not begun begins at `cut.at`, a change of
-/// plan that waited for this takes effect, and one of which nothing else is unpaid is active again, or
-/// paused as it was.
+/// plan that waited for this takes effect unless the subscription has ended, and one of which nothing
+/// else is unpaid is active again, or paused as it was.
 ///
 /// # Errors
 /// [`Refusal::OutOfRange`] when it would begin, and what [`change_plan`] refuses.
@@ -67,7 +67,9 @@ pub fn payment_succeeded(
     if !has_ended(&next) && !has_begun(&next) {
         return activate(&next, cut.at);
     }
-    if let Some(pending) = next.pending_change.take_if(|pending| pending.invoice == invoice) {
+    if let Some(pending) = next.pending_change.take_if(|pending| pending.invoice == invoice)
+        && !has_ended(&next)
+    {
         return change_plan(&next, &pending.plan, pending.mode, cut);
     }
     let waits = match next.status {

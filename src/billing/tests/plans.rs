@@ -318,6 +318,11 @@ fn a_change_that_waits_for_its_payment_takes_effect_with_it_or_is_dropped() {
     assert_eq!(paid, change(&begun("2026-01-31"), mode, "2026-02-10"));
     let dropped = payment_failed(&waiting, invoice, None);
     assert_eq!(dropped, Subscription { credit, ..begun("2026-01-31") });
+    // One that ends meanwhile changes no more, and what the invoice took comes back with its failure.
+    let ended = cancel_now(&waiting, now).unwrap();
+    let gone = cancel_now(&begun("2026-01-31"), now).unwrap();
+    assert_eq!(payment_succeeded(&ended, invoice, now).unwrap(), gone);
+    assert_eq!(payment_failed(&ended, invoice, None), Subscription { credit, ..gone });
 }
 
 #[test]
