@@ -3,7 +3,7 @@
 use crate::model::{Money, Quantity, UnitPrice};
 
 /// Units of a quantity in one whole, and of a unit price in one minor unit.
-const ONE: i128 = 1_000_000_000_000;
+pub(super) const ONE: i128 = 1_000_000_000_000;
 /// Parts of a minor unit: those of a quantity times those of a price.
 const PARTS: i128 = ONE * ONE;
 

@@ -3,6 +3,7 @@
 //! Units of a period are numbered from its start. A line charges those behind `from` up to `to`; so a
 //! line that goes on where another has ended meets each tier and each package where that has left it.
 
+use super::exact::ONE;
 use crate::model::rate::{Tier, TierMode, TierShare};
 use crate::model::{Money, Quantity};
 
@@ -32,7 +33,7 @@ pub fn packages(size: u64, from: Quantity, to: Quantity) -> Option<Quantity> {
         let (whole, rest) = (position.as_units() / size, position.as_units() % size);
         whole + i128::from(rest > 0)
     };
-    (begun(to) - begun(from)).max(0).checked_mul(1_000_000_000_000).map(Quantity::from_units)
+    (begun(to) - begun(from)).max(0).checked_mul(ONE).map(Quantity::from_units)
 }
 
 fn graduated(tiers: &[Tier], from: Quantity, to: Quantity) -> Option<Vec<TierShare>> {

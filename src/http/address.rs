@@ -66,8 +66,7 @@ impl AddressInput {
             text.map(|text| text::line(&field, text, text::NAME_CHARS_MAX)).transpose()
         };
         let field = format!("{member}.country");
-        let country =
-            self.country.ok_or_else(|| ApiError::invalid(&field, format!("{field} is missing")))?;
+        let country = self.country.ok_or_else(|| ApiError::missing(&field))?;
         if !is_country(&country) {
             let message = format!("{field}: must be a code of two capitals such as US");
             return Err(ApiError::invalid(&field, message));

@@ -78,8 +78,7 @@ pub(crate) fn purchases(
 /// # Errors
 /// 422 that names `field`
 pub(crate) fn quantity(field: &str, quantity: Option<i64>) -> Result<u32, ApiError> {
-    let missing = || ApiError::invalid(field, format!("{field} is missing"));
-    let quantity = quantity.ok_or_else(missing)?;
+    let quantity = quantity.ok_or_else(|| ApiError::missing(field))?;
     if !(1..=QUANTITY_MAX).contains(&quantity) {
         let message = format!("{field}: must be from 1 to {QUANTITY_MAX}");
         return Err(ApiError::invalid(field, message));

@@ -89,7 +89,7 @@ fn show(changed: &Changed) -> Result<Response, Failure> {
 
 impl ClockAdvance {
     fn instant(self) -> Result<Timestamp, ApiError> {
-        let text = self.to.ok_or_else(|| ApiError::invalid("to", "to is missing"))?;
+        let text = self.to.ok_or_else(|| ApiError::missing("to"))?;
         Timestamp::parse(&text).map_err(|error| ApiError::invalid("to", error.to_string()))
     }
 }

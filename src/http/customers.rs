@@ -221,7 +221,7 @@ fn name(text: Option<String>) -> Result<String, ApiError> {
 }
 
 fn email(text: Option<String>) -> Result<String, ApiError> {
-    let text = text.ok_or_else(|| ApiError::invalid("email", "email is missing"))?;
+    let text = text.ok_or_else(|| ApiError::missing("email"))?;
     let text = text::line("email", text, EMAIL_CHARS_MAX)?;
     if text.is_empty() || text.contains('@') {
         return Ok(text);

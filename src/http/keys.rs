@@ -129,7 +129,7 @@ async fn delete_key(
 impl KeyCreate {
     fn checked(self) -> Result<(String, Scope), ApiError> {
         let name = text::required("name", self.name, text::NAME_CHARS_MAX)?;
-        let scope = self.scope.ok_or_else(|| ApiError::invalid("scope", "scope is missing"))?;
+        let scope = self.scope.ok_or_else(|| ApiError::missing("scope"))?;
         Ok((name, scope.into()))
     }
 }

@@ -233,7 +233,6 @@ fn show(edge: &Edge, status: StatusCode, changed: Changed) -> Result<Response, F
 
 impl MeterCreate<'_> {
     fn into_new(self) -> Result<NewMeter, ApiError> {
-        let missing = || ApiError::invalid("aggregation", "aggregation is missing");
         Ok(NewMeter {
             name: text::required("name", self.name, text::NAME_CHARS_MAX)?,
             description: self.description.map(description).transpose()?,
@@ -243,7 +242,9 @@ impl MeterCreate<'_> {
                 self.measurement_unit,
                 UNIT_CHARS_MAX,
             )?,
-            aggregation: aggregation(self.aggregation.ok_or_else(missing)?)?,
+            aggregation: aggregation(
+                self.aggregation.ok_or_else(|| ApiError::missing("aggregation"))?,
+            )?,
             filter: self.filter.map(filter::read).transpose()?,
         })
     }

@@ -290,13 +290,15 @@ fn refuse_what_is_not_offered(text: &[u8]) -> Result<(), ApiError> {
 
 impl ProductCreate<'_> {
     fn into_new(self) -> Result<NewProduct, ApiError> {
-        let missing = |field| ApiError::invalid(field, format!("{field} is missing"));
         Ok(NewProduct {
             name: text::required("name", self.name, NAME_CHARS_MAX)?,
             description: self.description.map(description).transpose()?,
-            tax_category: self.tax_category.ok_or_else(|| missing("tax_category"))?.into(),
+            tax_category: self
+                .tax_category
+                .ok_or_else(|| ApiError::missing("tax_category"))?
+                .into(),
             metadata: self.metadata.map(Members::into_metadata).transpose()?.unwrap_or_default(),
-            price: self.price.ok_or_else(|| missing("price"))?.into_new()?,
+            price: self.price.ok_or_else(|| ApiError::missing("price"))?.into_new()?,
         })
     }
 }

@@ -77,13 +77,16 @@ impl RateInput {
             if self.package_size.is_some() {
                 return Err(invalid(path, "package_size", "tiers have no packages"));
             }
-            let mode = self.tier_mode.ok_or_else(|| missing(path, "tier_mode"))?;
+            let mode =
+                self.tier_mode.ok_or_else(|| ApiError::missing(&format!("{path}.tier_mode")))?;
             return Ok(Rate::Tiered { mode: mode.into(), tiers: read_tiers(path, &tiers)? });
         }
         if self.tier_mode.is_some() {
             return Err(invalid(path, "tier_mode", "this needs tiers"));
         }
-        let text = self.price_per_unit.ok_or_else(|| missing(path, "price_per_unit"))?;
+        let text = self
+            .price_per_unit
+            .ok_or_else(|| ApiError::missing(&format!("{path}.price_per_unit")))?;
         let price = UnitPrice::parse(&text);
         let price = price.map_err(|error| invalid(path, "price_per_unit", &error.to_string()))?;
         let Some(size) = self.package_size else { return Ok(Rate::PerUnit(price)) };
@@ -115,7 +118,7 @@ fn read_tiers(path: &str, inputs: &[TierInput]) -> Result<Vec<Tier>, ApiError> {
         };
         start = up_to.unwrap_or(start);
         let text = input.price_per_unit.as_deref();
-        let text = text.ok_or_else(|| missing(&path, "price_per_unit"))?;
+        let text = text.ok_or_else(|| ApiError::missing(&format!("{path}.price_per_unit")))?;
         let price_per_unit = UnitPrice::parse_or_free(text)
             .map_err(|error| invalid(&path, "price_per_unit", &error.to_string()))?;
         let flat_fee = amount(&path, "flat_fee", input.flat_fee)?.unwrap_or(Money::ZERO);
@@ -147,10 +150,6 @@ fn amount(path: &str, name: &str, units: Option<i64>) -> Result<Option<Money>, A
         Some(units) => Ok(Some(Money::from_minor(units))),
         None => Ok(None),
     }
-}
-
-fn missing(path: &str, name: &str) -> ApiError {
-    ApiError::invalid(&format!("{path}.{name}"), format!("{path}.{name} is missing"))
 }
 
 fn invalid(path: &str, name: &str, message: &str) -> ApiError {

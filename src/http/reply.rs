@@ -104,6 +104,11 @@ impl ApiError {
         Self::parameters(message).in_field(field)
     }
 
+    /// A field of the body is not there that has to be.
+    pub(crate) fn missing(field: &str) -> Self {
+        Self::invalid(field, format!("{field} is missing"))
+    }
+
     /// The body is well-formed and means nothing that can be done.
     pub(crate) fn parameters(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_REQUEST_PARAMETERS", message)

@@ -22,7 +22,7 @@ pub(crate) fn required(
     text: Option<String>,
     chars_max: usize,
 ) -> Result<String, ApiError> {
-    let text = text.ok_or_else(|| ApiError::invalid(field, format!("{field} is missing")))?;
+    let text = text.ok_or_else(|| ApiError::missing(field))?;
     if text.is_empty() {
         return Err(ApiError::invalid(field, format!("{field} is empty")));
     }
@@ -34,7 +34,7 @@ pub(crate) fn required(
 /// # Errors
 /// 422 that names `field`
 pub(crate) fn id(field: &str, text: Option<String>) -> Result<String, ApiError> {
-    let text = text.ok_or_else(|| ApiError::invalid(field, format!("{field} is missing")))?;
+    let text = text.ok_or_else(|| ApiError::missing(field))?;
     check_id(field, &text).map_err(|rejection| ApiError::invalid(field, rejection.to_string()))?;
     Ok(text)
 }

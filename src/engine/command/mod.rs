@@ -218,6 +218,18 @@ pub enum Refused {
     Busy,
 }
 
+impl Refused {
+    /// A field has a value that the state forbids.
+    pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Invalid { field: field.into(), message: message.into() }
+    }
+
+    /// A field is not there that the state needs.
+    pub fn missing(field: &str) -> Self {
+        Self::invalid(field, "it is missing")
+    }
+}
+
 /// An event that breaks a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventRefusal {

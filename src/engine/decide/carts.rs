@@ -28,18 +28,18 @@ pub(super) fn of_checkout(new: &NewCheckout, shared: &Shared) -> Result<(Cart, C
                 cart.recurring = Some(Recurring { purchase, trial_days });
             }
             (Some(_), Some(_)) => {
-                return Err(invalid(&field, "a cart holds one subscription at most"));
+                return Err(Refused::invalid(field, "a cart holds one subscription at most"));
             }
         }
     }
     if new.trial_days.is_some() && cart.recurring.is_none() {
         let message = "nothing in this cart is paid each cycle";
-        return Err(invalid("subscription_data.trial_period_days", message));
+        return Err(Refused::invalid("subscription_data.trial_period_days", message));
     }
-    let currency = currency.ok_or_else(|| invalid("product_cart", "the cart is empty"))?;
+    let currency = currency.ok_or_else(|| Refused::invalid("product_cart", "the cart is empty"))?;
     if new.billing_currency.is_some_and(|wanted| wanted != currency) {
         let message = format!("the prices of this cart are in {currency}");
-        return Err(invalid("billing_currency", &message));
+        return Err(Refused::invalid("billing_currency", message));
     }
     Ok((cart, currency))
 }
@@ -54,7 +54,7 @@ pub(super) fn beside(
         let field = format!("one_time_product_cart.{place}.product_id");
         let product = sold(&field, wanted, shared)?;
         if product.price().recurrence().is_some() {
-            return Err(invalid(&field, "this product is paid each cycle, not once"));
+            return Err(Refused::invalid(field, "this product is paid each cycle, not once"));
         }
         same_currency(&field, &product, currency)?;
         Ok(purchase(&product, wanted))
@@ -66,7 +66,7 @@ fn sold(field: &str, wanted: &NewPurchase, shared: &Shared) -> Result<Arc<Produc
     let found = shared.state.with_books(|books| books.product_by_id(&wanted.product_id).cloned());
     let product = found.ok_or(Refused::NotFound("product"))?;
     if product.archived {
-        return Err(invalid(field, "this product is archived"));
+        return Err(Refused::invalid(field, "this product is archived"));
     }
     Ok(product)
 }
@@ -76,7 +76,10 @@ fn same_currency(field: &str, product: &Product, currency: Currency) -> Result<(
     if own == currency {
         return Ok(());
     }
-    Err(invalid(field, &format!("the price of this product is in {own}, others' in {currency}")))
+    Err(Refused::invalid(
+        field,
+        format!("the price of this product is in {own}, others' in {currency}"),
+    ))
 }
 
 fn purchase(product: &Product, wanted: &NewPurchase) -> Purchase {
@@ -106,7 +109,7 @@ pub(super) fn bill(once: &[Purchase], shared: &Shared) -> Result<Bill, Refused> 
         let prices = Prices { products: books.products(), meters: catalogue.meters() };
         first_bill(None, once, prices)
     });
-    bill.map_err(|overflow| invalid("product_cart", &overflow.to_string()))
+    bill.map_err(|overflow| Refused::invalid("product_cart", overflow.to_string()))
 }
 
 /// Whether the first payment of a subscription, with what is bought beside it, can be written.
@@ -121,7 +124,7 @@ pub(super) fn check_first(
         .state
         .with_books(|books| books.price(terms).and_then(|price| fixed_amount(price, quantity)));
     let total = fixed.and_then(|fixed| Money::checked_sum([fixed, beside]));
-    total.map(drop).ok_or_else(|| invalid("product_cart", &Overflow.to_string()))
+    total.map(drop).ok_or_else(|| Refused::invalid("product_cart", Overflow.to_string()))
 }
 
 /// The cycle of what is paid each cycle.
@@ -130,8 +133,4 @@ pub(super) fn recurrence(recurring: &Recurring, shared: &Shared) -> Result<Recur
         books.price(recurring.purchase.terms).and_then(|price| price.recurrence().copied())
     });
     recurrence.ok_or(Refused::NotFound("product"))
-}
-
-fn invalid(field: &str, message: &str) -> Refused {
-    Refused::Invalid { field: field.to_owned(), message: message.to_owned() }
 }

@@ -77,7 +77,7 @@ fn confirmed(
 ) -> Result<Plan, Refused> {
     let (customer, change) = customer(offer.buyer.as_ref(), by, moment)?;
     let billing = offer.billing.clone().or_else(|| by.billing.clone());
-    let billing = billing.ok_or_else(|| missing("billing_address.country"))?;
+    let billing = billing.ok_or_else(|| Refused::missing("billing_address.country"))?;
     let mut bodies: Vec<Body<'static>> = change.map(unasked).into_iter().collect();
     let (mut payment, invoice, subscription) = if let Some(recurring) = offer.cart.recurring {
         let order = Order {
@@ -163,7 +163,7 @@ fn customer(
             phone_number: phone_number.clone(),
         },
         None => Subscriber::Addressed {
-            email: by.email.clone().ok_or_else(|| missing("customer.email"))?,
+            email: by.email.clone().ok_or_else(|| Refused::missing("customer.email"))?,
             name: by.name.clone(),
             phone_number: None,
         },
@@ -194,8 +194,4 @@ fn check_room(session: &CheckoutSession, moment: Moment<'_>) -> Result<(), Refus
         "open checkout sessions together take {limit} bytes already; each ends a day after it was made"
     );
     Err(Refused::Conflict(message))
-}
-
-fn missing(field: &str) -> Refused {
-    Refused::Invalid { field: field.to_owned(), message: "it is missing".to_owned() }
 }

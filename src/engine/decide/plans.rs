@@ -14,9 +14,7 @@ use crate::model::{
     Money, Plan, PlanChangeId, Product, Subscription, SubscriptionId, SubscriptionStatus, Terms,
 };
 
-use super::subscriptions::{
-    cut, invalid, other_currency, refuse_overdue, refuse_without_time, refused,
-};
+use super::subscriptions::{cut, other_currency, refuse_overdue, refuse_without_time, refused};
 use super::{Moment, Plan as Records};
 
 /// A change of plan that could be made now.
@@ -65,7 +63,8 @@ fn quote(
         let prices = Prices { products: books.products(), meters: catalogue.meters() };
         prorate(&before, &after, change.mode, cut.at, prices)
     });
-    let proration = proration.map_err(|overflow| invalid("quantity", overflow.to_string()))?;
+    let proration =
+        proration.map_err(|overflow| Refused::invalid("quantity", overflow.to_string()))?;
     let metadata = change.metadata.clone().unwrap_or_else(|| after.metadata.clone());
     let after = Subscription { credit: proration.credit, metadata, ..after };
     Ok(Quote { before, after, plan, proration })
@@ -80,11 +79,11 @@ fn plan(before: &Subscription, change: &PlanChange, shared: &Shared) -> Result<P
     let (Some(product), currency) = found else { return Err(Refused::NotFound("product")) };
     let product: Arc<Product> = product;
     if product.archived {
-        return Err(invalid("product_id", "this product is archived"));
+        return Err(Refused::invalid("product_id", "this product is archived"));
     }
     let price = product.price();
     let Some(recurrence) = price.recurrence() else {
-        return Err(invalid("product_id", "this product is bought once, not each cycle"));
+        return Err(Refused::invalid("product_id", "this product is bought once, not each cycle"));
     };
     if currency.is_some_and(|agreed| agreed != price.currency) {
         return Err(other_currency("product_id", price));

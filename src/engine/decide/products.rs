@@ -81,7 +81,7 @@ fn add_price(product: &mut Product, price: Price) -> Result<(), Refused> {
         return Ok(());
     }
     if std::mem::discriminant(&product.price().kind) != std::mem::discriminant(&price.kind) {
-        return Err(invalid("price.type", "the type of a product's price never changes"));
+        return Err(Refused::invalid("price.type", "the type of a product's price never changes"));
     }
     if product.prices.len() >= PRICES_MAX {
         return Err(Refused::Conflict(format!("the product had {PRICES_MAX} prices already")));
@@ -112,7 +112,7 @@ fn price(new: &NewPrice, shared: &Shared) -> Result<Price, Refused> {
 }
 
 fn meter_price(place: usize, new: &NewMeterPrice, shared: &Shared) -> Result<MeterPrice, Refused> {
-    let refusal = |message| invalid(format!("price.meters.{place}.meter_id"), message);
+    let refusal = |message| Refused::invalid(format!("price.meters.{place}.meter_id"), message);
     let catalogue = shared.state.catalogue();
     let meter = catalogue.meter(&new.meter_id).ok_or_else(|| refusal("meter does not exist"))?;
     if meter.archived {
@@ -142,8 +142,4 @@ fn check_bytes(changed: &Product, shared: &Shared) -> Result<(), Refused> {
         }
         Ok(())
     })
-}
-
-fn invalid(field: impl Into<String>, message: &str) -> Refused {
-    Refused::Invalid { field: field.into(), message: message.to_owned() }
 }

@@ -119,7 +119,7 @@ pub(super) fn begin(order: &Order<'_>, moment: Moment<'_>) -> Result<Begun, Refu
             }
         }
     });
-    let first = first.map_err(|overflow| invalid("quantity", overflow.to_string()))?;
+    let first = first.map_err(|overflow| Refused::invalid("quantity", overflow.to_string()))?;
     let subscription = match first_status(shared, first.total) {
         PaymentStatus::Succeeded => billing::activate(&pending, at).map_err(refused)?,
         PaymentStatus::Processing | PaymentStatus::Failed => pending,
@@ -179,12 +179,13 @@ fn product(new: &NewSubscription, shared: &Shared) -> Result<(Arc<Product>, Recu
     let found = shared.state.with_books(|books| books.product_by_id(&new.product_id).cloned());
     let product = found.ok_or(Refused::NotFound("product"))?;
     if product.archived {
-        return Err(invalid("product_id", "this product is archived"));
+        return Err(Refused::invalid("product_id", "this product is archived"));
     }
     let price = product.price();
     let recurrence = price.recurrence().copied();
-    let recurrence = recurrence
-        .ok_or_else(|| invalid("product_id", "this product is bought once, not each cycle"))?;
+    let recurrence = recurrence.ok_or_else(|| {
+        Refused::invalid("product_id", "this product is bought once, not each cycle")
+    })?;
     if let Some(wanted) = new.billing_currency
         && wanted != price.currency
     {
@@ -204,15 +205,21 @@ fn check_on_demand(
     match &price.kind {
         PriceKind::Recurring(_) => {}
         PriceKind::OneTime | PriceKind::UsageBased { .. } => {
-            return Err(invalid("on_demand", "a product with usage is not charged on demand"));
+            return Err(Refused::invalid(
+                "on_demand",
+                "a product with usage is not charged on demand",
+            ));
         }
     }
     if !new.once.is_empty() {
         let message = "nothing is bought once beside what is charged on demand";
-        return Err(invalid("one_time_product_cart", message));
+        return Err(Refused::invalid("one_time_product_cart", message));
     }
     if new.trial_days.is_some_and(|days| days > 0) {
-        return Err(invalid("trial_period_days", "what is charged on demand has no trial"));
+        return Err(Refused::invalid(
+            "trial_period_days",
+            "what is charged on demand has no trial",
+        ));
     }
     let currency = on_demand.first.as_ref().and_then(|first| first.currency);
     if currency.is_some_and(|wanted| wanted != price.currency) {
@@ -222,7 +229,7 @@ fn check_on_demand(
 }
 
 pub(super) fn other_currency(field: &str, price: &Price) -> Refused {
-    invalid(field, format!("the price of this product is in {}", price.currency))
+    Refused::invalid(field, format!("the price of this product is in {}", price.currency))
 }
 
 /// Changes or ends a subscription: everything that is asked for, or nothing.
@@ -321,11 +328,11 @@ pub(super) fn refused(refusal: Refusal) -> Refused {
         | Refusal::Ending
         | Refusal::OnDemand
         | Refusal::NotOnDemand => Refused::Conflict(message),
-        Refusal::NotInTheFuture | Refusal::AfterExpiry => invalid("next_billing_date", message),
-        Refusal::NotLonger | Refusal::OutOfRange => invalid("subscription_period_count", message),
+        Refusal::NotInTheFuture | Refusal::AfterExpiry => {
+            Refused::invalid("next_billing_date", message)
+        }
+        Refusal::NotLonger | Refusal::OutOfRange => {
+            Refused::invalid("subscription_period_count", message)
+        }
     }
-}
-
-pub(super) fn invalid(field: &str, message: impl Into<String>) -> Refused {
-    Refused::Invalid { field: field.to_owned(), message: message.into() }
 }

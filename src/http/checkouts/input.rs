@@ -94,7 +94,7 @@ impl CheckoutCreate<'_> {
     /// # Errors
     /// 422 that names the field
     pub(super) fn into_new(self) -> Result<NewCheckout, ApiError> {
-        let cart = self.product_cart.ok_or_else(|| missing("product_cart"))?;
+        let cart = self.product_cart.ok_or_else(|| ApiError::missing("product_cart"))?;
         if cart.is_empty() {
             return Err(ApiError::invalid("product_cart", "product_cart is empty"));
         }
@@ -125,15 +125,11 @@ impl CheckoutCreate<'_> {
             cancel_url: self.cancel_url.map(|text| link("cancel_url", text)).transpose()?,
         };
         if new.confirm && new.customer.is_none() {
-            return Err(missing("customer"));
+            return Err(ApiError::missing("customer"));
         }
         if new.confirm && new.billing.is_none() {
-            return Err(missing("billing_address"));
+            return Err(ApiError::missing("billing_address"));
         }
         Ok(new)
     }
-}
-
-fn missing(field: &str) -> ApiError {
-    ApiError::invalid(field, format!("{field} is missing"))
 }

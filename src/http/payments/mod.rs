@@ -237,7 +237,7 @@ async fn read(edge: &Edge, id: PaymentId) -> Result<PaymentView, Failure> {
 
 impl PaymentMark {
     fn into_mark(self) -> Result<Mark, ApiError> {
-        let word = self.status.ok_or_else(|| ApiError::invalid("status", "status is missing"))?;
+        let word = self.status.ok_or_else(|| ApiError::missing("status"))?;
         let line = |field: &str, text: Option<String>| {
             text.map(|text| text::line(field, text, ERROR_CHARS_MAX)).transpose()
         };

@@ -97,7 +97,7 @@ impl PriceInput {
     /// # Errors
     /// 422 that names the field, as a path from the body
     pub(crate) fn into_new(self) -> Result<NewPrice, ApiError> {
-        let kind = self.kind.ok_or_else(|| missing("price.type"))?;
+        let kind = self.kind.ok_or_else(|| ApiError::missing("price.type"))?;
         self.refuse_what_is_not_offered()?;
         let (currency, discount_bps) = (self.currency()?, self.discount_bps()?);
         let fixed = match kind {
@@ -146,7 +146,7 @@ impl PriceInput {
     }
 
     fn currency(&self) -> Result<Currency, ApiError> {
-        let code = self.currency.as_deref().ok_or_else(|| missing("price.currency"))?;
+        let code = self.currency.as_deref().ok_or_else(|| ApiError::missing("price.currency"))?;
         currency("price.currency", code)
     }
 
@@ -224,7 +224,7 @@ fn meters(inputs: Vec<MeterInput>) -> Result<Vec<NewMeterPrice>, ApiError> {
 }
 
 fn amount(field: &str, units: Option<i64>) -> Result<Money, ApiError> {
-    let units = units.ok_or_else(|| missing(field))?;
+    let units = units.ok_or_else(|| ApiError::missing(field))?;
     if units < 0 {
         return Err(invalid(field, "must not be negative"));
     }
@@ -250,8 +250,8 @@ pub(crate) fn interval(
     unit: Option<IntervalWord>,
 ) -> Result<Interval, ApiError> {
     let (of_count, of_unit) = (format!("{field}_count"), format!("{field}_interval"));
-    let count = count.ok_or_else(|| missing(&of_count))?;
-    let unit = unit.ok_or_else(|| missing(&of_unit))?;
+    let count = count.ok_or_else(|| ApiError::missing(&of_count))?;
+    let unit = unit.ok_or_else(|| ApiError::missing(&of_unit))?;
     if !(1..=COUNT_MAX).contains(&count) {
         return Err(invalid(&of_count, &format!("must be from 1 to {COUNT_MAX}")));
     }
@@ -269,10 +269,6 @@ pub(crate) fn trial_days(field: &str, days: Option<i64>) -> Result<Option<u32>, 
         return Err(invalid(field, &format!("must be from 0 to {TRIAL_DAYS_MAX}")));
     }
     Ok(u32::try_from(days).ok())
-}
-
-fn missing(field: &str) -> ApiError {
-    ApiError::invalid(field, format!("{field} is missing"))
 }
 
 fn invalid(field: &str, message: &str) -> ApiError {

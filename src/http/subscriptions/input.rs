@@ -103,13 +103,16 @@ impl SubscriptionCreate<'_> {
         let currency = self.billing_currency.as_deref();
         let currency = currency.map(|code| price::currency("billing_currency", code));
         Ok(NewSubscription {
-            customer: self.customer.ok_or_else(|| missing("customer"))?.into_subscriber()?,
+            customer: self
+                .customer
+                .ok_or_else(|| ApiError::missing("customer"))?
+                .into_subscriber()?,
             product_id: ProductId::new(text::id("product_id", self.product_id)?),
             quantity: cart::quantity("quantity", self.quantity)?,
             trial_days: price::trial_days("trial_period_days", self.trial_period_days)?,
             on_demand: self.on_demand.map(OnDemandInput::into_on_demand).transpose()?,
             billing_currency: currency.transpose()?,
-            billing: self.billing.ok_or_else(|| missing("billing"))?.into_address()?,
+            billing: self.billing.ok_or_else(|| ApiError::missing("billing"))?.into_address()?,
             customer_business_name: self.customer_business_name.map(business_name).transpose()?,
             tax_id: self.tax_id.map(tax_id).transpose()?,
             metadata: self.metadata.map(Members::into_metadata).transpose()?.unwrap_or_default(),
@@ -123,7 +126,8 @@ impl SubscriptionCreate<'_> {
 
 impl OnDemandInput {
     fn into_on_demand(self) -> Result<OnDemand, ApiError> {
-        let mandate_only = self.mandate_only.ok_or_else(|| missing("on_demand.mandate_only"))?;
+        let mandate_only =
+            self.mandate_only.ok_or_else(|| ApiError::missing("on_demand.mandate_only"))?;
         if mandate_only {
             if self.product_price.is_some_and(|price| price != 0) {
                 let field = "on_demand.product_price";
@@ -154,7 +158,7 @@ pub(super) fn charge(
 ) -> Result<NewCharge, ApiError> {
     let field = |name: &str| format!("{prefix}{name}");
     let price_field = field("product_price");
-    let amount = price.ok_or_else(|| missing(&price_field))?;
+    let amount = price.ok_or_else(|| ApiError::missing(&price_field))?;
     if amount < 0 {
         let message = format!("{price_field}: must not be below zero");
         return Err(ApiError::invalid(&price_field, message));
@@ -196,10 +200,6 @@ pub(in crate::http) fn business_name(text: String) -> Result<String, ApiError> {
 
 pub(in crate::http) fn tax_id(text: String) -> Result<String, ApiError> {
     text::line("tax_id", text, text::NAME_CHARS_MAX)
-}
-
-pub(super) fn missing(field: &str) -> ApiError {
-    ApiError::invalid(field, format!("{field} is missing"))
 }
 
 #[cfg(test)]

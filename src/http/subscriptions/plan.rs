@@ -10,7 +10,6 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::input;
 use super::preview::PreviewBody;
 use crate::engine::command::billing::{Effective, PlanChange};
 use crate::engine::{Command, Outcome};
@@ -180,7 +179,7 @@ impl ChangeInput<'_> {
             ("collect_via_payment_link", self.collect_via_payment_link),
         ])?;
         let mode = self.proration_billing_mode;
-        let mode = mode.ok_or_else(|| input::missing("proration_billing_mode"))?;
+        let mode = mode.ok_or_else(|| ApiError::missing("proration_billing_mode"))?;
         let waits = self.on_payment_failure == Some(FailureWord::PreventChange);
         let effective = match self.effective_at {
             Some(EffectiveWord::NextBillingDate) => Effective::NextBillingDate,
