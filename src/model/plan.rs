@@ -71,4 +71,7 @@ pub struct PendingChange {
     pub mode: ProrationMode,
     /// What the invoice took of the subscription's money: it comes back when the change is dropped.
     pub credit: Money,
+    /// What the invoice asks for beside that: money of the subscription, too, when it is paid too late
+    /// for the change.
+    pub total: Money,
 }

@@ -21,6 +21,20 @@ pub fn change_plan(
     cut: Cut,
 ) -> Result<Subscription, Refusal> {
     check_changeable(subscription)?;
+    change_running(subscription, plan, mode, cut)
+}
+
+/// The same of a subscription that may have unpaid invoices.
+///
+/// # Errors
+/// [`Refusal::NotLive`] when no segment is running.
+pub(super) fn change_running(
+    subscription: &Subscription,
+    plan: &Plan,
+    mode: ProrationMode,
+    cut: Cut,
+) -> Result<Subscription, Refusal> {
+    running(subscription)?;
     let keeps_trial = subscription.in_trial && mode == ProrationMode::DoNotBill;
     let continues = mode.keeps_cycle() && (keeps_trial || !subscription.in_trial);
     let mut next = subscription.clone();

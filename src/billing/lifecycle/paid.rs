@@ -1,9 +1,9 @@
 //! What becomes of a subscription when payments of its invoices fail or succeed.
 
-use super::change::change_plan;
+use super::change::change_running;
 use super::{Cut, Refusal, activate, has_begun, has_ended};
 use crate::model::subscription::CancelReason;
-use crate::model::{InvoiceNumber, Subscription, SubscriptionStatus, Timestamp};
+use crate::model::{InvoiceNumber, Money, Subscription, SubscriptionStatus, Timestamp};
 
 /// What happens to a subscription whose time to pay is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +24,7 @@ pub fn payment_failed(
 ) -> Subscription {
     let mut next = subscription.clone();
     if let Some(pending) = next.pending_change.take_if(|pending| pending.invoice == invoice) {
-        // Fits: it was together before.
-        let credit = next.credit.checked_add(pending.credit);
-        next.credit = credit.unwrap_or(next.credit);
+        next.give_back(&[pending.credit]);
         return next;
     }
     if !next.unpaid.contains(&invoice) {
@@ -51,12 +49,14 @@ pub fn payment_failed(
     next
 }
 
-/// The subscription after this invoice was paid: one that has not begun begins at `cut.at`, a change of
-/// plan that waited for this takes effect unless the subscription has ended, and one of which nothing
-/// else is unpaid is active again, or paused as it was.
+/// The subscription after this invoice was paid: one that has not begun begins at `cut.at`, and one of
+/// which nothing else is unpaid is active again, or paused as it was.
+///
+/// A change of plan that waited for this takes effect, whatever else is unpaid: the money for it is there.
+/// When the subscription has ended, that money becomes its own, for what is still to be billed of it.
 ///
 /// # Errors
-/// [`Refusal::OutOfRange`] when it would begin, and what [`change_plan`] refuses.
+/// [`Refusal::OutOfRange`] when it would begin.
 pub fn payment_succeeded(
     subscription: &Subscription,
     invoice: InvoiceNumber,
@@ -67,10 +67,12 @@ pub fn payment_succeeded(
     if !has_ended(&next) && !has_begun(&next) {
         return activate(&next, cut.at);
     }
-    if let Some(pending) = next.pending_change.take_if(|pending| pending.invoice == invoice)
-        && !has_ended(&next)
-    {
-        return change_plan(&next, &pending.plan, pending.mode, cut);
+    if let Some(pending) = next.pending_change.take_if(|pending| pending.invoice == invoice) {
+        if has_ended(&next) {
+            next.give_back(&[pending.credit, pending.total]);
+            return Ok(next);
+        }
+        return change_running(&next, &pending.plan, pending.mode, cut);
     }
     let waits = match next.status {
         SubscriptionStatus::OnHold | SubscriptionStatus::PastDue => true,
@@ -114,4 +116,14 @@ pub fn end_past_due(
         }
     }
     Ok(next)
+}
+
+impl Subscription {
+    /// Lets money that bought nothing pay for later invoices; what 64 bits do not hold is left out.
+    fn give_back(&mut self, amounts: &[Money]) {
+        for amount in amounts {
+            let credit = self.credit.checked_add(*amount);
+            self.credit = credit.unwrap_or(Money::from_minor(i64::MAX));
+        }
+    }
 }

@@ -309,7 +309,8 @@ fn a_change_that_waits_for_its_payment_takes_effect_with_it_or_is_dropped() {
     let credit = Money::from_minor(300);
     let mode = ProrationMode::DifferenceImmediately;
     let invoice = InvoiceNumber(8);
-    let pending = PendingChange { invoice, plan: plan(MONTH), mode, credit };
+    let total = Money::from_minor(4_700);
+    let pending = PendingChange { invoice, plan: plan(MONTH), mode, credit, total };
     let waiting = Subscription { pending_change: Some(pending), ..begun("2026-01-31") };
     let now = cut_at(at("2026-02-10"));
     assert_eq!(pause(&waiting, now), Err(Refusal::ChangePending));
@@ -318,11 +319,39 @@ fn a_change_that_waits_for_its_payment_takes_effect_with_it_or_is_dropped() {
     assert_eq!(paid, change(&begun("2026-01-31"), mode, "2026-02-10"));
     let dropped = payment_failed(&waiting, invoice, None);
     assert_eq!(dropped, Subscription { credit, ..begun("2026-01-31") });
-    // One that ends meanwhile changes no more, and what the invoice took comes back with its failure.
+    // One that ends meanwhile changes no more: what the invoice took comes back with its failure, and what
+    // was paid for nothing with its success.
     let ended = cancel_now(&waiting, now).unwrap();
     let gone = cancel_now(&begun("2026-01-31"), now).unwrap();
-    assert_eq!(payment_succeeded(&ended, invoice, now).unwrap(), gone);
+    let kept = Subscription { credit: Money::from_minor(5_000), ..gone.clone() };
+    assert_eq!(payment_succeeded(&ended, invoice, now).unwrap(), kept);
     assert_eq!(payment_failed(&ended, invoice, None), Subscription { credit, ..gone });
+}
+
+/// The money was there and was refused: nobody could say that it had come.
+#[test]
+fn a_change_that_is_paid_while_something_else_is_not_takes_effect_all_the_same() {
+    let mode = ProrationMode::FullImmediately;
+    let (invoice, other) = (InvoiceNumber(8), InvoiceNumber(7));
+    let (credit, total) = (Money::ZERO, Money::from_minor(8_000));
+    let pending = PendingChange { invoice, plan: plan(MONTH), mode, credit, total };
+    let waiting = Subscription { pending_change: Some(pending), ..begun("2026-01-31") };
+    let now = cut_at(at("2026-02-10"));
+    let changed = change(&begun("2026-01-31"), mode, "2026-02-10");
+    for until in [None, Some(at("2026-02-12"))] {
+        let unpaid = payment_failed(&waiting, other, until);
+        let paid = payment_succeeded(&unpaid, invoice, now).unwrap();
+        let expected = Subscription {
+            status: unpaid.status,
+            unpaid: vec![other],
+            past_due_until: until,
+            ..changed.clone()
+        };
+        assert_eq!(paid, expected);
+        // It still owes the other invoice, and bills usage alone until that is paid.
+        assert_eq!(last_renewal(&turned(&paid)), None);
+        assert_eq!(payment_succeeded(&paid, other, now).unwrap(), changed);
+    }
 }
 
 #[test]

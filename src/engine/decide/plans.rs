@@ -148,6 +148,7 @@ fn change_now(
             plan,
             mode: change.mode,
             credit: Money::from_minor(spent),
+            total: proration.bill.total,
         };
         after = Subscription {
             pending_change: Some(pending),
