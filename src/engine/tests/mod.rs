@@ -34,3 +34,4 @@ mod refusals;
 mod sequences;
 mod settings;
 mod threads;
+mod transitions;
