@@ -38,9 +38,9 @@ pub struct Witness {
 impl Witness {
     /// How far the clocks went apart between this and another moment of the same boot.
     pub fn drift(&self, other: &Self) -> Duration {
-        let by_wall = other.wall.since(self.wall);
-        let by_boot = other.since_boot.saturating_sub(self.since_boot);
-        by_wall.abs_diff(by_boot)
+        // A wall clock that was set back has drifted, too.
+        let expected = self.wall.plus(other.since_boot.saturating_sub(self.since_boot));
+        other.wall.since(expected).max(expected.since(other.wall))
     }
 }
 
@@ -137,6 +137,21 @@ mod tests {
     #[test]
     fn a_steady_clock_is_trusted() {
         check(&[(100, 1, false), (101, 2, false), (161, 62, false), (166, 62, false)]);
+    }
+
+    /// What was written down stayed when the clock was set back by a few minutes, so that a later step ahead
+    /// was measured from too late.
+    #[test]
+    fn clocks_drift_apart_in_both_directions() {
+        let witness = |wall, boot| Witness {
+            boot: BootId(1),
+            wall: at(wall),
+            since_boot: MINUTE * boot,
+            is_in_doubt: false,
+        };
+        for (wall, boot, drift) in [(103, 8, 0), (107, 8, 4), (99, 8, 4), (96, 5, 4), (100, 9, 4)] {
+            assert_eq!(witness(100, 5).drift(&witness(wall, boot)), MINUTE * drift, "{wall}");
+        }
     }
 
     #[test]
