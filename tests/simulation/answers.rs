@@ -32,6 +32,7 @@ pub(crate) struct Asked {
 /// Moves the model on by what was answered. Gives back what was not, in order, and the changes that
 /// were applied.
 pub(crate) fn take_answers(
+    process: &Process,
     model: &mut Model,
     waiting: Vec<Waiting>,
     is_disk_full: bool,
@@ -57,13 +58,28 @@ pub(crate) fn take_answers(
             },
             Waiting::Change { asked, slot } => match slot.take() {
                 None => unanswered.push(Waiting::Change { asked, slot }),
-                Some(Err(refused)) => assert!(!asked.is_repeated, "{asked:?}: {refused}"),
+                Some(Err(refused)) => {
+                    assert!(!asked.is_repeated, "{asked:?}: {refused}");
+                    if let (Refused::Gone(_), Command::ConfirmCheckout(id, _)) =
+                        (&refused, &asked.command)
+                    {
+                        assert!(model.may_have_ended(id), "{asked:?}: {refused}");
+                    }
+                }
                 Some(Ok(changed)) => {
                     assert!(unanswered.is_empty(), "a change was answered before what it follows");
-                    let (found, expected) = (changed.replayed, asked.is_repeated);
+                    let is_known = is_ordered(model, &asked.command);
+                    let (found, expected) = (changed.replayed, asked.is_repeated || is_known);
                     assert_eq!(found, expected, "is it a repetition: {asked:?}: {changed:?}");
+                    if is_known && !asked.is_repeated {
+                        reached.note("checkout: confirmed again");
+                    }
                     if !changed.replayed {
-                        put(model, changed.outcome);
+                        if let Outcome::Checkout(session) = &changed.outcome {
+                            model.put_session(process, &asked.command, session, reached);
+                        } else {
+                            put(model, changed.outcome);
+                        }
                         model.last_lsn = model.last_lsn.max(changed.lsn);
                         applied.push(*asked);
                     }
@@ -72,6 +88,11 @@ pub(crate) fn take_answers(
         }
     }
     (unanswered, applied)
+}
+
+/// Whether it asks for an order that was made already: the answer is that of the first time.
+fn is_ordered(model: &Model, command: &Command) -> bool {
+    if let Command::ConfirmCheckout(id, _) = command { model.is_ordered(id) } else { false }
 }
 
 fn check_refusal(
@@ -111,7 +132,7 @@ fn put(model: &mut Model, outcome: Outcome) {
         Outcome::Product(product) => model.put_product(&product),
         Outcome::Subscription(subscription) => model.put_subscription(&subscription),
         Outcome::Payment(payment) => model.put_payment(&payment),
-        Outcome::Checkout(_) => panic!("not drawn"),
+        Outcome::Checkout(_) => panic!("it is taken up with its order"),
         Outcome::Clock(_) => {}
     }
 }
@@ -133,6 +154,13 @@ pub(crate) fn resolve(
             }
             Waiting::Change { asked, .. } => {
                 let applied = resolve_change(process, model, &asked.command);
+                let is_order = matches!(
+                    asked.command,
+                    Command::CreateCheckout(_) | Command::ConfirmCheckout(..)
+                );
+                if is_order && applied == Some(true) {
+                    reached.note("checkout: confirmed without an answer");
+                }
                 let is_repeated = asked.is_repeated || applied == Some(true);
                 changes.push(Asked { is_repeated, ..Asked::clone(asked) });
                 applied
@@ -244,9 +272,9 @@ fn resolve_change(process: &Process, model: &mut Model, command: &Command) -> Op
         Command::UpdateProduct(id, _)
         | Command::ArchiveProduct(id)
         | Command::UnarchiveProduct(id) => resolve_product(process, model, id),
-        Command::CreateCheckout(_) | Command::ConfirmCheckout(..) | Command::AdvanceClock(_) => {
-            panic!("not drawn")
-        }
+        Command::CreateCheckout(new) => model.resolve_creation(process, &new.metadata),
+        Command::ConfirmCheckout(id, _) => model.resolve_confirmation(process, id),
+        Command::AdvanceClock(_) => panic!("not drawn"),
         // A retry makes a payment, which is seen as such.
         Command::RetryPayment(_) | Command::ConfirmClock => None,
     }

@@ -13,6 +13,7 @@ use quipu::model::{EventId, Quantity, Subscription, SubscriptionStatus, Timestam
 use crate::event::Sent;
 use crate::model::Model;
 use crate::oracle::check_credit;
+use crate::orders::check_orders;
 use crate::place::{Process, chain};
 
 /// More than any list here holds.
@@ -34,6 +35,7 @@ pub(crate) fn check(process: &Process, model: &mut Model) -> Result<(), Unread> 
     check_objects(process, model);
     check_usage(process, model)?;
     check_money(process, model)?;
+    check_orders(process, model)?;
     model.last_lsn = last_lsn;
     Ok(())
 }

@@ -7,13 +7,10 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use quipu::billing::PastDueEnd;
-use quipu::engine::backfill::{Limits, Step};
+use quipu::engine::backfill::Step;
 use quipu::engine::checkpoint::Progress;
 use quipu::engine::command::{Command, RequestIdentity};
 use quipu::engine::machine::Fatal;
-use quipu::engine::options::{Collection, Options, PastDue, UnknownCustomers};
-use quipu::metering::Rules;
 use quipu::model::Timestamp;
 use quipu::model::invoice::InvoiceCause;
 use quipu::world::Disk;
@@ -24,12 +21,13 @@ use crate::check::{check, check_known, check_nothing_is_due};
 use crate::damage::reading_damage;
 use crate::event::Sent;
 use crate::model::Model;
+use crate::options::draw_options;
+use crate::orders::one_time;
 use crate::place::{Crash, Place, Process, chain};
 use crate::reached::{Reached, Works};
 use crate::trust::Trust;
 use crate::workload::{PRICED, Workload, aggregations, new_meter};
 
-const DAY: Duration = Duration::from_hours(24);
 /// For so long answers are repeated, and a minute longer.
 const KEYED_FOR: Duration = Duration::from_mins(24 * 60 - 1);
 /// Processes in one life.
@@ -77,6 +75,9 @@ pub(crate) fn live(seed: u64, is_told: bool) -> Lived {
     let closed =
         life.model.invoices.iter().filter(|invoice| invoice.cause != InvoiceCause::Created);
     life.reached.add("invoice of a close", closed.count() as u64);
+    let carts = life.model.invoices.iter().filter(|invoice| invoice.cause == InvoiceCause::Cart);
+    life.reached.add("checkout: cart sold", carts.count() as u64);
+    life.reached.add("checkout: ended by itself", life.model.ended_orders());
     life.reached.add("subscription made", life.model.subscriptions.len() as u64);
     Lived {
         points: life.points,
@@ -84,40 +85,6 @@ pub(crate) fn live(seed: u64, is_told: bool) -> Lived {
         events: life.model.events.len() as u64,
         invoices: life.model.invoices.len() as u64,
     }
-}
-
-/// Sizes so small that a few dozen events make many segments, generations and runs.
-fn draw_options(workload: &Workload) -> (Options, bool) {
-    let dice = &workload.dice;
-    let max_age = Duration::from_hours(*dice.pick(&[1, 1, 50]));
-    let forgets = dice.one_in(4);
-    let (dedupe_window, history_keep) =
-        if forgets { (2 * DAY, 3 * DAY) } else { (Duration::ZERO, 4_000 * DAY) };
-    let options = Options {
-        rules: Rules { max_age, max_ahead: Duration::from_mins(5) },
-        grace: max_age + Duration::from_mins(10),
-        segment_bytes: 16 << 10,
-        generation_ids: *dice.pick(&[6, 16, 64]),
-        runs_max: *dice.pick(&[1, 3, 6]),
-        stretch_events: 8,
-        reserve_bytes: 64 << 10,
-        queue_length: 64,
-        dedupe_window,
-        history_keep,
-        unknown_customers: *dice.pick(&[
-            UnknownCustomers::Create,
-            UnknownCustomers::Create,
-            UnknownCustomers::Reject,
-        ]),
-        collection: *dice.pick(&[Collection::Automatic, Collection::Manual]),
-        past_due: dice.one_in(2).then(|| PastDue {
-            grace: DAY * (1 + dice.few(4)),
-            end: *dice.pick(&[PastDueEnd::Hold, PastDueEnd::Cancel]),
-        }),
-        backfill: Limits { entries_in_memory: 12, rows_at_once: 5, entries_of_record: 3 },
-        ..Options::default()
-    };
-    (options, forgets)
 }
 
 impl Life {
@@ -156,8 +123,10 @@ impl Life {
         }
         self.settle(process).expect("a healthy disk");
         assert_eq!(self.model.meters.len(), PRICED);
-        let product = self.workload.product(&self.model);
-        self.propose(process, product);
+        for price in [None, Some(one_time(700, 0))] {
+            let product = self.workload.product(&self.model, price);
+            self.propose(process, product);
+        }
         self.settle(process).expect("a healthy disk");
     }
 
@@ -245,6 +214,7 @@ impl Life {
             92..94 => self.jump(process),
             94 => self.fill_disk(process),
             95 | 96 => self.repeat(process),
+            97 => self.order_into_a_crash(process),
             _ => {
                 // What is shown cannot be taken back. A disk that fails may not be readable.
                 drop(check(process, &mut self.model));
@@ -278,6 +248,19 @@ impl Life {
         self.settle(process)
     }
 
+    /// Somebody orders, and the machine stands still at one of the next operations of its disk.
+    fn order_into_a_crash(&mut self, process: &mut Process) -> Result<(), Fatal> {
+        let order = self.workload.order(&self.model);
+        self.propose(process, order);
+        let disk = &self.place.disk;
+        disk.stop_at(disk.operations() + 1 + self.workload.dice.below(6));
+        let settled = self.settle(process);
+        if self.place.disk.stopped_in().is_none() {
+            self.place.disk.clear_faults();
+        }
+        settled
+    }
+
     fn propose(&mut self, process: &Process, command: Command) {
         self.identities += 1;
         let mut content = [0; 32];
@@ -305,7 +288,7 @@ impl Life {
         });
         self.reached.add("retry recognised", repeated.count() as u64);
         let (waiting, applied) =
-            take_answers(&mut self.model, waiting, self.is_disk_full, &mut self.reached);
+            take_answers(process, &mut self.model, waiting, self.is_disk_full, &mut self.reached);
         self.waiting = waiting;
         let after = process.engine.clock().log_time;
         self.works.look(process, &mut self.reached);
@@ -556,17 +539,7 @@ impl Life {
     fn send_again(&mut self, process: &mut Process, changes: Vec<Asked>) {
         for mut asked in changes {
             asked.identity.is_retry = true;
-            // Whether such a one was applied cannot be told from what it leaves.
-            let is_untold = matches!(
-                asked.command,
-                Command::RetryPayment(_)
-                    | Command::ConfirmClock
-                    | Command::ArchiveMeter(_)
-                    | Command::UnarchiveMeter(_)
-                    | Command::ArchiveProduct(_)
-                    | Command::UnarchiveProduct(_)
-            );
-            if !is_untold {
+            if !is_untold(&asked.command) {
                 self.submit(process, asked);
                 self.settle(process).expect("a healthy disk");
             }
@@ -586,6 +559,23 @@ impl Life {
         }
         self.settle(process)
     }
+}
+
+/// Whether it cannot be told from what it leaves whether it was applied.
+fn is_untold(command: &Command) -> bool {
+    if let Command::CreateCheckout(new) = command {
+        // Nobody knows the id of a session whose creation was not answered.
+        return !new.confirm;
+    }
+    matches!(
+        command,
+        Command::RetryPayment(_)
+            | Command::ConfirmClock
+            | Command::ArchiveMeter(_)
+            | Command::UnarchiveMeter(_)
+            | Command::ArchiveProduct(_)
+            | Command::UnarchiveProduct(_)
+    )
 }
 
 fn events_of(waiting: &Waiting) -> Vec<Sent> {

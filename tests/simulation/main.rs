@@ -16,7 +16,9 @@ mod event;
 mod life;
 mod model;
 mod one_id;
+mod options;
 mod oracle;
+mod orders;
 mod place;
 #[cfg(feature = "sabotage")]
 mod proof;

@@ -8,12 +8,13 @@ use quipu::engine::options::{Options, UnknownCustomers};
 use quipu::metering::{Kind, Rule};
 use quipu::model::invoice::ChargeType;
 use quipu::model::{
-    ApiKey, Customer, Invoice, Lsn, Meter, Payment, PaymentId, Product, Subscription,
+    ApiKey, CheckoutId, Customer, Invoice, Lsn, Meter, Payment, PaymentId, Product, Subscription,
     SubscriptionId, SubscriptionIndex, Timestamp,
 };
 
 use crate::event::{Kept, Sent, Skip};
 use crate::oracle::{Oracle, Sample};
+use crate::orders::Order;
 
 /// What may become of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub(crate) struct Model {
     pub(crate) payments: BTreeMap<PaymentId, Arc<Payment>>,
     /// Subscriptions whose plan was changed by an answer that does not show them.
     pub(crate) changed: BTreeSet<SubscriptionIndex>,
+    /// Checkout sessions.
+    pub(crate) orders: BTreeMap<CheckoutId, Order>,
     /// Every invoice that was ever shown, by number.
     pub(crate) invoices: Vec<Arc<Invoice>>,
     /// The last LSN that was acknowledged or shown.
@@ -74,6 +77,7 @@ impl Model {
             subscriptions: Vec::new(),
             payments: BTreeMap::new(),
             changed: BTreeSet::new(),
+            orders: BTreeMap::new(),
             invoices: Vec::new(),
             last_lsn: Lsn::ZERO,
             latest: Timestamp::MIN,

@@ -1,11 +1,12 @@
 //! Random requests and changes, as clients of all sorts would send them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use quipu::engine::Command;
 use quipu::engine::command::billing::{
-    Effective, Mark, NewCharge, NewMeterPrice, NewPrice, NewPriceKind, NewProduct, NewSubscription,
-    OnDemand, PlanChange, ProductPatch, Subscriber, SubscriptionPatch,
+    Effective, Mark, NewCharge, NewMeterPrice, NewPrice, NewPriceKind, NewProduct, NewPurchase,
+    NewSubscription, OnDemand, PlanChange, ProductPatch, Subscriber, SubscriptionPatch,
 };
 use quipu::engine::command::{CustomerPatch, MeterPatch, NewCustomer, NewKey, NewMeter};
 use quipu::model::customer::MetadataValue;
@@ -15,8 +16,8 @@ use quipu::model::rate::{Tier, TierMode};
 use quipu::model::subscription::BillingAddress;
 use quipu::model::{
     Aggregation, Clauses, Condition, Conjunction, Currency, CustomerId, Filter, FilterValue,
-    KeyDigest, KeyId, Money, Operator, PaymentStatus, ProrationMode, Quantity, Rate, Scope,
-    SubscriptionId, Timestamp, UnitPrice,
+    KeyDigest, KeyId, Money, Operator, PaymentStatus, Product, ProrationMode, Quantity, Rate,
+    Scope, SubscriptionId, Timestamp, UnitPrice,
 };
 
 use crate::dice::Dice;
@@ -49,7 +50,7 @@ impl Workload {
         format!("name-{}", self.names)
     }
 
-    fn customer(&self) -> String {
+    pub(crate) fn customer(&self) -> String {
         format!("cus-{}", self.dice.below(CUSTOMERS))
     }
 
@@ -123,7 +124,7 @@ impl Workload {
 
     /// A change of anything; some are refused.
     pub(crate) fn command(&mut self, model: &Model, makes_meters: bool) -> Command {
-        match self.dice.below(25) {
+        match self.dice.below(32) {
             0 if makes_meters => Command::CreateMeter(self.meter()),
             1 => Command::ArchiveMeter(self.dice.pick(&model.meters).id.clone()),
             2 | 3 => Command::UnarchiveMeter(self.dice.pick(&model.meters).id.clone()),
@@ -146,7 +147,7 @@ impl Workload {
                 let digest = KeyDigest([7; 32]);
                 Command::CreateKey(NewKey { id, name: self.name(), scope, digest })
             }
-            9 if self.dice.one_in(2) => self.product(model),
+            9 if self.dice.one_in(2) => self.product(model, None),
             9 => self.change_of_product(model),
             10..14 if !model.products.is_empty() => self.subscribe(model),
             14..17 if !model.subscriptions.is_empty() => self.patch(model),
@@ -159,6 +160,11 @@ impl Workload {
                 let id = self.dice.pick(&model.subscriptions).id.clone();
                 Command::Charge(id, Box::new(self.charge()))
             }
+            25..28 => {
+                let confirm = self.dice.one_in(3);
+                self.checkout(model, confirm)
+            }
+            28..31 if !model.orders.is_empty() => self.confirmation(model),
             _ => Command::ConfirmClock,
         }
     }
@@ -182,7 +188,19 @@ impl Workload {
         NewMeter { filter, ..new_meter(self.name(), event_name, aggregation) }
     }
 
-    pub(crate) fn product(&mut self, model: &Model) -> Command {
+    /// A product of this price, or of one that is drawn.
+    pub(crate) fn product(&mut self, model: &Model, price: Option<NewPrice>) -> Command {
+        let price = price.unwrap_or_else(|| self.price(model));
+        Command::CreateProduct(Box::new(NewProduct {
+            name: self.name(),
+            description: None,
+            tax_category: TaxCategory::Saas,
+            metadata: Vec::new(),
+            price,
+        }))
+    }
+
+    fn price(&self, model: &Model) -> NewPrice {
         let unit = *self.dice.pick(&[IntervalUnit::Day, IntervalUnit::Week, IntervalUnit::Month]);
         let priced = model.meters.iter().take(PRICED).zip(rates());
         let meters = priced.map(|(meter, (rate, minimum, maximum))| NewMeterPrice {
@@ -198,24 +216,19 @@ impl Workload {
             subscription_period: Interval { count: 1 + self.dice.few(40), unit },
             trial_days: 0,
         };
-        Command::CreateProduct(Box::new(NewProduct {
-            name: self.name(),
-            description: None,
-            tax_category: TaxCategory::Saas,
-            metadata: Vec::new(),
-            price: NewPrice {
-                currency: Currency::from_code("USD").unwrap(),
-                fixed: Money::from_minor(self.dice.within(0..5_000)),
-                discount_bps: *self.dice.pick(&[0, 0, 1_250]),
-                tax_inclusive: false,
-                purchasing_power_parity: false,
-                kind: if self.dice.one_in(4) {
-                    NewPriceKind::Recurring(recurrence)
-                } else {
-                    NewPriceKind::UsageBased { recurrence, meters }
-                },
+        NewPrice {
+            currency: Currency::from_code("USD").unwrap(),
+            fixed: Money::from_minor(self.dice.within(0..5_000)),
+            discount_bps: *self.dice.pick(&[0, 0, 1_250]),
+            tax_inclusive: false,
+            purchasing_power_parity: false,
+            kind: match self.dice.below(8) {
+                // The first product of all is paid each cycle.
+                0 if !model.products.is_empty() => NewPriceKind::OneTime,
+                1 | 2 => NewPriceKind::Recurring(recurrence),
+                _ => NewPriceKind::UsageBased { recurrence, meters },
             },
-        }))
+        }
     }
 
     /// Another name, a price for those who come later, or whether it is sold at all.
@@ -229,22 +242,35 @@ impl Workload {
                 Command::UpdateProduct(id, Box::new(ProductPatch { name, ..Default::default() }))
             }
             _ => {
-                let Command::CreateProduct(other) = self.product(model) else {
-                    unreachable!("it makes a product")
-                };
-                let (name, price) = (Some(other.name), Some(other.price));
+                let (name, price) = (Some(self.name()), Some(self.price(model)));
                 let patch = ProductPatch { name, price, ..Default::default() };
                 Command::UpdateProduct(id, Box::new(patch))
             }
         }
     }
 
+    /// A product that is paid each cycle; seldom one that is not, which is refused.
+    fn renewed(&self, model: &Model) -> Arc<Product> {
+        let is_wanted = |product: &&Arc<Product>| product.price().recurrence().is_some();
+        let renewed: Vec<_> = model.products.iter().filter(is_wanted).cloned().collect();
+        let choice = if self.dice.one_in(20) { &model.products } else { &renewed };
+        Arc::clone(self.dice.pick::<Arc<Product>>(choice))
+    }
+
     fn subscribe(&mut self, model: &Model) -> Command {
-        let product = self.dice.pick(&model.products);
+        let product = self.renewed(model);
         let can_be_charged = product.price().meters().is_empty();
         let on_demand = (can_be_charged && self.dice.one_in(2))
             .then(|| OnDemand { first: self.dice.one_in(2).then(|| self.charge()) });
         let trial_days = self.dice.one_in(3).then(|| self.dice.few(20));
+        let bought_once: Vec<_> =
+            model.products.iter().filter(|sold| sold.price().recurrence().is_none()).collect();
+        let has_more = self.dice.one_in(4) && on_demand.is_none();
+        let once = has_more.then(|| NewPurchase {
+            product_id: self.dice.pick(&bought_once).id.clone(),
+            quantity: 1 + self.dice.few(3),
+        });
+        let once = once.into_iter().collect();
         Command::CreateSubscription(Box::new(NewSubscription {
             customer: Subscriber::Existing(CustomerId::new(self.customer())),
             product_id: product.id.clone(),
@@ -252,22 +278,16 @@ impl Workload {
             trial_days: trial_days.filter(|_| on_demand.is_none()),
             on_demand,
             billing_currency: None,
-            billing: BillingAddress {
-                country: "PE".to_owned(),
-                city: None,
-                state: None,
-                street: None,
-                zipcode: None,
-            },
+            billing: address(),
             customer_business_name: None,
             tax_id: None,
             metadata: self.tag(),
-            once: Vec::new(),
+            once,
         }))
     }
 
     /// What tells this change of a subscription from every other.
-    fn tag(&mut self) -> Vec<(String, MetadataValue)> {
+    pub(crate) fn tag(&mut self) -> Vec<(String, MetadataValue)> {
         vec![(TAG.to_owned(), MetadataValue::String(self.name()))]
     }
 
@@ -291,7 +311,7 @@ impl Workload {
         ];
         let effective = [Effective::Now, Effective::WhenPaid, Effective::NextBillingDate];
         let change = PlanChange {
-            product_id: self.dice.pick(&model.products).id.clone(),
+            product_id: self.renewed(model).id.clone(),
             quantity: 1 + self.dice.few(3),
             mode: *self.dice.pick(&ways),
             effective: *self.dice.pick(&effective),
@@ -361,6 +381,17 @@ impl Workload {
             1 => HOUR * (1 + self.dice.few(10)),
             _ => HOUR * 24 * (1 + self.dice.few(40)),
         }
+    }
+}
+
+/// Where everybody lives.
+pub(crate) fn address() -> BillingAddress {
+    BillingAddress {
+        country: "PE".to_owned(),
+        city: None,
+        state: None,
+        street: None,
+        zipcode: None,
     }
 }
 
