@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::billing::{new_product, new_subscription, usage_price};
 use super::compare::{assert_answers, assert_same, usage_of};
+use super::goods::{new_product, new_subscription, usage_price};
 use super::rig::{Crash, Rig, Sent, tiny};
 use super::story::meter_of;
 use super::trial::{End, Trial};

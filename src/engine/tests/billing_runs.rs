@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crossbeam::channel::{bounded, never};
 
-use super::billing::{new_meter, new_product, new_subscription, usage_price};
 use super::dice::Dice;
+use super::goods::{new_meter, new_product, new_subscription, usage_price};
 use super::rig::{Crash, Place, Rig, Sent, chain, tiny};
 use crate::engine::bills::InvoiceFilter;
 use crate::engine::command::billing::{NewMeterPrice, SubscriptionPatch};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::billing::{new_product, new_subscription, usage_price};
 use super::dice::Dice;
+use super::goods::{new_product, new_subscription, usage_price};
 use super::rig::{Crash, Rig, Sent, tiny};
 use crate::engine::bills::PaymentFilter;
 use crate::engine::command::billing::{

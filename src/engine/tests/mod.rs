@@ -7,6 +7,7 @@
 mod compare;
 #[path = "../../../tests/simulation/dice.rs"]
 mod dice;
+mod goods;
 mod model;
 mod model_usage;
 #[expect(dead_code, reason = "the simulation asks more of it")]

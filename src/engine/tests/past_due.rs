@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::billing::{new_product, new_subscription, usage_price};
+use super::goods::{new_product, new_subscription, usage_price};
 use super::rig::{Place, Sent, tiny};
 use crate::billing::PastDueEnd;
 use crate::engine::command::billing::{Effective, Mark, PlanChange};

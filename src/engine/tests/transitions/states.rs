@@ -9,7 +9,7 @@ use crate::engine::command::billing::{
     Mark, NewMeterPrice, NewPrice, NewPriceKind, NewSubscription, OnDemand,
 };
 use crate::engine::options::{Collection, Options, PastDue};
-use crate::engine::tests::billing::{new_meter, new_product, new_subscription, usage_price};
+use crate::engine::tests::goods::{new_meter, new_product, new_subscription, usage_price};
 use crate::engine::tests::rig::{Place, Rig, Sent, tiny};
 use crate::engine::{Command, Outcome};
 use crate::model::invoice::PaymentStatus;
