@@ -22,7 +22,7 @@ pub use due::{Due, Step, due};
 pub use lifecycle::change::{
     cancel_scheduled_change, change_plan, check_changeable, schedule_change, unused,
 };
-pub use lifecycle::dates::{extend, move_next_billing_date};
+pub use lifecycle::dates::{extend, move_next_billing_date, renew};
 pub use lifecycle::paid::{PastDueEnd, end_past_due, payment_failed, payment_succeeded};
 pub use lifecycle::pause::{pause, resume};
 pub use lifecycle::{

@@ -7,6 +7,7 @@
 mod common;
 
 mod carts;
+mod demand;
 mod page;
 mod sessions;
 mod shop;

@@ -16,10 +16,37 @@ pub fn move_next_billing_date(
     to: Timestamp,
     now: Timestamp,
 ) -> Result<Subscription, Refusal> {
-    let mut segment = running(subscription)?;
-    if !subscription.cycle.renews {
+    if !subscription.cycle.renews && subscription.running.is_some() {
         return Err(Refusal::OnDemand);
     }
+    end_period_at(subscription, to, now)
+}
+
+/// The subscription that was charged on demand and renews from now on, for the first time at `to`, where its
+/// cycle is anchored; when it ends is not changed.
+///
+/// # Errors
+/// [`Refusal::NotLive`] when no segment is running, [`Refusal::NotOnDemand`],
+/// [`Refusal::NotInTheFuture`], [`Refusal::AfterExpiry`].
+pub fn renew(
+    subscription: &Subscription,
+    to: Timestamp,
+    now: Timestamp,
+) -> Result<Subscription, Refusal> {
+    if subscription.cycle.renews && subscription.running.is_some() {
+        return Err(Refusal::NotOnDemand);
+    }
+    let mut next = subscription.clone();
+    next.cycle.renews = true;
+    end_period_at(&next, to, now)
+}
+
+fn end_period_at(
+    subscription: &Subscription,
+    to: Timestamp,
+    now: Timestamp,
+) -> Result<Subscription, Refusal> {
+    let mut segment = running(subscription)?;
     if to <= now || to <= segment.period.start {
         return Err(Refusal::NotInTheFuture);
     }

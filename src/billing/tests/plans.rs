@@ -3,7 +3,7 @@
 use super::*;
 use crate::billing::{
     Overflow, PastDueEnd, Prices, Proration, cancel_scheduled_change, change_plan, cycle_ahead,
-    end_past_due, pause, prorate, resume, schedule_change, unused,
+    end_past_due, pause, prorate, renew, resume, schedule_change, unused,
 };
 use crate::model::plan::{PendingChange, ScheduledChange};
 use crate::model::price::{PriceKind, Recurrence};
@@ -370,6 +370,22 @@ fn on_demand_it_neither_turns_nor_bills_and_ends() {
     assert_eq!(change_plan(&first, &plan(MONTH), mode, now), Err(Refusal::OnDemand));
     let moved = move_next_billing_date(&first, at("2026-03-01"), at("2026-02-10"));
     assert_eq!(moved, Err(Refusal::OnDemand));
+    // It renews from an instant on, and from there once a cycle.
+    let renewed = renew(&first, at("2026-03-05"), at("2026-02-10")).unwrap();
+    check_running(&renewed, "2026-01-31", "2026-03-05");
+    assert_eq!(renewed.cycle.expires_at, at("2027-01-31"));
+    let second = turned(&renewed);
+    check_running(&second, "2026-03-05", "2026-04-05");
+    assert_eq!(last_renewal(&second), Some(renewal("2026-03-05", "2026-04-05")));
+    let again = renew(&renewed, at("2026-03-06"), at("2026-02-10"));
+    assert_eq!(again, Err(Refusal::NotOnDemand));
+    for (to, refusal) in
+        [("2026-02-10", Refusal::NotInTheFuture), ("2027-02-01", Refusal::AfterExpiry)]
+    {
+        assert_eq!(renew(&first, at(to), at("2026-02-10")), Err(refusal), "{to}");
+    }
+    let over = renew(&cancelled, at("2026-03-05"), at("2026-02-10"));
+    assert_eq!(over, Err(Refusal::NotLive(SubscriptionStatus::Cancelled)));
     let paused = pause(&first, now).unwrap();
     let resumed = resume(&paused, cut_at(at("2026-02-20"))).unwrap();
     assert_eq!(due(&resumed), [Due { at: at("2027-02-10"), step: Step::Turn }]);

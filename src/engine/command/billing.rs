@@ -246,6 +246,8 @@ pub struct SubscriptionPatch {
     pub cancellation_comment: Option<String>,
     /// The next boundary; the cycle is anchored there.
     pub next_billing_date: Option<Timestamp>,
+    /// Let it renew, for the first time then, instead of being charged on demand.
+    pub renews_from: Option<Timestamp>,
     /// How long it lasts.
     pub subscription_period: Option<Interval>,
     /// Where the customer lives.

@@ -224,6 +224,15 @@ impl Refused {
         Self::Invalid { field: field.into(), message: message.into() }
     }
 
+    /// The same, where the field stands in an object of this name.
+    #[must_use]
+    pub fn within(mut self, name: &str) -> Self {
+        if let Self::Invalid { field, .. } = &mut self {
+            *field = format!("{name}.{field}");
+        }
+        self
+    }
+
     /// A field is not there that the state needs.
     pub fn missing(field: &str) -> Self {
         Self::invalid(field, "it is missing")

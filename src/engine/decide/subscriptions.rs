@@ -243,7 +243,8 @@ pub(super) fn update(
     let mut changed = Subscription::clone(&*found.ok_or(Refused::NotFound("subscription"))?);
     refuse_overdue(&changed, at)?;
     let entered = shared.state.billing_marks().entered_through;
-    let moves = patch.next_billing_date.is_some() || patch.subscription_period.is_some();
+    let moves = patch.next_billing_date.or(patch.renews_from).is_some()
+        || patch.subscription_period.is_some();
     if moves && changed.running.is_some_and(|running| running.period.end < entered) {
         // Events may have been counted in the segment behind the boundary as it stands.
         let message = "the clock once stood behind the next boundary of this subscription, which \
@@ -255,6 +256,10 @@ pub(super) fn update(
     }
     if let Some(to) = patch.next_billing_date {
         changed = billing::move_next_billing_date(&changed, to, at).map_err(refused)?;
+    }
+    if let Some(from) = patch.renews_from {
+        changed = billing::renew(&changed, from, at)
+            .map_err(|refusal| refused(refusal).within("disable_on_demand"))?;
     }
     if let Some(wanted) = patch.cancel_at_next_billing_date {
         changed = billing::cancel_at_next_billing_date(&changed, wanted).map_err(refused)?;

@@ -23,8 +23,6 @@ struct NotOfferedChanges<'a> {
     #[serde(borrow)]
     credit_entitlement_cart: Option<&'a RawValue>,
     #[serde(borrow)]
-    disable_on_demand: Option<&'a RawValue>,
-    #[serde(borrow)]
     customer_name: Option<&'a RawValue>,
 }
 
@@ -39,9 +37,17 @@ pub(super) fn refuse_not_offered_changes(text: &[u8]) -> Result<(), ApiError> {
     }
     body::refuse_not_offered(&[
         ("credit_entitlement_cart", asked.credit_entitlement_cart),
-        ("disable_on_demand", asked.disable_on_demand),
         ("customer_name", asked.customer_name),
     ])
+}
+
+/// How a subscription that is charged on demand begins to renew.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = DisableOnDemand)]
+struct DisableOnDemand {
+    /// When it renews for the first time.
+    #[schema(value_type = String, format = DateTime)]
+    next_billing_date: Option<String>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -54,6 +60,8 @@ pub(super) struct SubscriptionUpdate<'a> {
     cancellation_comment: Option<String>,
     #[schema(format = DateTime)]
     next_billing_date: Option<String>,
+    /// Lets a subscription renew that was charged on demand; not beside `next_billing_date`.
+    disable_on_demand: Option<DisableOnDemand>,
     /// Together with the interval.
     subscription_period_count: Option<i64>,
     subscription_period_interval: Option<IntervalWord>,
@@ -82,6 +90,7 @@ impl SubscriptionUpdate<'_> {
             cancellation_feedback,
             cancellation_comment,
             next_billing_date,
+            disable_on_demand,
             subscription_period_count,
             subscription_period_interval,
             billing,
@@ -94,6 +103,7 @@ impl SubscriptionUpdate<'_> {
             && cancellation_feedback.is_none()
             && cancellation_comment.is_none()
             && next_billing_date.is_none()
+            && disable_on_demand.is_none()
             && subscription_period_count.is_none()
             && subscription_period_interval.is_none()
             && billing.is_none()
@@ -128,10 +138,14 @@ impl SubscriptionUpdate<'_> {
             return Err(needs_end("cancellation_comment"));
         }
         let comment = |text| text::paragraph("cancellation_comment", text);
-        let date = self.next_billing_date.as_deref().map(|text| {
-            let field = "next_billing_date";
-            Timestamp::parse(text)
-                .map_err(|error| ApiError::invalid(field, format!("{field}: {error}")))
+        let date = self.next_billing_date.as_deref().map(|text| date_of("next_billing_date", text));
+        if self.disable_on_demand.is_some() && date.is_some() {
+            let message = "disable_on_demand: it names the next billing date itself";
+            return Err(ApiError::invalid("disable_on_demand", message));
+        }
+        let renews_from = self.disable_on_demand.map(|DisableOnDemand { next_billing_date }| {
+            let field = "disable_on_demand.next_billing_date";
+            date_of(field, &next_billing_date.ok_or_else(|| ApiError::missing(field))?)
         });
         let asks_period =
             self.subscription_period_count.is_some() || self.subscription_period_interval.is_some();
@@ -148,6 +162,7 @@ impl SubscriptionUpdate<'_> {
             cancellation_feedback: self.cancellation_feedback.map(CancellationFeedback::from),
             cancellation_comment: self.cancellation_comment.map(comment).transpose()?,
             next_billing_date: date.transpose()?,
+            renews_from: renews_from.transpose()?,
             subscription_period: period.transpose()?,
             billing: self.billing.map(AddressInput::into_address).transpose()?,
             customer_business_name: named.transpose()?,
@@ -155,6 +170,10 @@ impl SubscriptionUpdate<'_> {
             metadata: self.metadata.map(Members::into_metadata).transpose()?,
         })
     }
+}
+
+fn date_of(field: &str, text: &str) -> Result<Timestamp, ApiError> {
+    Timestamp::parse(text).map_err(|error| ApiError::invalid(field, format!("{field}: {error}")))
 }
 
 /// A status that can be asked for.
@@ -209,6 +228,18 @@ mod tests {
             (r#"{"cancellation_feedback":"unused"}"#, "cancellation_feedback"),
             (r#"{"cancellation_comment":"bye"}"#, "cancellation_comment"),
             (r#"{"next_billing_date":"soon"}"#, "next_billing_date"),
+            (r#"{"status":"active","disable_on_demand":{}}"#, "status"),
+            (r#"{"disable_on_demand":{}}"#, "disable_on_demand.next_billing_date"),
+            (
+                r#"{"disable_on_demand":{"next_billing_date":"soon"}}"#,
+                "disable_on_demand.next_billing_date",
+            ),
+            (
+                r#"{"disable_on_demand":{"next_billing_date":"2026-02-01T00:00:00Z"},
+                    "next_billing_date":"2026-02-01T00:00:00Z"}"#,
+                "disable_on_demand",
+            ),
+            (r#"{"disable_on_demand":true}"#, "disable_on_demand"),
             (r#"{"subscription_period_count":3}"#, "subscription_period_interval"),
             (r#"{"subscription_period_interval":"Year"}"#, "subscription_period_count"),
             (r#"{"billing":{"city":"X"}}"#, "billing.country"),

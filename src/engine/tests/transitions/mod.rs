@@ -58,6 +58,8 @@ take back         | pending/o  | hold/n       | hold/no     | active     | activ
 move              | 409        | 409          | 409         | active     | active/t   | active/f   | active
 move back         | 409        | 409          | 409         | 422        | 422        | 422        | 422
 move too far      | 409        | 409          | 409         | 422        | 422        | 422        | 422
+renew             | 409        | 409          | 409         | 409        | 409        | 409        | 409
+renew back        | 409        | 409          | 409         | 409        | 409        | 409        | 409
 extend            | pending/o  | hold/n       | hold/no     | active     | active/t   | active/f   | active
 shorten           | 422        | 422          | 422         | 422        | 422        | 422        | 422
 describe          | pending/o  | hold/n       | hold/no     | active     | active/t   | active/f   | active
@@ -99,6 +101,8 @@ take back         | active/s   | active/ow    | hold     | hold/o      | late   
 move              | active/s   | active/ow    | hold     | hold/o      | late     | hold/ow       | late/ow
 move back         | 422        | 422          | 422      | 422         | 422      | 422           | 422
 move too far      | 422        | 422          | 422      | 422         | 422      | 422           | 422
+renew             | 409        | 409          | 409      | 409         | 409      | 409           | 409
+renew back        | 409        | 409          | 409      | 409         | 409      | 409           | 409
 extend            | active/s   | active/ow    | hold     | hold/o      | late     | hold/ow       | late/ow
 shorten           | 422        | 422          | 422      | 422         | 422      | 422           | 422
 describe          | active/s   | active/ow    | hold     | hold/o      | late     | hold/ow       | late/ow
@@ -139,6 +143,8 @@ take back         | paused     | hold/p       | 409       | 409            | 409
 move              | 409        | 409          | 409       | 409            | 409               | 409
 move back         | 409        | 409          | 409       | 409            | 409               | 409
 move too far      | 409        | 409          | 409       | 409            | 409               | 409
+renew             | 409        | 409          | 409       | 409            | 409               | 409
+renew back        | 409        | 409          | 409       | 409            | 409               | 409
 extend            | paused     | hold/p       | 409       | 409            | 409               | 409
 shorten           | 422        | 422          | 409       | 409            | 409               | 409
 describe          | paused     | hold/p       | cancelled | cancelled/o    | cancelled/ow      | expired
@@ -179,6 +185,8 @@ take back         | active/d    | active/do    | hold/d        | hold/do      | 
 move              | 409         | 409          | 409           | 409          | 409
 move back         | 409         | 409          | 409           | 409          | 409
 move too far      | 409         | 409          | 409           | 409          | 409
+renew             | active      | active/o     | hold          | hold/o       | 409
+renew back        | 422         | 422          | 422           | 422          | 409
 extend            | active/d    | active/do    | hold/d        | hold/do      | paused/d
 shorten           | 422         | 422          | 422           | 422          | 422
 describe          | active/d    | active/do    | hold/d        | hold/do      | paused/d

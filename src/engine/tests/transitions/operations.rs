@@ -37,6 +37,8 @@ pub(super) enum Operation {
     Move,
     MoveBack,
     MoveTooFar,
+    Renew,
+    RenewBack,
     Extend,
     Shorten,
     Describe,
@@ -61,15 +63,15 @@ pub(super) enum Until {
 use Operation::{
     Cancel, CancelLater, Change, ChangeCurrency, ChangeReplacing, ChangeToGone, ChangeToOnce,
     ChangeWhenPaid, Charge, ChargeInOtherCurrency, Describe, Extend, Fail, Move, MoveBack,
-    MoveTooFar, Pause, Pay, Resume, Retry, Schedule, ScheduleAnew, Shorten, TakeBack, Unschedule,
-    Use, Wait,
+    MoveTooFar, Pause, Pay, Renew, RenewBack, Resume, Retry, Schedule, ScheduleAnew, Shorten,
+    TakeBack, Unschedule, Use, Wait,
 };
 
 /// What a change to another plan may do at once.
 const CHANGE: &str = "plan cycle length running closing segments trial scheduled";
 
 impl Operation {
-    pub(super) const ALL: [Self; 34] = [
+    pub(super) const ALL: [Self; 36] = [
         Use,
         Pay,
         Fail,
@@ -95,6 +97,8 @@ impl Operation {
         Move,
         MoveBack,
         MoveTooFar,
+        Renew,
+        RenewBack,
         Extend,
         Shorten,
         Describe,
@@ -134,6 +138,8 @@ impl Operation {
             Move => "move",
             MoveBack => "move back",
             MoveTooFar => "move too far",
+            Renew => "renew",
+            RenewBack => "renew back",
             Extend => "extend",
             Shorten => "shorten",
             Describe => "describe",
@@ -153,6 +159,7 @@ impl Operation {
         let patched = |patch| Command::UpdateSubscription(id.clone(), Box::new(patch));
         let patch = SubscriptionPatch::default;
         let moved = |to| patched(SubscriptionPatch { next_billing_date: Some(to), ..patch() });
+        let renewing = |from| patched(SubscriptionPatch { renews_from: Some(from), ..patch() });
         let lasting = |period| SubscriptionPatch { subscription_period: Some(period), ..patch() };
         let later = |yes| SubscriptionPatch { cancel_at_next_billing_date: Some(yes), ..patch() };
         let pausing = |yes| patched(SubscriptionPatch { pause: Some(yes), ..patch() });
@@ -193,6 +200,8 @@ impl Operation {
             Move => moved(now.plus(DAY * 5)),
             MoveBack => moved(now.minus(DAY)),
             MoveTooFar => moved(before.cycle.expires_at.plus(DAY)),
+            Renew => renewing(now.plus(DAY * 5)),
+            RenewBack => renewing(now.minus(DAY)),
             Extend => patched(lasting(Interval { count: 50, unit: IntervalUnit::Year })),
             Shorten => patched(lasting(Interval { count: 1, unit: IntervalUnit::Day })),
             Describe => patched(SubscriptionPatch { metadata: Some(described()), ..patch() }),
@@ -221,7 +230,7 @@ impl Operation {
             Resume => "status running segments cycle paused",
             Cancel => "status running closing flag scheduled until paused trial cancellation",
             CancelLater | TakeBack => "flag cancellation",
-            Move | MoveBack | MoveTooFar => "cycle running",
+            Move | MoveBack | MoveTooFar | Renew | RenewBack => "cycle running",
             Extend | Shorten => "cycle length running",
             Describe => "metadata",
         })
@@ -253,6 +262,8 @@ impl Operation {
             | Move
             | MoveBack
             | MoveTooFar
+            | Renew
+            | RenewBack
             | Extend
             | Shorten
             | Describe
@@ -286,7 +297,7 @@ impl Operation {
                 assert_eq!((after.running, after.cancellation.at), (None, Some(now)));
                 assert_eq!(is, was, "dates of what has ended stay");
             }
-            Move => {
+            Move | Renew => {
                 assert_eq!(is.next_billing_date, now.plus(DAY * 5));
                 assert_eq!(after.running.unwrap().period.end, is.next_billing_date);
                 assert_eq!((is.anchor, is.expires_at), (is.next_billing_date, was.expires_at));
@@ -300,6 +311,7 @@ impl Operation {
             Pay => check_paid(before, after, now),
             Unschedule => assert_eq!(after.scheduled_change, None),
             Shorten
+            | RenewBack
             | MoveBack
             | MoveTooFar
             | ChangeToGone
