@@ -20,6 +20,16 @@ pub(super) struct Row {
     pub(super) amount: String,
 }
 
+/// What usage of a meter costs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Usage {
+    pub(super) what: String,
+    /// A few words for a narrow column.
+    pub(super) price: String,
+    /// What else there is to say, a line each.
+    pub(super) more: Vec<String>,
+}
+
 /// What an open session shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Order {
@@ -28,7 +38,7 @@ pub(super) struct Order {
     pub(super) total: String,
     /// Sentences on what is paid later.
     pub(super) terms: Vec<String>,
-    pub(super) usage: Vec<Row>,
+    pub(super) usage: Vec<Usage>,
     /// What is known of the buyer: names and values.
     pub(super) facts: Vec<(&'static str, String)>,
     pub(super) cancel_url: Option<String>,
@@ -99,43 +109,42 @@ fn terms(line: &OfferLine, trial_days: u32, currency: Currency) -> Vec<String> {
     std::iter::once(renewal).chain(usage).collect()
 }
 
-fn usage(name: &str, meter: &MeterPrice, currency: Currency) -> Row {
+fn usage(name: &str, meter: &MeterPrice, currency: Currency) -> Usage {
     let free = (meter.free_threshold > 0)
         .then(|| format!("the first {} of each period are free", meter.free_threshold));
-    let minimum = meter.minimum.map(|least| format!("at least {}", money(least, currency)));
-    let maximum = meter.maximum.map(|most| format!("at most {}", money(most, currency)));
-    let (amount, detail) = rate(&meter.rate, currency);
-    let how: Vec<String> = [free, detail, minimum, maximum].into_iter().flatten().collect();
-    Row { what: name.to_owned(), how: how.join(", "), amount }
+    let least = meter.minimum.map(|least| format!("at least {} a period", money(least, currency)));
+    let most = meter.maximum.map(|most| format!("at most {} a period", money(most, currency)));
+    let (price, lines) = rate(&meter.rate, currency);
+    let more = free.into_iter().chain(lines).chain(least).chain(most).collect();
+    Usage { what: name.to_owned(), price, more }
 }
 
 /// What units cost: a few words for a narrow column, and what else there is to say.
-fn rate(rate: &Rate, currency: Currency) -> (String, Option<String>) {
+fn rate(rate: &Rate, currency: Currency) -> (String, Vec<String>) {
     let digits = currency.minor_digits() as usize;
     let price = |price: UnitPrice| point_moved(&price.to_string(), digits);
     match rate {
-        Rate::PerUnit(unit) => (format!("{} {currency} each", price(*unit)), None),
+        Rate::PerUnit(unit) => (format!("{} {currency} each", price(*unit)), Vec::new()),
         Rate::Package { size, price: package } => {
             let whole = "what was begun of a package is paid whole".to_owned();
-            (format!("{} {currency} per {size}", price(*package)), Some(whole))
+            (format!("{} {currency} per {size}", price(*package)), vec![whole])
         }
         Rate::Tiered { mode, tiers } => {
             let tiers = tiers.iter().map(|tier| {
                 let unit = tier.price_per_unit.map_or_else(|| "0".to_owned(), price);
                 let flat = (tier.flat_fee > Money::ZERO)
-                    .then(|| format!(" and {}", money(tier.flat_fee, currency)));
+                    .then(|| format!(", and {} once", money(tier.flat_fee, currency)));
                 let flat = flat.unwrap_or_default();
                 match &tier.up_to {
                     Some(up_to) => format!("up to {up_to}: {unit} {currency} each{flat}"),
                     None => format!("beyond: {unit} {currency} each{flat}"),
                 }
             });
-            let tiers: Vec<String> = tiers.collect();
             let all = match mode {
-                TierMode::Graduated => "",
-                TierMode::Volume => " (all units at the price of the tier that they reach)",
+                TierMode::Graduated => None,
+                TierMode::Volume => Some("all at the price of the tier that they reach".to_owned()),
             };
-            ("in tiers".to_owned(), Some(format!("{}{all}", tiers.join("; "))))
+            ("in tiers".to_owned(), tiers.chain(all).collect())
         }
     }
 }
