@@ -201,7 +201,7 @@ pub(super) fn unused_line(
 }
 
 fn purchase_of(renewal: &Renewal) -> Purchase {
-    Purchase { terms: renewal.terms, quantity: renewal.quantity }
+    Purchase { terms: renewal.terms, quantity: renewal.quantity, amount: None }
 }
 
 fn fixed(
@@ -212,12 +212,12 @@ fn fixed(
 ) -> Result<(FixedLine, Money), Overflow> {
     let (product, price) = prices.of(purchase.terms);
     let amount = match share {
-        None => rating::fixed_amount(price, purchase.quantity),
+        None => rating::purchase_amount(price, purchase),
         Some(share) => rating::share_amount(price, purchase.quantity, share),
     };
     let line = FixedLine {
         name: product.name.clone(),
-        price: price.fixed,
+        price: purchase.amount.unwrap_or(price.fixed),
         quantity: purchase.quantity,
         discount_bps: price.discount_bps,
         period,

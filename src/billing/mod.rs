@@ -30,5 +30,5 @@ pub use lifecycle::{
     cycle_ahead, first_renewal, subscribe, turn,
 };
 pub use proration::{Proration, prorate};
-pub use rating::{Measure, Rated, fixed_amount, rate};
+pub use rating::{Measure, Rated, fixed_amount, purchase_amount, rate};
 pub use tiers::packages;

@@ -7,6 +7,7 @@
 
 use crate::billing::exact::Exact;
 use crate::billing::tiers;
+use crate::model::checkout::Purchase;
 use crate::model::price::MeterPrice;
 use crate::model::rate::{Bound, TierShare};
 use crate::model::{Aggregation, Money, Price, Quantity, Rate, Share, Used};
@@ -153,6 +154,16 @@ pub fn fixed_amount(price: &Price, quantity: u32) -> Option<Money> {
     money(divide_half_away(fixed_exact(price, quantity), i128::from(WHOLE_BPS)))
 }
 
+/// What a purchase comes to: that many of what the customer said that one costs, else of the fixed price
+/// after the discount; nothing when it leaves 64 bits.
+pub fn purchase_amount(price: &Price, purchase: &Purchase) -> Option<Money> {
+    match purchase.amount {
+        // Fits: 64 and 32 bits.
+        Some(one) => money(i128::from(one.as_minor()) * i128::from(purchase.quantity)),
+        None => fixed_amount(price, purchase.quantity),
+    }
+}
+
 /// What a share of the fixed price of this many comes to after the discount, rounded once; nothing when
 /// it leaves 64 bits.
 pub fn share_amount(price: &Price, quantity: u32, share: Share) -> Option<Money> {
@@ -202,7 +213,7 @@ mod tests {
             discount_bps,
             tax_inclusive: false,
             purchasing_power_parity: false,
-            kind: PriceKind::OneTime,
+            kind: PriceKind::OneTime(None),
         }
     }
 

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::engine::command::billing::NewPurchase;
 use crate::http::reply::ApiError;
 use crate::http::{body, text};
-use crate::model::ProductId;
+use crate::model::{Money, ProductId};
 
 /// Products of a cart.
 pub(crate) const ITEMS_MAX: usize = 20;
@@ -22,9 +22,9 @@ pub(crate) struct CartItemInput<'a> {
     product_id: Option<String>,
     #[schema(value_type = i64)]
     quantity: Option<i64>,
-    #[serde(borrow)]
-    #[schema(ignore)]
-    amount: Option<&'a RawValue>,
+    /// What one costs of a product with `pay_what_you_want`, in the currency's minor unit; not less than its
+    /// price. A person is asked for it when it is not given and the order is not confirmed at once.
+    amount: Option<i64>,
     #[serde(borrow)]
     #[schema(ignore)]
     addons: Option<&'a RawValue>,
@@ -63,12 +63,16 @@ pub(crate) fn purchases(
             return Err(ApiError::invalid(&field, message));
         }
         body::refuse_not_offered(&[
-            (&of("amount"), item.amount),
             (&of("addons"), item.addons),
             (&of("credit_entitlements"), item.credit_entitlements),
         ])?;
         let quantity = quantity(&of("quantity"), item.quantity)?;
-        purchases.push(NewPurchase { product_id, quantity });
+        if item.amount.is_some_and(|amount| amount < 0) {
+            let field = of("amount");
+            return Err(ApiError::invalid(&field, format!("{field}: must not be negative")));
+        }
+        let amount = item.amount.map(Money::from_minor);
+        purchases.push(NewPurchase { product_id, quantity, amount });
     }
     Ok(purchases)
 }

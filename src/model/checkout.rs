@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::currency::Currency;
 use crate::model::customer::Metadata;
 use crate::model::id::{CheckoutId, CustomerIndex, PaymentId, SubscriptionId};
+use crate::model::money::Money;
 use crate::model::subscription::{BillingAddress, Terms};
 use crate::model::time::Timestamp;
 
@@ -26,6 +27,8 @@ pub struct Purchase {
     pub terms: Terms,
     /// How many; at least one.
     pub quantity: u32,
+    /// What one costs, where the customer has said so; never less than the price.
+    pub amount: Option<Money>,
 }
 
 /// A subscription that is to begin.

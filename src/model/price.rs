@@ -158,11 +158,18 @@ pub struct MeterPrice {
     pub maximum: Option<Money>,
 }
 
+/// The customer says what one costs, and never less than the fixed price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PayWhatYouWant {
+    /// What is proposed; not less than the fixed price.
+    pub suggested: Option<Money>,
+}
+
 /// What makes a price be due.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PriceKind {
-    /// A purchase.
-    OneTime,
+    /// A purchase, perhaps for as much as the customer wants.
+    OneTime(Option<PayWhatYouWant>),
     /// Each cycle, in advance.
     Recurring(Recurrence),
     /// Each cycle in advance, and the usage of the cycle before.
@@ -195,17 +202,25 @@ impl Price {
     /// The cycle; a purchase has none.
     pub fn recurrence(&self) -> Option<&Recurrence> {
         match &self.kind {
-            PriceKind::OneTime => None,
+            PriceKind::OneTime(_) => None,
             PriceKind::Recurring(recurrence) | PriceKind::UsageBased { recurrence, .. } => {
                 Some(recurrence)
             }
         }
     }
 
+    /// Whether the customer says what one costs.
+    pub fn pay_what_you_want(&self) -> Option<PayWhatYouWant> {
+        match self.kind {
+            PriceKind::OneTime(choice) => choice,
+            PriceKind::Recurring(_) | PriceKind::UsageBased { .. } => None,
+        }
+    }
+
     /// The meters whose usage it bills.
     pub fn meters(&self) -> &[MeterPrice] {
         match &self.kind {
-            PriceKind::OneTime | PriceKind::Recurring(_) => &[],
+            PriceKind::OneTime(_) | PriceKind::Recurring(_) => &[],
             PriceKind::UsageBased { meters, .. } => meters,
         }
     }

@@ -7,6 +7,7 @@
 mod common;
 
 mod carts;
+mod chosen;
 mod demand;
 mod page;
 mod sessions;

@@ -51,6 +51,7 @@ impl Workload {
         let cart = (0..=self.dice.below(3)).map(|_| NewPurchase {
             product_id: self.dice.pick(&model.products).id.clone(),
             quantity: 1 + self.dice.few(3),
+            amount: None,
         });
         let cart: Vec<_> = cart.filter(|wanted| seen.insert(wanted.product_id.clone())).collect();
         Command::CreateCheckout(Box::new(NewCheckout {
@@ -95,6 +96,7 @@ impl Workload {
             email: is_complete.then(|| format!("{name}@example.org")),
             name: Some(name),
             billing: is_complete.then(address),
+            amounts: Vec::new(),
         };
         Command::ConfirmCheckout(id, Box::new(by))
     }
@@ -108,7 +110,7 @@ pub(crate) fn one_time(cents: i64, discount_bps: u16) -> NewPrice {
         discount_bps,
         tax_inclusive: false,
         purchasing_power_parity: false,
-        kind: NewPriceKind::OneTime,
+        kind: NewPriceKind::OneTime(None),
     }
 }
 

@@ -224,7 +224,7 @@ impl Workload {
             purchasing_power_parity: false,
             kind: match self.dice.below(8) {
                 // The first product of all is paid each cycle.
-                0 if !model.products.is_empty() => NewPriceKind::OneTime,
+                0 if !model.products.is_empty() => NewPriceKind::OneTime(None),
                 1 | 2 => NewPriceKind::Recurring(recurrence),
                 _ => NewPriceKind::UsageBased { recurrence, meters },
             },
@@ -269,6 +269,7 @@ impl Workload {
         let once = has_more.then(|| NewPurchase {
             product_id: self.dice.pick(&bought_once).id.clone(),
             quantity: 1 + self.dice.few(3),
+            amount: None,
         });
         let once = once.into_iter().collect();
         Command::CreateSubscription(Box::new(NewSubscription {

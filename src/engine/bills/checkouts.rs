@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::payments::payment_at;
 use super::{BillsError, CheckoutView, OfferLine, OfferView};
-use crate::billing::fixed_amount;
+use crate::billing::purchase_amount;
 use crate::engine::Engine;
 use crate::engine::books::Books;
 use crate::model::checkout::{Buyer, CheckoutState, Offer, Purchase};
@@ -72,9 +72,12 @@ impl Engine {
 
 fn line(purchase: &Purchase, books: &Books) -> Option<OfferLine> {
     let product = Arc::clone(books.product(purchase.terms.product)?);
-    let price = product.price_at(purchase.terms.version)?.clone();
-    let amount = fixed_amount(&price, purchase.quantity)?;
-    Some(OfferLine { name: product.name.clone(), price, quantity: purchase.quantity, amount })
+    let mut price = product.price_at(purchase.terms.version)?.clone();
+    let amount = purchase_amount(&price, purchase)?;
+    let is_open = price.pay_what_you_want().is_some() && purchase.amount.is_none();
+    price.fixed = purchase.amount.unwrap_or(price.fixed);
+    let (name, quantity) = (product.name.clone(), purchase.quantity);
+    Some(OfferLine { name, price, quantity, amount, is_open })
 }
 
 /// `None` when there should be one and there is none.

@@ -177,8 +177,10 @@ pub struct OfferLine {
     pub price: Price,
     /// How many.
     pub quantity: u32,
-    /// What they come to, once or each cycle.
+    /// What they come to, once or each cycle; at least, while the customer has not said what one costs.
     pub amount: Money,
+    /// Whether the customer is still to say what one costs.
+    pub is_open: bool,
 }
 
 /// Which periods of usage are asked for.

@@ -4,7 +4,7 @@
 //! checked by the committer.
 
 use crate::model::customer::Metadata;
-use crate::model::price::{Interval, Recurrence};
+use crate::model::price::{Interval, PayWhatYouWant, Recurrence};
 use crate::model::product::TaxCategory;
 use crate::model::subscription::{BillingAddress, CancelReason, CancellationFeedback};
 use crate::model::{
@@ -29,8 +29,8 @@ pub struct NewMeterPrice {
 /// When a price is to be due.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NewPriceKind {
-    /// A purchase.
-    OneTime,
+    /// A purchase, perhaps for as much as the customer wants.
+    OneTime(Option<PayWhatYouWant>),
     /// Each cycle.
     Recurring(Recurrence),
     /// Each cycle, with usage.
@@ -187,6 +187,8 @@ pub struct NewPurchase {
     pub product_id: ProductId,
     /// How many; at least one.
     pub quantity: u32,
+    /// What one is to cost, where the customer says so; not negative.
+    pub amount: Option<Money>,
 }
 
 /// A checkout session to be made.
@@ -227,6 +229,8 @@ pub struct ConfirmedBy {
     pub name: Option<String>,
     /// Where the person lives.
     pub billing: Option<BillingAddress>,
+    /// What one costs of each product whose amount is still to be said, in the cart's order.
+    pub amounts: Vec<Money>,
 }
 
 /// Changes of a subscription; `None` keeps.

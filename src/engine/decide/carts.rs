@@ -8,7 +8,7 @@ use crate::engine::command::billing::{NewCheckout, NewPurchase};
 use crate::engine::shared::Shared;
 use crate::model::checkout::{Cart, Purchase, Recurring};
 use crate::model::price::Recurrence;
-use crate::model::{Currency, Money, Product, Terms};
+use crate::model::{Currency, Money, Price, Product, Terms};
 
 /// The cart of a checkout session, and its currency.
 pub(super) fn of_checkout(new: &NewCheckout, shared: &Shared) -> Result<(Cart, Currency), Refused> {
@@ -20,7 +20,8 @@ pub(super) fn of_checkout(new: &NewCheckout, shared: &Shared) -> Result<(Cart, C
         let price = product.price();
         let first = *currency.get_or_insert(price.currency);
         same_currency(&field, &product, first)?;
-        let purchase = purchase(&product, wanted);
+        let amount = amount(&format!("product_cart.{place}.amount"), price, wanted, new.confirm)?;
+        let purchase = purchase(&product, wanted, amount);
         match (price.recurrence(), cart.recurring) {
             (None, _) => cart.once.push(purchase),
             (Some(recurrence), None) => {
@@ -57,7 +58,9 @@ pub(super) fn beside(
             return Err(Refused::invalid(field, "this product is paid each cycle, not once"));
         }
         same_currency(&field, &product, currency)?;
-        Ok(purchase(&product, wanted))
+        let field = format!("one_time_product_cart.{place}.amount");
+        let amount = amount(&field, product.price(), wanted, true)?;
+        Ok(purchase(&product, wanted, amount))
     });
     purchases.collect()
 }
@@ -82,9 +85,54 @@ fn same_currency(field: &str, product: &Product, currency: Currency) -> Result<(
     ))
 }
 
-fn purchase(product: &Product, wanted: &NewPurchase) -> Purchase {
+fn purchase(product: &Product, wanted: &NewPurchase, amount: Option<Money>) -> Purchase {
     let terms = Terms { product: product.index, version: product.version() };
-    Purchase { terms, quantity: wanted.quantity }
+    Purchase { terms, quantity: wanted.quantity, amount }
+}
+
+/// What one is to cost when the customer says so, which has to be known when it `is_due`.
+fn amount(
+    field: &str,
+    price: &Price,
+    wanted: &NewPurchase,
+    is_due: bool,
+) -> Result<Option<Money>, Refused> {
+    match (price.pay_what_you_want(), wanted.amount) {
+        (None, Some(_)) => {
+            Err(Refused::invalid(field, "this product has a price that nobody chooses"))
+        }
+        (Some(_), None) if is_due => Err(Refused::missing(field)),
+        (None | Some(_), None) => Ok(None),
+        (Some(_), Some(amount)) => check_amount(field, price, amount).map(Some),
+    }
+}
+
+fn check_amount(field: &str, price: &Price, amount: Money) -> Result<Money, Refused> {
+    if amount < price.fixed {
+        let least = price.fixed;
+        return Err(Refused::invalid(field, format!("one costs at least {least}")));
+    }
+    Ok(amount)
+}
+
+/// What is bought once, with the amounts that the person says who confirms.
+pub(super) fn chosen(
+    once: &[Purchase],
+    amounts: &[Money],
+    shared: &Shared,
+) -> Result<Vec<Purchase>, Refused> {
+    let mut amounts = amounts.iter();
+    let chosen = once.iter().map(|purchase| {
+        let price = shared.state.with_books(|books| books.price(purchase.terms).cloned());
+        let price = price.ok_or(Refused::NotFound("product"))?;
+        if price.pay_what_you_want().is_none() || purchase.amount.is_some() {
+            return Ok(*purchase);
+        }
+        let amount = amounts.next().ok_or_else(|| Refused::missing("amount"))?;
+        let amount = check_amount("amount", &price, *amount)?;
+        Ok(Purchase { amount: Some(amount), ..*purchase })
+    });
+    chosen.collect()
 }
 
 /// Refuses a cart with a product that is sold no more.
@@ -118,7 +166,7 @@ pub(super) fn check_first(
     once: &[Purchase],
     shared: &Shared,
 ) -> Result<(), Refused> {
-    let Purchase { terms, quantity } = recurring.purchase;
+    let Purchase { terms, quantity, .. } = recurring.purchase;
     let beside = bill(once, shared)?.total;
     let fixed = shared
         .state

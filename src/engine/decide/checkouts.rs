@@ -75,6 +75,7 @@ fn confirmed(
     by: &ConfirmedBy,
     moment: Moment<'_>,
 ) -> Result<Plan, Refused> {
+    let once = carts::chosen(&offer.cart.once, &by.amounts, moment.shared)?;
     let (customer, change) = customer(offer.buyer.as_ref(), by, moment)?;
     let billing = offer.billing.clone().or_else(|| by.billing.clone());
     let billing = billing.ok_or_else(|| Refused::missing("billing_address.country"))?;
@@ -84,7 +85,7 @@ fn confirmed(
             customer: &customer,
             recurring,
             on_demand: None,
-            once: &offer.cart.once,
+            once: &once,
             billing: &billing,
             customer_business_name: offer.customer_business_name.as_deref(),
             tax_id: offer.tax_id.as_deref(),
@@ -94,7 +95,7 @@ fn confirmed(
         bodies.push(unasked(Change::Subscription(Arc::clone(&subscription))));
         (payment, invoice, Some(subscription.id.clone()))
     } else {
-        let bill = carts::bill(&offer.cart.once, moment.shared)?;
+        let bill = carts::bill(&once, moment.shared)?;
         let sold = invoicing::Sold { customer: &customer, billing: &billing, offer, bill };
         let instants = (moment.at, moment.shared.state.applied());
         let numbers = &mut Numbers::next(moment.shared);

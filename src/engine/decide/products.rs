@@ -92,7 +92,7 @@ fn add_price(product: &mut Product, price: Price) -> Result<(), Refused> {
 
 fn price(new: &NewPrice, shared: &Shared) -> Result<Price, Refused> {
     let kind = match &new.kind {
-        NewPriceKind::OneTime => PriceKind::OneTime,
+        NewPriceKind::OneTime(choice) => PriceKind::OneTime(*choice),
         NewPriceKind::Recurring(recurrence) => PriceKind::Recurring(*recurrence),
         NewPriceKind::UsageBased { recurrence, meters } => {
             let meters = meters.iter().enumerate();

@@ -36,7 +36,7 @@ pub(super) fn create(new: &NewSubscription, moment: Moment<'_>) -> Result<Plan, 
     let order = Order {
         customer: &customer,
         recurring: Recurring {
-            purchase: Purchase { terms, quantity: new.quantity },
+            purchase: Purchase { terms, quantity: new.quantity, amount: None },
             trial_days: match new.on_demand {
                 None => new.trial_days.unwrap_or(recurrence.trial_days),
                 Some(_) => 0,
@@ -204,7 +204,7 @@ fn check_on_demand(
 ) -> Result<(), Refused> {
     match &price.kind {
         PriceKind::Recurring(_) => {}
-        PriceKind::OneTime | PriceKind::UsageBased { .. } => {
+        PriceKind::OneTime(_) | PriceKind::UsageBased { .. } => {
             return Err(Refused::invalid(
                 "on_demand",
                 "a product with usage is not charged on demand",

@@ -26,7 +26,7 @@ fn once() -> NewPrice {
         discount_bps: 0,
         tax_inclusive: false,
         purchasing_power_parity: false,
-        kind: NewPriceKind::OneTime,
+        kind: NewPriceKind::OneTime(None),
     }
 }
 
@@ -40,7 +40,7 @@ fn product(rig: &mut Rig, price: NewPrice) -> ProductId {
 fn new_checkout(product: &ProductId, confirm: bool) -> NewCheckout {
     let subscription = new_subscription("unused", product);
     NewCheckout {
-        cart: vec![NewPurchase { product_id: product.clone(), quantity: 2 }],
+        cart: vec![NewPurchase { product_id: product.clone(), quantity: 2, amount: None }],
         customer: Some(Subscriber::Addressed {
             email: "ada@shop.example".to_owned(),
             name: Some("Ada".to_owned()),

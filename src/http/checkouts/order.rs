@@ -1,5 +1,7 @@
 //! What a person reads of an order before it is made, and what is asked of them.
 
+use std::borrow::Cow;
+
 use crate::engine::bills::{CheckoutView, OfferLine, OfferView};
 use crate::engine::command::billing::ConfirmedBy;
 use crate::http::countries::{country_name, is_country};
@@ -36,6 +38,8 @@ pub(super) struct Order {
     pub(super) session_id: String,
     pub(super) rows: Vec<Row>,
     pub(super) total: String,
+    /// Whether it may become more.
+    pub(super) is_least: bool,
     /// Sentences on what is paid later.
     pub(super) terms: Vec<String>,
     pub(super) usage: Vec<Usage>,
@@ -55,6 +59,7 @@ impl Order {
             session_id: view.session.id.as_str().to_owned(),
             rows: first.into_iter().chain(once).collect(),
             total: money(priced.total, currency),
+            is_least: priced.once.iter().any(|line| line.is_open),
             terms: recurring.map_or_else(Vec::new, |line| terms(line, priced.trial_days, currency)),
             usage: priced.meters.iter().map(|(name, meter)| usage(name, meter, currency)).collect(),
             facts: facts(view, offer),
@@ -82,6 +87,10 @@ impl Row {
 /// `10.00 x 3, 12.5 % off`, as far as there is anything to say.
 fn how(line: &OfferLine, currency: Currency) -> String {
     let price = major(line.price.fixed, currency);
+    if line.is_open {
+        let many = if line.quantity > 1 { format!(" x {}", line.quantity) } else { String::new() };
+        return format!("at least {price}{many}: say below what you pay for one");
+    }
     let many = match (line.quantity, line.price.discount_bps) {
         (1, 0) => None,
         (1, _) => Some(price),
@@ -147,6 +156,19 @@ fn rate(rate: &Rate, currency: Currency) -> (String, Vec<String>) {
             ("in tiers".to_owned(), tiers.chain(all).collect())
         }
     }
+}
+
+/// The amount that a person has written in whole units of a currency, with a point or a comma before what
+/// is less than one.
+fn minor(text: &str, currency: Currency) -> Option<Money> {
+    let digits = currency.minor_digits() as usize;
+    let text = text.replace(',', ".");
+    let (whole, part) = text.split_once('.').unwrap_or((&text, ""));
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || part.len() > digits || !is_number(whole) || !is_number(part) {
+        return None;
+    }
+    format!("{whole}{part:0<digits$}").parse().ok().map(Money::from_minor)
 }
 
 fn money(amount: Money, currency: Currency) -> String {
@@ -226,32 +248,52 @@ fn facts(view: &CheckoutView, offer: &Offer) -> Vec<(&'static str, String)> {
 /// Something that is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Field {
-    pub(super) name: &'static str,
-    pub(super) label: &'static str,
+    pub(super) name: Cow<'static, str>,
+    pub(super) label: Cow<'static, str>,
     pub(super) kind: &'static str,
     pub(super) autocomplete: &'static str,
     pub(super) chars_max: usize,
     pub(super) is_required: bool,
     pub(super) is_country: bool,
+    /// The least amount that it may hold, when it asks for one.
+    least: Option<(Money, Currency)>,
     /// What the person has written.
     pub(super) value: String,
     /// What is wrong with it.
-    pub(super) wrong: Option<&'static str>,
+    pub(super) wrong: Option<String>,
 }
 
 impl Field {
     fn text(name: &'static str, label: &'static str, autocomplete: &'static str) -> Self {
         Self {
-            name,
-            label,
+            name: name.into(),
+            label: label.into(),
             autocomplete,
             kind: "text",
             chars_max: text::NAME_CHARS_MAX,
             is_required: false,
             is_country: false,
+            least: None,
             value: String::new(),
             wrong: None,
         }
+    }
+
+    /// Asks what one of a product is to cost.
+    fn amount(place: usize, line: &OfferLine, currency: Currency) -> Self {
+        let (name, least) = (&line.name, major(line.price.fixed, currency));
+        Self {
+            name: format!("amount_{place}").into(),
+            label: format!("What you pay for one of {name}, in {currency}: at least {least}")
+                .into(),
+            least: Some((line.price.fixed, currency)),
+            ..Self::text("amount", "Amount", "off").required()
+        }
+    }
+
+    /// Whether it asks for an amount of money.
+    pub(super) fn is_amount(&self) -> bool {
+        self.least.is_some()
     }
 
     fn required(self) -> Self {
@@ -261,7 +303,7 @@ impl Field {
     /// Looks at what was written.
     fn check(&mut self) {
         let is_too_long = self.value.chars().count() > self.chars_max;
-        self.wrong = if self.value.is_empty() {
+        let wrong = if self.value.is_empty() {
             self.is_required.then_some("This is needed.")
         } else if is_too_long || self.value.chars().any(char::is_control) {
             Some("This is too long, or holds characters that cannot be printed.")
@@ -272,6 +314,16 @@ impl Field {
         } else {
             None
         };
+        self.wrong = wrong.map(str::to_owned);
+        if let (None, Some((least, currency))) = (&self.wrong, self.least) {
+            self.wrong = match minor(&self.value, currency) {
+                None => Some("This is no amount of that currency.".to_owned()),
+                Some(amount) if amount < least => {
+                    Some(format!("This is less than {}.", money(least, currency)))
+                }
+                Some(_) => None,
+            };
+        }
     }
 }
 
@@ -279,10 +331,16 @@ impl Field {
 pub(super) fn fields(
     view: &CheckoutView,
     offer: &Offer,
-    written: impl Fn(&str) -> String,
+    written: impl Fn(&str) -> Option<String>,
 ) -> Vec<Field> {
     let known = Known::of(view, offer);
     let mut fields = Vec::new();
+    let once = view.offer.as_ref().map_or(&[][..], |priced| &priced.once);
+    for (place, line) in once.iter().enumerate().filter(|(_, line)| line.is_open) {
+        let suggested = line.price.pay_what_you_want().and_then(|choice| choice.suggested);
+        let value = suggested.map_or_else(String::new, |amount| major(amount, offer.currency));
+        fields.push(Field { value, ..Field::amount(place, line, offer.currency) });
+    }
     if known.email.is_none() {
         let email = Field::text("email", "Email", "email").required();
         fields.push(Field { kind: "email", chars_max: text::EMAIL_CHARS_MAX, ..email });
@@ -301,7 +359,9 @@ pub(super) fn fields(
         fields.push(Field { is_country: true, ..country });
     }
     for field in &mut fields {
-        written(field.name).trim().clone_into(&mut field.value);
+        if let Some(text) = written(&field.name) {
+            text.trim().clone_into(&mut field.value);
+        }
     }
     fields
 }
@@ -323,5 +383,6 @@ pub(super) fn confirmed_by(fields: &mut [Field]) -> Option<ConfirmedBy> {
         street: written("street"),
         zipcode: written("zipcode"),
     });
-    Some(ConfirmedBy { email: written("email"), name: written("name"), billing })
+    let amounts = fields.iter().filter_map(|field| minor(&field.value, field.least?.1)).collect();
+    Some(ConfirmedBy { email: written("email"), name: written("name"), billing, amounts })
 }

@@ -94,7 +94,7 @@ async fn show_order(
     match &view.session.state {
         CheckoutState::Confirmed(confirmation) => receipt(&edge, &view, confirmation).await,
         CheckoutState::Open(_) | CheckoutState::Ended => {
-            Ok(form(&view, StatusCode::OK, None, |_| String::new())?)
+            Ok(form(&view, StatusCode::OK, None, |_| None)?)
         }
     }
 }
@@ -106,7 +106,8 @@ async fn show_order(
 #[utoipa::path(post, path = "/checkout/{session_id}", tag = "checkouts",
     params(("session_id" = String, Path)),
     request_body(content_type = "application/x-www-form-urlencoded", content = String,
-        description = "`email`, `name`, `country`, `street`, `city`, `state`, `zipcode`"),
+        description = "`email`, `name`, `country`, `street`, `city`, `state`, `zipcode`, and `amount_0` and \
+            so on for what the person chooses to pay"),
     responses((status = 303, description = "The order is made"),
         (status = 410, description = "It was not confirmed in time", content_type = "text/html",
             body = String),
@@ -124,7 +125,8 @@ async fn confirm_order(
         return Ok(confirmed(&before, confirmation));
     }
     let Some(offer) = before.session.offer(before.now) else { return Ok(ended()?) };
-    let of = |name: &str| written.text(name).ok().flatten().unwrap_or_default().to_owned();
+    // What is not written is empty: nobody has seen what was proposed.
+    let of = |name: &str| Some(written.text(name).ok().flatten().unwrap_or_default().to_owned());
     let mut fields = order::fields(&before, offer, of);
     let Some(by) = order::confirmed_by(&mut fields) else {
         let problem = "Something is missing or cannot be taken: see below.".to_owned();
@@ -202,7 +204,7 @@ fn form(
     view: &CheckoutView,
     status: StatusCode,
     problem: Option<String>,
-    written: impl Fn(&str) -> String,
+    written: impl Fn(&str) -> Option<String>,
 ) -> Result<Response, ApiError> {
     let Some(offer) = view.session.offer(view.now) else { return ended() };
     order_page(view, &order::fields(view, offer, written), status, problem)

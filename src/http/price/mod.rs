@@ -8,7 +8,9 @@ use crate::engine::command::billing::{NewMeterPrice, NewPrice, NewPriceKind};
 use crate::http::rate::{RateBody, RateInput, TierInput, TierModeWord};
 use crate::http::reply::ApiError;
 use crate::http::text;
-use crate::model::price::{Interval, IntervalUnit, METERS_MAX, PriceKind, Recurrence};
+use crate::model::price::{
+    Interval, IntervalUnit, METERS_MAX, PayWhatYouWant, PriceKind, Recurrence,
+};
 use crate::model::{Currency, MeterId, Money, Price, Rate};
 
 /// Units of an interval.
@@ -63,7 +65,10 @@ pub(crate) struct PriceInput {
     purchasing_power_parity: Option<bool>,
     trial_period_days: Option<i64>,
     trial_amount: Option<i64>,
+    /// Of a one-time price: the customer says what one costs, and `price` is the least.
     pay_what_you_want: Option<bool>,
+    /// What is proposed with `pay_what_you_want`; not less than `price`.
+    suggested_price: Option<i64>,
     meters: Option<Vec<MeterInput>>,
 }
 
@@ -98,7 +103,7 @@ impl PriceInput {
     /// 422 that names the field, as a path from the body
     pub(crate) fn into_new(self) -> Result<NewPrice, ApiError> {
         let kind = self.kind.ok_or_else(|| ApiError::missing("price.type"))?;
-        self.refuse_what_is_not_offered()?;
+        self.refuse_what_is_not_offered(kind)?;
         let (currency, discount_bps) = (self.currency()?, self.discount_bps()?);
         let fixed = match kind {
             PriceType::OneTimePrice | PriceType::RecurringPrice => {
@@ -107,7 +112,9 @@ impl PriceInput {
             PriceType::UsageBasedPrice => amount("price.fixed_price", self.fixed_price)?,
         };
         let kind_of_price = match kind {
-            PriceType::OneTimePrice => NewPriceKind::OneTime,
+            PriceType::OneTimePrice => {
+                NewPriceKind::OneTime(self.pay_what_you_want(fixed, discount_bps)?)
+            }
             PriceType::RecurringPrice => NewPriceKind::Recurring(self.recurrence()?),
             PriceType::UsageBasedPrice => {
                 let recurrence = Recurrence { trial_days: 0, ..self.recurrence()? };
@@ -135,9 +142,30 @@ impl PriceInput {
         })
     }
 
-    fn refuse_what_is_not_offered(&self) -> Result<(), ApiError> {
-        if self.pay_what_you_want == Some(true) {
-            return Err(invalid("price.pay_what_you_want", "this is not offered"));
+    /// Whether the customer says what one costs. Without it a suggested price means nothing.
+    fn pay_what_you_want(
+        &self,
+        least: Money,
+        discount_bps: u16,
+    ) -> Result<Option<PayWhatYouWant>, ApiError> {
+        if self.pay_what_you_want != Some(true) {
+            return Ok(None);
+        }
+        if discount_bps > 0 {
+            let message = "nothing is taken off what the customer wants to pay";
+            return Err(invalid("price.discount_bps", message));
+        }
+        let suggested = self.suggested_price.map(Money::from_minor);
+        if suggested.is_some_and(|suggested| suggested < least) {
+            return Err(invalid("price.suggested_price", "must not be less than the price"));
+        }
+        Ok(Some(PayWhatYouWant { suggested }))
+    }
+
+    fn refuse_what_is_not_offered(&self, kind: PriceType) -> Result<(), ApiError> {
+        if self.pay_what_you_want == Some(true) && kind != PriceType::OneTimePrice {
+            let message = "only a one_time_price is what the customer wants to pay";
+            return Err(invalid("price.pay_what_you_want", message));
         }
         if self.trial_amount.is_some_and(|amount| amount != 0) {
             return Err(invalid("price.trial_amount", "a trial costs nothing"));
@@ -392,7 +420,7 @@ impl PriceBody {
     pub(crate) fn new(price: &Price, engine: &Engine) -> Self {
         let units = price.fixed.as_minor();
         let kind = match price.kind {
-            PriceKind::OneTime => PriceType::OneTimePrice,
+            PriceKind::OneTime(_) => PriceType::OneTimePrice,
             PriceKind::Recurring(_) => PriceType::RecurringPrice,
             PriceKind::UsageBased { .. } => PriceType::UsageBasedPrice,
         };
@@ -408,9 +436,12 @@ impl PriceBody {
             fixed_price: is_usage.then_some(units),
             recurrence: price.recurrence().map(RecurrenceBody::from),
             one_time: match price.kind {
-                PriceKind::OneTime => {
-                    Some(OneTimeBody { pay_what_you_want: false, suggested_price: None })
-                }
+                PriceKind::OneTime(choice) => Some(OneTimeBody {
+                    pay_what_you_want: choice.is_some(),
+                    suggested_price: choice
+                        .and_then(|choice| choice.suggested)
+                        .map(Money::as_minor),
+                }),
                 PriceKind::Recurring(_) | PriceKind::UsageBased { .. } => None,
             },
             recurring: match price.kind {
@@ -421,7 +452,7 @@ impl PriceBody {
                     trial_payment_method_optional: None,
                     zero_amount_payment_method_optional: None,
                 }),
-                PriceKind::OneTime | PriceKind::UsageBased { .. } => None,
+                PriceKind::OneTime(_) | PriceKind::UsageBased { .. } => None,
             },
             meters: is_usage.then(|| meter_bodies(price, engine)),
         }

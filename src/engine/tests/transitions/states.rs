@@ -82,7 +82,7 @@ impl Known {
         };
         let (plan, other, archived) = (make(usage(3_000)), make(usage(8_000)), make(usage(1)));
         let flat = make(without_usage(NewPriceKind::Recurring(recurrence)));
-        let once = make(without_usage(NewPriceKind::OneTime));
+        let once = make(without_usage(NewPriceKind::OneTime(None)));
         let brief = make(brief);
         let in_euro = make(euro);
         rig.change(Command::ArchiveProduct(archived.clone())).unwrap();
