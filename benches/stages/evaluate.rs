@@ -10,7 +10,7 @@ use quipu::metering::{Fingerprinter, Lateness, MeterSet, evaluate};
 use quipu::model::{Event, Settings};
 
 use crate::body::{REQUEST_EVENTS, body};
-use crate::input::{events, meters};
+use crate::input::{arrival, events, meters};
 use crate::{Scale, Stage};
 
 struct Evaluate {
@@ -24,7 +24,7 @@ pub(crate) fn new(_scale: Scale) -> Box<dyn Stage> {
     let body: &'static str = String::leak(body(0, 100_000));
     let meters = MeterSet::new(&meters(), Settings::default(), 1);
     let fingerprinter = Fingerprinter::default();
-    Box::new(Evaluate { meters, fingerprinter, events: events(body) })
+    Box::new(Evaluate { meters, fingerprinter, events: events(body, arrival()) })
 }
 
 impl Stage for Evaluate {

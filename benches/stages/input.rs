@@ -15,10 +15,10 @@ pub(crate) fn arrival() -> Timestamp {
     Timestamp::parse("2026-11-22T12:30:00Z").expect("an instant")
 }
 
-/// The events of a body, as the daemon admits them.
-pub(crate) fn events(body: &str) -> Vec<(Event<'_>, Lateness)> {
+/// The events of a body, as the daemon admits them when they come in at `now`.
+pub(crate) fn events(body: &str, now: Timestamp) -> Vec<(Event<'_>, Lateness)> {
     let raw = decode(body.as_bytes(), body.len()).expect("the bodies are well formed");
-    let validated = raw.into_iter().map(|raw| validate(raw, arrival(), &rules()));
+    let validated = raw.into_iter().map(|raw| validate(raw, now, &rules()));
     validated.collect::<Result<_, _>>().expect("the events keep to the rules")
 }
 

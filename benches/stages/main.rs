@@ -11,6 +11,7 @@
 mod accumulate;
 mod body;
 mod checkpoint;
+mod cycles;
 mod decode;
 mod evaluate;
 mod frame_and_sync;
@@ -55,7 +56,7 @@ trait Stage {
 
 type Make = fn(Scale) -> Box<dyn Stage>;
 
-const STAGES: [(&str, Make); 8] = [
+const STAGES: [(&str, Make); 9] = [
     ("decode", decode::new),
     ("evaluate", evaluate::new),
     ("index", index::new),
@@ -64,6 +65,7 @@ const STAGES: [(&str, Make); 8] = [
     ("accumulate", accumulate::new),
     ("checkpoint", checkpoint::new),
     ("recovery", recovery::new),
+    ("cycles", cycles::new),
 ];
 
 fn main() -> ExitCode {

@@ -3,22 +3,29 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crossbeam::channel::bounded;
 use tempfile::TempDir;
 
-use quipu::engine::Engine;
-use quipu::engine::command::{Command, NewMeter};
+use quipu::engine::command::{Changed, Command, NewMeter};
 use quipu::engine::options::Options;
 use quipu::engine::recover::{self, Recovered};
+use quipu::engine::{Engine, Outcome};
+use quipu::model::MeterId;
 use quipu::world::sim::{SimClock, SimEntropy};
-use quipu::world::{Directory, World};
+use quipu::world::{Clock, Directory, World};
 
 use crate::body::{REQUEST_EVENTS, body};
 use crate::input::{arrival, events, meters};
 
+/// The minute in which the events of a body happen.
+const MINUTE: &str = "2026-11-22T12:00";
+
 /// An engine, and what it was told so far.
 pub(crate) struct Rig {
     pub(crate) recovered: Recovered,
+    clock: Arc<SimClock>,
     customers: u64,
     next: u64,
 }
@@ -31,12 +38,12 @@ pub(crate) fn directory() -> TempDir {
 
 /// Starts an engine on what `path` holds.
 pub(crate) fn open(path: &Path) -> Recovered {
+    open_with(path, Arc::new(SimClock::new(arrival())))
+}
+
+fn open_with(path: &Path, clock: Arc<SimClock>) -> Recovered {
     let disk = Directory::open(path).expect("open the bench's directory");
-    let world = World {
-        clock: Arc::new(SimClock::new(arrival())),
-        disk: Arc::new(disk),
-        entropy: Arc::new(SimEntropy::new(7)),
-    };
+    let world = World { clock, disk: Arc::new(disk), entropy: Arc::new(SimEntropy::new(7)) };
     // A start zeroes a segment ahead: a small one, so that this is not what is measured.
     let options = Options { segment_bytes: 4 << 20, reserve_bytes: 0, ..Options::default() };
     recover::open(world, None, options).expect("what an engine left can be opened")
@@ -45,7 +52,9 @@ pub(crate) fn open(path: &Path) -> Recovered {
 impl Rig {
     /// An engine with the meters of the benches, whose events are spread over `customers`.
     pub(crate) fn new(path: &Path, customers: u64) -> Self {
-        let mut rig = Self { recovered: open(path), customers, next: 0 };
+        let clock = Arc::new(SimClock::new(arrival()));
+        let recovered = open_with(path, Arc::clone(&clock));
+        let mut rig = Self { recovered, clock, customers, next: 0 };
         for meter in meters() {
             let meter = NewMeter {
                 name: meter.name,
@@ -70,12 +79,38 @@ impl Rig {
         self.recovered.machine.settle().expect("the disk takes everything");
     }
 
-    /// Takes in one request of new events.
+    /// The first meter.
+    pub(crate) fn meter(&self) -> MeterId {
+        let catalogue = self.recovered.machine.shared.state.catalogue();
+        catalogue.meters().first().expect("the meters were made").id.clone()
+    }
+
+    /// Lets time pass, and does what is due by then.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        self.clock.advance(time);
+        self.settle();
+    }
+
+    /// Makes a change, unless it is refused.
+    pub(crate) fn change_if_possible(&mut self, command: Command) -> Option<Outcome> {
+        let (answers, answered) = bounded(1);
+        let answer = move |answer: Result<Changed, _>| {
+            drop(answers.send(answer.ok().map(|changed| changed.outcome)));
+        };
+        self.engine().change(command, None, answer);
+        self.settle();
+        answered.recv().expect("a change is answered")
+    }
+
+    /// Takes in one request of new events, which are half an hour old.
     pub(crate) fn ingest(&mut self) {
-        let body = body(self.next, self.customers);
+        let now = self.clock.wall();
+        let minute = now.minus(Duration::from_mins(30)).to_string();
+        let minute = minute.get(..MINUTE.len()).expect("an instant is longer than its minute");
+        let body = body(self.next, self.customers).replace(MINUTE, minute);
         let engine = self.engine();
-        let events = events(&body);
-        let mut preparation = engine.preparation(arrival(), events.len());
+        let events = events(&body, now);
+        let mut preparation = engine.preparation(now, events.len());
         for (event, lateness) in &events {
             preparation.add(event, *lateness);
         }
