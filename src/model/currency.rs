@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// What a code takes in the list, with the space behind it.
+const CODE_AND_SPACE: usize = 4;
 /// The codes of the wire format's list.
 const CODES: &str = "AED ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL \
     BSD BWP BYN BZD CAD CHF CLP CNY COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ETB EUR FJD FKP GBP \
@@ -30,8 +32,10 @@ pub struct UnknownCurrency;
 impl Currency {
     /// The currency with this code, in capitals.
     pub fn from_code(code: &str) -> Option<Self> {
-        let is_known = CODES.split_whitespace().any(|known| known == code);
-        is_known.then(|| code.as_bytes().first_chunk().copied().map(Self)).flatten()
+        let code: [u8; 3] = code.as_bytes().try_into().ok()?;
+        let is_known =
+            CODES.as_bytes().chunks(CODE_AND_SPACE).any(|known| known.starts_with(&code));
+        is_known.then_some(Self(code))
     }
 
     /// The code.
