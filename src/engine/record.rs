@@ -1,6 +1,8 @@
 //! What stands in the log: one payload a commit group, one record a request or change.
 //!
-//! A payload is a version and a list of [`Entry`]s in the codec's form. Events are encoded by the
+//! A payload is a version, a count and so many [`Entry`]s in the codec's form. In front of each stand four
+//! bytes: zero before events, which are gone over one by one, and the entry's length before everything
+//! else, so that who looks for events steps over it. Events are encoded by the
 //! worker that prepared them and spliced into the list by the committer; [`splice_events`] makes
 //! exactly the bytes that encoding a whole [`EventsEntry`] would. Names, keys and customers that
 //! repeat within a request stand once, in its `texts`.
@@ -20,7 +22,10 @@ use crate::model::{
 use crate::storage::codec::{self, Fields};
 
 /// The version in front of every payload. A payload of another version is refused, never guessed.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
+
+/// What stands before events.
+const UNMEASURED: [u8; 4] = [0; 4];
 
 /// The number of [`Body::Events`] in the encoding.
 pub const VARIANT_EVENTS: u32 = 0;
@@ -240,8 +245,36 @@ pub fn start_payload(count: usize, out: &mut Vec<u8>) {
 }
 
 /// Appends an entry to a payload.
+///
+/// # Panics
+/// When its encoding is longer than [`codec::VALUE_BYTES_MAX`].
 pub fn encode_entry(entry: &Entry<'_>, out: &mut Vec<u8>) {
+    let head = out.len();
+    out.extend_from_slice(&UNMEASURED);
     codec::encode(entry, out);
+    let length = match entry.body {
+        Body::Events(_) => return,
+        Body::Change(_)
+        | Body::ClockSet(_)
+        | Body::Backfilled(_)
+        | Body::PeriodTurned(_)
+        | Body::CycleClosed(_)
+        | Body::PaymentMarked(_) => out.len() - head - UNMEASURED.len(),
+    };
+    let length = u32::try_from(length).expect("an encoded value is at most 16 MiB");
+    if let Some(place) = out.get_mut(head..head + UNMEASURED.len()) {
+        place.copy_from_slice(&length.to_le_bytes());
+    }
+}
+
+/// The length of the entry that `fields` stand before, and behind it the entry; `None` of events.
+///
+/// # Errors
+/// [`PayloadError::Codec`] at the end of the bytes.
+pub fn entry_length(fields: &mut Fields<'_>) -> Result<Option<usize>, PayloadError> {
+    let length = fields.fixed_u32().ok_or_else(|| fields.malformed())?;
+    // Fits: a processor that this runs on has 32 bits at least.
+    Ok((length > 0).then_some(length as usize))
 }
 
 /// The entries of a payload, borrowed from it.
@@ -249,7 +282,21 @@ pub fn encode_entry(entry: &Entry<'_>, out: &mut Vec<u8>) {
 /// # Errors
 /// [`PayloadError`]; nothing of a payload that cannot be read is used.
 pub fn decode_payload(payload: &[u8]) -> Result<Vec<Entry<'_>>, PayloadError> {
-    Ok(codec::decode(payload_entries(payload)?.left())?)
+    let mut fields = payload_entries(payload)?;
+    let count = fields.unsigned().ok_or_else(|| fields.malformed())?;
+    let mut entries = Vec::new();
+    for _ in 0..count {
+        let length = entry_length(&mut fields)?;
+        let before = fields.left().len();
+        entries.push(fields.value()?);
+        if length.is_some_and(|length| before - fields.left().len() != length) {
+            return Err(fields.malformed().into());
+        }
+    }
+    match fields.left().len() {
+        0 => Ok(entries),
+        bytes => Err(codec::Error::Trailing { bytes }.into()),
+    }
 }
 
 /// The encoded list of a payload's entries.
@@ -280,6 +327,7 @@ pub struct EncodedEvents<'a> {
 /// Appends an events entry to a payload, up to its events: those follow as encoded by
 /// [`Encoder::event`](super::encoder::Encoder::event), `event_count` of them.
 pub fn splice_events(log_time: Timestamp, parts: &EncodedEvents<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(&UNMEASURED);
     codec::encode(&(log_time, VARIANT_EVENTS, parts.received_at, parts.created), out);
     out.extend_from_slice(parts.texts);
     codec::encode_count(parts.event_count, out);
@@ -425,7 +473,8 @@ mod tests {
         };
         let payload = spliced(&[(event, true)], &[0]);
         let expected: &[u8] = &[
-            1, 1, // version, entries
+            2, 1, // version, entries
+            0, 0, 0, 0, // events have no length
             12, 0, // log time (zigzag), kind
             10, 1, 0, // received at, one customer created: text 0
             3, 1, b'c', 1, b'n', 1, b'k', // texts
@@ -453,7 +502,8 @@ mod tests {
         start_payload(1, &mut payload);
         encode_entry(&entry, &mut payload);
         let expected: &[u8] = &[
-            1, 1, // version, entries
+            2, 1, // version, entries
+            21, 0, 0, 0, // length
             12, 3, // log time (zigzag), kind
             4, // meter
             1, 7, 1, 2, 3, 9, // totals: some, counted, skipped, magnitude
@@ -483,8 +533,8 @@ mod tests {
 
     #[test]
     fn a_payload_of_another_version_is_refused() {
-        let error = decode_payload(&[2, 0]).unwrap_err();
-        assert!(matches!(error, PayloadError::Version(2)), "{error}");
+        let error = decode_payload(&[3, 0]).unwrap_err();
+        assert!(matches!(error, PayloadError::Version(3)), "{error}");
     }
 
     #[test]

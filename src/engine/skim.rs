@@ -8,7 +8,7 @@
 use std::ops::RangeInclusive;
 
 use crate::engine::record::{
-    Entry, EventEntry, EventsEntry, PayloadError, VARIANT_EVENTS, payload_entries,
+    EventEntry, EventsEntry, PayloadError, VARIANT_EVENTS, entry_length, payload_entries,
 };
 use crate::model::{Event, Lsn, Timestamp};
 use crate::storage::codec::{self, Fields};
@@ -64,15 +64,16 @@ pub fn skim<'p>(
     let mut lsn = first_lsn;
     let count = fields.unsigned().ok_or_else(|| fields.malformed())?;
     for _ in 0..count {
-        let mut entry = fields.clone();
-        let variant = entry.signed().and_then(|_log_time| entry.unsigned());
-        if variant == Some(VARIANT_EVENTS.into()) {
-            lsn = skim_request(&mut entry, lsn, visitor).ok_or_else(|| entry.malformed())?;
-            fields = entry;
-        } else {
-            let entry: Entry<'_> = fields.value()?;
-            lsn = lsn.plus(entry.body.lsn_count());
+        if let Some(length) = entry_length(&mut fields)? {
+            fields.skip(length).ok_or_else(|| fields.malformed())?;
+            lsn = lsn.next();
+            continue;
         }
+        let variant = fields.signed().and_then(|_log_time| fields.unsigned());
+        if variant != Some(VARIANT_EVENTS.into()) {
+            return Err(fields.malformed().into());
+        }
+        lsn = skim_request(&mut fields, lsn, visitor).ok_or_else(|| fields.malformed())?;
     }
     Ok(())
 }
@@ -284,7 +285,7 @@ mod tests {
     use super::*;
     use crate::engine::encoder::Encoder;
     use crate::engine::record::{
-        Body, EncodedEvents, decode_payload, encode_entry, splice_events, start_payload,
+        Body, EncodedEvents, Entry, decode_payload, encode_entry, splice_events, start_payload,
     };
     use crate::model::{Number, Scalar};
 

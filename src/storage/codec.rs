@@ -144,6 +144,18 @@ impl<'a> Fields<'a> {
         Some(*byte)
     }
 
+    /// Four bytes, little-endian, of whatever value; `None` when they are not there.
+    #[inline]
+    pub fn fixed_u32(&mut self) -> Option<u32> {
+        self.fixed().map(u32::from_le_bytes)
+    }
+
+    /// Steps over so many bytes; `None` when they are not there.
+    #[inline]
+    pub fn skip(&mut self, count: usize) -> Option<()> {
+        self.take(count).map(|_| ())
+    }
+
     /// The bytes of a text; `None` when none stands there.
     #[inline]
     pub fn text(&mut self) -> Option<&'a [u8]> {
