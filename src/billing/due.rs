@@ -32,6 +32,11 @@ pub struct Due {
 /// turn of its running segment, and the close of each that has ended. One that is stopped turns and does
 /// not close.
 pub fn due(subscription: &Subscription) -> Vec<Due> {
+    each_due(subscription).collect()
+}
+
+/// The same one after the other.
+pub fn each_due(subscription: &Subscription) -> impl Iterator<Item = Due> {
     let turn = subscription.running.iter().map(|segment| {
         let at = segment.period.end;
         Due { at, step: Step::Turn }
@@ -42,5 +47,5 @@ pub fn due(subscription: &Subscription) -> Vec<Due> {
         let step = Step::Close { segment: closing.segment.number };
         Due { at: closing.close_at, step }
     });
-    past_due.into_iter().chain(turn).chain(closes).collect()
+    past_due.into_iter().chain(turn).chain(closes)
 }

@@ -7,7 +7,7 @@ use crate::engine::options::Collection;
 use crate::engine::shared::Shared;
 use crate::model::checkout::Offer;
 use crate::model::customer::Metadata;
-use crate::model::id::generated;
+use crate::model::id::{GENERATED_CHARS, generated};
 use crate::model::invoice::{
     BillTo, CartItem, ChargeType, FixedLine, Invoice, InvoiceCause, LineDetail, Payment,
     PaymentFailure, PaymentStatus,
@@ -17,13 +17,14 @@ use crate::model::{
     Currency, Customer, CustomerIndex, InvoiceId, InvoiceNumber, Lsn, Money, PaymentId,
     PaymentIndex, Period, Share, Subscription, SubscriptionIndex, Terms, Timestamp,
 };
-use crate::world::entropy::draw;
+use crate::world::entropy::Entropy;
 
 /// The numbers that the next invoice and payment get, while several are decided at once.
 #[derive(Debug)]
 pub struct Numbers {
     invoice: InvoiceNumber,
     payment: PaymentIndex,
+    ids: Ids,
     /// The latest end of a segment that was closed with these numbers.
     pub closed_through: Timestamp,
 }
@@ -34,7 +35,8 @@ impl Numbers {
         let (invoice, payment) = shared
             .state
             .with_books(|books| (books.payments.next_number(), books.payments.next_index()));
-        Self { invoice, payment, closed_through: Timestamp::MIN }
+        let ids = Ids::default();
+        Self { invoice, payment, ids, closed_through: Timestamp::MIN }
     }
 
     /// The number of the next invoice.
@@ -53,6 +55,30 @@ impl Numbers {
         let index = self.payment;
         self.payment = PaymentIndex(index.0 + 1);
         index
+    }
+}
+
+/// Random bytes for ids, drawn for ever more of them at once: a draw asks the operating system.
+#[derive(Debug, Default)]
+struct Ids {
+    drawn: Vec<u8>,
+    used: usize,
+}
+
+impl Ids {
+    /// Ids of one draw at most: half of as many closes.
+    const DRAW_MAX: usize = 256;
+
+    fn next(&mut self, prefix: &str, entropy: &dyn Entropy) -> String {
+        if self.used == self.drawn.len() {
+            let ids = (self.drawn.len() / GENERATED_CHARS * 2).clamp(1, Self::DRAW_MAX);
+            self.drawn.resize(ids * GENERATED_CHARS, 0);
+            entropy.fill(&mut self.drawn);
+            self.used = 0;
+        }
+        let random = self.drawn.get(self.used..).and_then(<[u8]>::first_chunk);
+        self.used += GENERATED_CHARS;
+        generated(prefix, *random.expect("whole ids were drawn"))
     }
 }
 
@@ -231,10 +257,12 @@ fn issue(
     (log_time, cut_off): (Timestamp, Lsn),
     numbers: &mut Numbers,
 ) -> (Arc<Payment>, Arc<Invoice>) {
-    let random = |prefix| generated(prefix, draw(&*shared.world.entropy));
+    let entropy = &*shared.world.entropy;
+    let number = numbers.take_invoice();
+    let mut random = |prefix| numbers.ids.next(prefix, entropy);
     let invoice = Invoice {
         id: InvoiceId::new(random("inv")),
-        number: numbers.take_invoice(),
+        number,
         cause: sale.cause,
         subscription: sale.subscription,
         customer: sale.customer,

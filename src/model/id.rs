@@ -135,7 +135,7 @@ index!(
 );
 
 /// Characters of the random part of a generated id: 21 of 62 hold 125 bits.
-const GENERATED_CHARS: usize = 21;
+pub const GENERATED_CHARS: usize = 21;
 
 /// A generated id: `prefix`, an underscore and 21 letters or digits drawn from `random`.
 pub fn generated(prefix: &str, random: [u8; GENERATED_CHARS]) -> String {

@@ -229,9 +229,15 @@ pub fn turn(subscription: &Subscription, grace: Duration) -> Result<Subscription
 
 /// The cycle after the next turn of a subscription that goes on there.
 pub fn cycle_ahead(subscription: &Subscription) -> (Cycle, Terms) {
-    let mut next = subscription.clone();
-    next.turn_cycle();
-    (next.cycle, next.terms)
+    if subscription.scheduled_change.is_some() {
+        let mut next = subscription.clone();
+        next.turn_cycle();
+        return (next.cycle, next.terms);
+    }
+    // Asked for with every turn: nothing of it is copied that stays as it is.
+    let mut cycle = subscription.cycle;
+    cycle.pass();
+    (cycle, subscription.terms)
 }
 
 /// An instant at which a running segment is cut.
@@ -346,6 +352,16 @@ impl Cycle {
         Period { start: self.previous_billing_date, end: self.next_billing_date }
     }
 
+    /// Passes a boundary.
+    fn pass(&mut self) {
+        let end = self.next_billing_date;
+        // Fits: with a boundary a day the end of the subscription comes before the 2^18th.
+        self.next_boundary += 1;
+        self.previous_billing_date = end;
+        self.paused = Duration::ZERO;
+        self.next_billing_date = self.next_end();
+    }
+
     /// Lets boundary 0 lie at `at`, where the running period ends unless the subscription does before.
     fn anchor_at(&mut self, at: Timestamp) {
         self.anchor = at;
@@ -370,11 +386,7 @@ impl Subscription {
             }
             self.take_plan(&scheduled.plan, end);
         }
-        // Fits: with a boundary a day the end of the subscription comes before the 2^18th.
-        self.cycle.next_boundary += 1;
-        self.cycle.previous_billing_date = end;
-        self.cycle.paused = Duration::ZERO;
-        self.cycle.next_billing_date = self.cycle.next_end();
+        self.cycle.pass();
     }
 
     /// Lets the cycle's present period run as the next segment.

@@ -12,7 +12,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::billing::{Step, due};
+use crate::billing::{Due, Step, each_due};
 use crate::model::{
     CustomerIndex, MeterIndex, Price, Product, ProductId, ProductIndex, Subscription,
     SubscriptionId, SubscriptionIndex, Terms, Timestamp,
@@ -22,6 +22,24 @@ use payments::Payments;
 use routes::Routes;
 use shelf::Shelf;
 use wide::WideMap;
+
+/// Whose turn it is: by instant, turns before closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Turn {
+    at: Timestamp,
+    is_close: bool,
+}
+
+impl Turn {
+    /// That of something that is due.
+    pub fn of(due: &Due) -> Self {
+        let is_close = match due.step {
+            Step::PastDueEnd | Step::Turn => false,
+            Step::Close { .. } => true,
+        };
+        Self { at: due.at, is_close }
+    }
+}
 
 /// Something that is due at an instant; sorts in the order in which it is done.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +56,24 @@ pub struct DueWork {
     pub step: Step,
     /// The subscription's number.
     pub subscription: SubscriptionIndex,
+}
+
+impl DueWork {
+    fn new(subscription: &Subscription, due: Due) -> Self {
+        Self {
+            at: due.at,
+            is_close: Turn::of(&due).is_close,
+            id_start: start_of(&subscription.id),
+            subscription_id: subscription.id.clone(),
+            step: due.step,
+            subscription: subscription.index,
+        }
+    }
+
+    /// Whose turn it is.
+    pub fn turn(&self) -> Turn {
+        Turn { at: self.at, is_close: self.is_close }
+    }
 }
 
 /// Products, subscriptions, payments and invoices; see the module.
@@ -78,15 +114,23 @@ impl Books {
     /// When its index would leave a gap.
     pub fn put_subscription(&mut self, subscription: Arc<Subscription>) {
         if let Some(old) = self.subscriptions.get(subscription.index.position()) {
-            for work in due_of(old) {
-                self.due.remove(&work);
+            // What stays due keeps its place.
+            for gone in
+                each_due(old).filter(|known| each_due(&subscription).all(|left| left != *known))
+            {
+                self.due.remove(&DueWork::new(old, gone));
+            }
+            for new in
+                each_due(&subscription).filter(|new| each_due(old).all(|known| known != *new))
+            {
+                self.due.insert(DueWork::new(&subscription, new));
             }
             self.stopped -= u64::from(old.stopped);
         } else {
             self.subscription_ids.insert(subscription.id.clone(), subscription.index);
             self.of_customer.or_default(subscription.customer).push(subscription.index);
+            self.due.extend(each_due(&subscription).map(|due| DueWork::new(&subscription, due)));
         }
-        self.due.extend(due_of(&subscription));
         self.stopped += u64::from(subscription.stopped);
         let products = &self.products;
         self.routes.put(&subscription, |terms| {
@@ -175,20 +219,6 @@ impl Books {
     pub fn stopped(&self) -> u64 {
         self.stopped
     }
-}
-
-fn due_of(subscription: &Subscription) -> impl Iterator<Item = DueWork> {
-    due(subscription).into_iter().map(|due| DueWork {
-        at: due.at,
-        is_close: match due.step {
-            Step::PastDueEnd | Step::Turn => false,
-            Step::Close { .. } => true,
-        },
-        id_start: start_of(&subscription.id),
-        subscription_id: subscription.id.clone(),
-        step: due.step,
-        subscription: subscription.index,
-    })
 }
 
 /// The first bytes of an id, which sort as ids do: none holds a zero.

@@ -4,13 +4,17 @@
 //! that has passed and whose turn is late does not hold events up: those behind it enter the segment
 //! that the turn will begin.
 
+use std::sync::Arc;
+
+use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::billing::{boundary, cycle_ahead};
 use crate::engine::striped::StripedKey;
 use crate::model::subscription::Cycle;
 use crate::model::{
-    CustomerIndex, MeterIndex, Period, Product, Subscription, SubscriptionIndex, Terms, Timestamp,
+    CustomerIndex, MeterIndex, Period, Price, Product, Subscription, SubscriptionIndex, Terms,
+    Timestamp,
 };
 
 /// What one segment counts of one meter.
@@ -37,7 +41,11 @@ impl StripedKey for SegmentKey {
 pub struct Routes {
     /// By customer; those who subscribe to nothing with a meter have none.
     of_customer: Vec<Vec<Route>>,
+    /// The meters of a price, which never change, and the price: shared by all routes.
+    meters: HashMap<Terms, Meters>,
 }
+
+type Meters = Arc<[MeterIndex]>;
 
 /// One segment.
 #[derive(Debug)]
@@ -45,7 +53,7 @@ struct Route {
     subscription: SubscriptionIndex,
     segment: u32,
     period: Period,
-    meters: Box<[MeterIndex]>,
+    meters: Meters,
     /// Of the running segment of a subscription that goes on.
     ahead: Option<Ahead>,
 }
@@ -55,7 +63,7 @@ struct Route {
 struct Ahead {
     /// The cycle as the next turn leaves it.
     cycle: Cycle,
-    meters: Box<[MeterIndex]>,
+    meters: Meters,
 }
 
 impl Routes {
@@ -66,43 +74,46 @@ impl Routes {
         product: impl Fn(Terms) -> Option<&'p Product>,
     ) {
         let place = subscription.customer.position();
-        let meters = |terms: Terms| -> Box<[MeterIndex]> {
+        let Self { of_customer, meters: known } = self;
+        let mut meters = |terms: Terms| {
+            if let Some(known) = known.get(&terms) {
+                return Meters::clone(known);
+            }
             let price = product(terms).and_then(|product| product.price_at(terms.version));
-            price
-                .map(|price| price.meters().iter().map(|meter| meter.meter).collect())
-                .unwrap_or_default()
+            let meters = price.into_iter().flat_map(Price::meters);
+            let meters: Meters = meters.map(|meter| meter.meter).collect();
+            if price.is_some() {
+                known.insert(terms, Meters::clone(&meters));
+            }
+            meters
         };
         let closing = subscription.closing.iter().map(|closing| (&closing.segment, None));
         let running = subscription.running.iter().map(|segment| {
             let goes_on = !subscription.cancel_at_next_billing_date
                 && segment.period.end < subscription.cycle.expires_at;
-            let ahead = goes_on.then(|| {
-                let (cycle, terms) = cycle_ahead(subscription);
-                Ahead { cycle, meters: meters(terms) }
-            });
-            (segment, ahead)
+            (segment, goes_on.then(|| cycle_ahead(subscription)))
         });
-        let routes: Vec<Route> = closing
+        let mut routes = closing
             .chain(running)
             .map(|(segment, ahead)| Route {
                 subscription: subscription.index,
                 segment: segment.number,
                 period: segment.period,
                 meters: meters(segment.terms),
-                ahead,
+                ahead: ahead.map(|(cycle, terms)| Ahead { cycle, meters: meters(terms) }),
             })
             .filter(|route| {
                 let follow = route.ahead.as_ref().is_some_and(|ahead| !ahead.meters.is_empty());
                 !route.meters.is_empty() || follow
             })
-            .collect();
-        if self.of_customer.len() <= place {
-            if routes.is_empty() {
+            .peekable();
+        if of_customer.len() <= place {
+            if routes.peek().is_none() {
                 return;
             }
-            self.of_customer.resize_with(place + 1, Vec::new);
+            of_customer.resize_with(place + 1, Vec::new);
         }
-        if let Some(all) = self.of_customer.get_mut(place) {
+        if let Some(all) = of_customer.get_mut(place) {
             all.retain(|route| route.subscription != subscription.index);
             all.extend(routes);
         }
