@@ -44,6 +44,7 @@ pub mod stripes;
 pub mod threads;
 pub mod usage_rows;
 pub mod verify;
+pub mod weight;
 pub mod write;
 
 #[cfg(test)]

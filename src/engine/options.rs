@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::billing::PastDueEnd;
 use crate::engine::backfill;
+use crate::engine::commit::GROUP_BYTES;
 use crate::metering::Rules;
 use crate::model::Settings;
 use crate::storage::index;
@@ -74,6 +75,9 @@ pub struct Options {
     pub history_keep: Duration,
     /// Bytes that history may take; none means any number.
     pub history_bytes_max: Option<u64>,
+    /// Bytes of a group of due work, which one more record does not lead far beyond; at most a quarter of
+    /// a group while ingest is on its way.
+    pub due_bytes: usize,
     /// How much a backfill holds and hands over at once.
     pub backfill: backfill::Limits,
     /// Samples that may wait for their time to come; beyond, events ahead of the clock are refused.
@@ -118,6 +122,7 @@ impl Default for Options {
             reserve_bytes: 512 * 1024 * 1024,
             history_keep: Duration::from_hours(400 * 24),
             history_bytes_max: None,
+            due_bytes: GROUP_BYTES * 7 / 8,
             backfill: backfill::Limits::default(),
             // Some 200 MB.
             pending_max: 1_000_000,

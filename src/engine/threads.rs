@@ -215,7 +215,7 @@ fn run_committer(mut committer: Committer, inbox: &Inbox, to_log: &Sender<Group>
         // What work has decided may have let go what is held.
         held = held.and_then(|submission| committer.admit(submission));
         if !is_writing && let Some(group) = committer.take() {
-            is_small = group.entries.len() < SMALL_GROUP_BYTES;
+            is_small = group.bytes() < SMALL_GROUP_BYTES;
             is_writing = to_log.send(group).is_ok();
         }
         if is_stopping && !is_writing {
@@ -244,7 +244,7 @@ fn run_committer(mut committer: Committer, inbox: &Inbox, to_log: &Sender<Group>
                     held = committer.admit(submission);
                 }
                 let next = committer.take();
-                is_small = next.as_ref().is_some_and(|next| next.entries.len() < SMALL_GROUP_BYTES);
+                is_small = next.as_ref().is_some_and(|next| next.bytes() < SMALL_GROUP_BYTES);
                 is_writing = next.is_some_and(|next| to_log.send(next).is_ok());
                 committer.finish(group);
             }

@@ -33,7 +33,7 @@ impl Writer {
         }
         self.payload.clear();
         start_payload(group.entry_count, &mut self.payload);
-        self.payload.extend_from_slice(&group.entries);
+        group.encode(&mut self.payload);
         self.wal.append(log::Group {
             first_lsn: group.first_lsn,
             // Fits: a group holds at most a few requests of at most 1000 events.

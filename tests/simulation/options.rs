@@ -28,6 +28,7 @@ pub(crate) fn draw_options(workload: &Workload) -> (Options, bool) {
         stretch_events: 8,
         reserve_bytes: 64 << 10,
         queue_length: 64,
+        due_bytes: 2 << 10,
         dedupe_window,
         history_keep,
         unknown_customers: *dice.pick(&[

@@ -21,6 +21,8 @@ impl Process {
             if let Some(group) = writing.take() {
                 self.work_beside(dice)?;
                 self.admit(&mut held, dice);
+                // The next due work is decided while the last is written.
+                self.machine.committer.work();
                 writing = self.write(group, dice)?;
             } else if let Some(submission) = held.take() {
                 // Nothing is in flight: it waits for a free generation.

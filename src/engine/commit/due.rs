@@ -1,19 +1,19 @@
 //! A cycle's way: what is due becomes records, in the order in which it is due.
 //!
-//! It is decided with nothing in flight, against the state itself, as many pieces at once as one
-//! group may hold. While ingest is on its way groups are smaller, and after each of them ingest has the
-//! committer for several times as long as it took. Changes wait, so that they find every boundary
-//! passed; what waits behind them does not. A test clock that is moved stops at every due instant.
+//! It is decided with nothing in flight but other due work, against the state and what that work does to
+//! it ([`Ahead`](super::ahead::Ahead)), as many pieces at once as one group may hold. While ingest is on
+//! its way groups are smaller, and after each of them ingest has the committer for several times as long
+//! as it took. Changes wait, so that they find every boundary passed; what waits behind them does not. A
+//! test clock that is moved stops at every due instant.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashMap;
-
+use super::ahead::Batch;
 use super::{Committer, GROUP_BYTES, Reply};
 use crate::billing::{self, Closed, Cut, Due, Overflow, PastDueEnd, Prices, Step, close_cycle};
 use crate::engine::bills::readings;
-use crate::engine::books::DueWork;
+use crate::engine::books::{DueWork, Turn};
 use crate::engine::command::Changed;
 use crate::engine::decide::{ClockMove, Proposal};
 use crate::engine::invoicing::{Billed, Numbers, bill};
@@ -21,15 +21,13 @@ use crate::engine::record::{Body, Change, ChangeEntry, ClosedEntry};
 use crate::engine::shared::Shared;
 use crate::model::invoice::InvoiceCause;
 use crate::model::subscription::Closing;
-use crate::model::{Lsn, Subscription, SubscriptionIndex, Timestamp};
+use crate::model::{Lsn, Subscription, Timestamp};
 
 /// Pieces of due work that one group takes at most.
 const BATCH_MAX: usize = 4_000;
 /// Pieces that are looked up at once.
 const LOOK_UP: usize = 128;
-/// Bytes of a group of due work, which one more record does not lead far beyond.
-const WORK_BYTES: usize = GROUP_BYTES * 7 / 8;
-/// The same while ingest is on its way: decided, written and applied in some 3 ms.
+/// Bytes of a group of due work while ingest is on its way: decided and applied in some 3 ms.
 const WORK_BYTES_BESIDE_INGEST: usize = GROUP_BYTES / 4;
 /// How many times as long as a group of due work took ingest has the committer after it.
 const INGEST_SHARE: u32 = 6;
@@ -67,27 +65,29 @@ struct Done {
 }
 
 impl Committer {
-    /// Looks whether anything is due, and puts it into the open group when nothing is in flight. Called
-    /// again and again, also while a group is being written: ingest that never pauses must not keep due
-    /// work from its turn.
+    /// Looks whether anything is due, and puts it into the open group when nothing but due work is in
+    /// flight. Called again and again, also while a group is being written: ingest that never pauses must
+    /// not keep due work from its turn.
     pub fn work(&mut self) {
         if self.settling {
             return;
         }
         #[cfg(feature = "sabotage")]
-        if self.is_idle() && self.log_halves() {
+        if self.hold_for_halves() {
             return;
         }
         let horizon = self.horizon();
         let first = self.shared.state.with_books(|books| books.due().next().map(|work| work.at));
         self.is_work_due = first.is_some_and(|at| at <= horizon) && !self.waits_for_clock();
-        if !self.is_idle() {
+        if !self.open.is_empty() || self.other_in_flight > 0 {
             return;
         }
         if self.is_work_due {
-            if !self.is_ingest_first() {
+            if !self.ahead.is_awaited() && !self.is_ingest_first() {
                 self.do_batch(horizon);
             }
+        } else if !self.is_idle() {
+            // What is due at last is not applied yet.
         } else if let Some(Advance { to, reply }) = self.advancing.take() {
             // The test clock has passed everything that was due: it arrives.
             self.append(Body::ClockSet(to.identity), to.log_time);
@@ -134,10 +134,9 @@ impl Committer {
         self.shared.is_ingest_on_its_way() || self.answered_at.is_some_and(is_recent)
     }
 
-    /// A group of due work was finished: how long ingest may go first.
-    pub(super) fn let_ingest_go(&mut self) {
+    /// A group of due work was finished that took the committer so long: how long ingest may go first.
+    pub(super) fn let_ingest_go(&mut self, took: Duration) {
         let now = self.shared.world.clock.since_boot();
-        let took = now.saturating_sub(self.work_began);
         self.ingest_until = now.saturating_add(took.saturating_mul(INGEST_SHARE));
     }
 
@@ -166,19 +165,26 @@ impl Committer {
 
     fn do_batch(&mut self, horizon: Timestamp) {
         let shared = Arc::clone(&self.shared);
-        self.work_began = shared.world.clock.since_boot();
+        let began = shared.world.clock.since_boot();
         let cut_off = self.next_lsn.previous();
+        // What is not applied yet has counted what it was before.
+        let counted_through = self.log_time;
         let bytes_max =
-            if self.is_ingest_on_its_way() { WORK_BYTES_BESIDE_INGEST } else { WORK_BYTES };
-        let mut numbers = Numbers::next(&shared);
-        let mut changed: HashMap<SubscriptionIndex, Arc<Subscription>> = HashMap::new();
-        // What this work makes due must not be overtaken by other work.
-        let mut new_due = Timestamp::MAX;
-        for (work, known) in Works::new(&shared, horizon).take(BATCH_MAX) {
-            if work.at >= new_due || self.open.entries.len() > bytes_max {
+            if self.is_ingest_on_its_way() { WORK_BYTES_BESIDE_INGEST } else { usize::MAX };
+        let bytes_max = bytes_max.min(shared.options.due_bytes);
+        let mut numbers = self.ahead.take_numbers(&shared);
+        let mut batch = Batch { new_due: self.ahead.new_due(), ..Batch::default() };
+        let mut last = self.ahead.last().cloned();
+        let works = Works::new(&shared, horizon, last.clone());
+        for (work, known) in works.take(BATCH_MAX) {
+            // What this work makes due must not be overtaken by other work.
+            if batch.new_due.is_some_and(|due| work.turn() >= due)
+                || self.open.due_bytes > bytes_max
+            {
                 break;
             }
-            let subscription = match changed.get(&work.subscription) {
+            let changed = batch.changed.get(&work.subscription);
+            let subscription = match changed.or_else(|| self.ahead.get(work.subscription)) {
                 // An end, or a stop, at this very instant has left nothing of it to do.
                 Some(now) if !is_due(now, &work) => continue,
                 Some(now) => Arc::clone(now),
@@ -188,7 +194,7 @@ impl Committer {
                 Some(_) => self.log_time.max(work.at),
                 None => horizon,
             };
-            let at = Instants { log_time, cut_off };
+            let at = Instants { log_time, cut_off, counted_through };
             let done = do_work(&shared, &subscription, work.step, at, &mut numbers);
             #[cfg(feature = "sabotage")]
             let done = {
@@ -196,23 +202,28 @@ impl Committer {
                 self.split_close(&mut done.body);
                 done
             };
-            let due = billing::due(&done.subscription);
-            let appeared = due.iter().filter(|due| due.at > work.at).map(|due| due.at).min();
-            new_due = new_due.min(appeared.unwrap_or(Timestamp::MAX));
-            self.append(done.body, log_time);
-            changed.insert(work.subscription, done.subscription);
+            let due = billing::each_due(&done.subscription).map(|due| Turn::of(&due));
+            batch.note_due(due.filter(|due| *due > work.turn()).min());
+            self.append_due(done.body, log_time);
+            batch.changed.insert(work.subscription, done.subscription);
+            last = Some(work);
         }
         self.closed_through = self.closed_through.max(numbers.closed_through);
-        self.open.is_due_work = true;
-        self.settling = true;
+        if let Some(last) = last.filter(|_| !batch.changed.is_empty()) {
+            self.open.work_took = shared.world.clock.since_boot().saturating_sub(began);
+            self.ahead.push(batch, last, numbers);
+            // Events may follow in the same group.
+            self.is_ingest_next = true;
+        }
     }
 }
 
 fn is_due(subscription: &Subscription, work: &DueWork) -> bool {
-    billing::due(subscription).contains(&Due { at: work.at, step: work.step })
+    billing::each_due(subscription).any(|due| due == Due { at: work.at, step: work.step })
 }
 
-/// What is due as the state says, in order, with its subscriptions; looked up a few at a time.
+/// What is due as the state says, in order, with its subscriptions; looked up a few at a time. What comes
+/// after `last`.
 struct Works<'s> {
     shared: &'s Shared,
     horizon: Timestamp,
@@ -221,8 +232,8 @@ struct Works<'s> {
 }
 
 impl<'s> Works<'s> {
-    fn new(shared: &'s Shared, horizon: Timestamp) -> Self {
-        Self { shared, horizon, last: None, looked_up: Vec::new().into_iter() }
+    fn new(shared: &'s Shared, horizon: Timestamp, last: Option<DueWork>) -> Self {
+        Self { shared, horizon, last, looked_up: Vec::new().into_iter() }
     }
 }
 
@@ -252,6 +263,8 @@ impl Iterator for Works<'_> {
 struct Instants {
     log_time: Timestamp,
     cut_off: Lsn,
+    /// Events before this instant may have entered their segments.
+    counted_through: Timestamp,
 }
 
 fn do_work(
@@ -329,7 +342,7 @@ fn price(
 fn end_past_due(shared: &Shared, subscription: &Arc<Subscription>, at: Instants) -> Done {
     let options = &shared.options;
     let end = options.past_due.map_or(PastDueEnd::Hold, |past_due| past_due.end);
-    let entered = shared.state.billing_marks().entered_through;
+    let entered = shared.state.billing_marks().entered_through.max(at.counted_through);
     let due = subscription.past_due_until.unwrap_or(at.log_time);
     let last = subscription.running.map_or(due, |running| running.period.end);
     let cut = Cut { at: due, end: due.max(entered).min(last), grace: options.grace };

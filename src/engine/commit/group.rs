@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::engine::command::{Changed, Refused};
 use crate::engine::decide::Proposal;
 use crate::engine::prepare::Prepared;
-use crate::engine::record::BackfilledEntry;
+use crate::engine::record::{BackfilledEntry, Entry, encode_entry};
 use crate::engine::state::{Admitted, Record};
 use crate::engine::{Ingested, checkpoint};
 use crate::model::{CustomerId, CustomerIndex, Lsn, Timestamp};
@@ -55,10 +55,12 @@ impl Group {
     pub(super) fn emptied(mut self) -> Self {
         self.entries.clear();
         self.records.clear();
+        self.due.clear();
         if self.entries.capacity() > 2 * GROUP_BYTES {
             return Self::default();
         }
-        Self { entries: self.entries, records: self.records, ..Self::default() }
+        let Self { entries, due, records, .. } = self;
+        Self { entries, due, records, ..Self::default() }
     }
 }
 
@@ -76,14 +78,18 @@ pub struct Group {
     pub lsn_count: u64,
     /// The log time of the last record.
     pub log_time: Timestamp,
-    /// The records in the log's form, without the payload's head.
+    /// The records but due work in the log's form, without the payload's head.
     pub entries: Vec<u8>,
     /// How many they are.
     pub entry_count: usize,
     /// How long the sync took.
     pub sync_took: Duration,
-    /// Whether it is due work alone.
-    pub(super) is_due_work: bool,
+    /// The due work, which is before everything else; the log's thread encodes it.
+    pub(super) due: Vec<(Lsn, Entry<'static>)>,
+    /// About how many bytes that takes in the log.
+    pub(super) due_bytes: usize,
+    /// How long the committer has been busy with those.
+    pub(super) work_took: Duration,
     /// When the first request was decided, since the machine's start.
     pub(super) opened_at: Option<Duration>,
     pub(super) records: Vec<(Lsn, Timestamp, Record)>,
@@ -91,6 +97,27 @@ pub struct Group {
 }
 
 impl Group {
+    /// Whether there is nothing in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.answers.is_empty() && self.records.is_empty() && self.due.is_empty()
+    }
+
+    /// About how many bytes of the log it takes.
+    pub fn bytes(&self) -> usize {
+        self.due_bytes + self.entries.len()
+    }
+
+    /// Appends its records to a payload, as the log has them.
+    pub fn encode(&self, payload: &mut Vec<u8>) {
+        self.due.iter().for_each(|(_, entry)| encode_entry(entry, payload));
+        payload.extend_from_slice(&self.entries);
+    }
+
+    /// Whether it holds due work and nothing else.
+    pub(super) fn is_due_work_alone(&self) -> bool {
+        !self.due.is_empty() && self.records.is_empty() && self.answers.is_empty()
+    }
+
     /// The record that the next request's events go into, taken out of the group, and its first LSN.
     ///
     /// Requests in a row are applied as one record, so that each stripe of accumulators is locked once

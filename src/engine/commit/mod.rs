@@ -6,6 +6,7 @@
 //! in the generations, its customers in `creating`. Changes and cuts are decided only when nothing
 //! is in flight, against the state itself, and nothing is decided until a change is applied.
 
+mod ahead;
 mod due;
 mod events;
 mod group;
@@ -26,10 +27,12 @@ use crate::engine::decide::{Decision, Marks, Proposal, decide};
 use crate::engine::record::{BackfilledEntry, Body, Change, ChangeEntry, Entry, encode_entry};
 use crate::engine::shared::Shared;
 use crate::engine::state::{Admitted, Record};
+use crate::engine::weight::bytes_about;
 use crate::model::{CustomerId, CustomerIndex, Hour, Lsn, Settings, Timestamp};
 use crate::world::BootId;
 use crate::world::processor::LongWork;
 
+use ahead::Ahead;
 use due::{Advance, Parked};
 use group::Answer;
 pub use group::{GROUP_BYTES, Group, Reply, Submission};
@@ -57,10 +60,12 @@ pub struct Committer {
     closed_hours: Hour,
     /// A turn or close is due and may be done.
     is_work_due: bool,
-    /// The last group that was finished was due work: one of ingest may go before the next.
+    /// Due work that was decided and is not applied yet.
+    ahead: Ahead,
+    /// Groups in flight that hold anything but due work.
+    other_in_flight: usize,
+    /// The last that was decided was due work: some ingest may go before the next.
     is_ingest_next: bool,
-    /// When the due work was begun that is open or in flight, since the machine's start.
-    work_began: Duration,
     /// Until then ingest that is on its way goes before due work.
     ingest_until: Duration,
     /// When the last request was answered.
@@ -100,8 +105,9 @@ impl Committer {
             closed_through,
             closed_hours,
             is_work_due: false,
+            ahead: Ahead::default(),
+            other_in_flight: 0,
             is_ingest_next: false,
-            work_began: Duration::ZERO,
             ingest_until: Duration::ZERO,
             answered_at: None,
             parked: VecDeque::new(),
@@ -131,7 +137,11 @@ impl Committer {
             }
             Submission::Ingest(prepared, reply) => self.admit_events(prepared, reply),
             Submission::Backfilled(entry) => self.admit_backfilled(entry),
-            Submission::Change(..) | Submission::Cut(_) if !self.is_idle() => Some(submission),
+            Submission::Change(..) if !self.is_idle() => Some(submission),
+            Submission::Cut(_) if !self.is_idle() => {
+                self.ahead.await_end();
+                Some(submission)
+            }
             Submission::Change(proposal, reply) => {
                 self.admit_change(proposal, reply);
                 None
@@ -144,7 +154,7 @@ impl Committer {
     }
 
     fn is_idle(&self) -> bool {
-        self.in_flight == 0 && self.open.answers.is_empty() && self.open.records.is_empty()
+        self.in_flight == 0 && self.open.is_empty()
     }
 
     /// Notes when the open group got its first request.
@@ -241,38 +251,38 @@ impl Committer {
         self.start_record(log_time);
         let entry = Entry { log_time: self.log_time, body };
         encode_entry(&entry, &mut self.open.entries);
-        let record = match entry.body {
-            Body::Change(entry) => {
-                if let Change::Customer(customer) = &entry.change
-                    && customer.index == self.next_customer
-                {
-                    self.next_customer = CustomerIndex(customer.index.0 + 1);
-                }
-                Record::Change(Box::new(entry))
-            }
-            Body::ClockSet(identity) => Record::ClockSet(identity),
-            Body::Backfilled(entry) => Record::Backfilled(Box::new(entry)),
-            Body::PeriodTurned(subscription) => Record::PeriodTurned(subscription),
-            Body::CycleClosed(entry) => Record::CycleClosed(entry),
-            Body::PaymentMarked(entry) => Record::PaymentMarked(entry),
-            Body::Events(_) => Record::Events(Admitted::default()),
-        };
+        if let Body::Change(ChangeEntry { change: Change::Customer(customer), .. }) = &entry.body
+            && customer.index == self.next_customer
+        {
+            self.next_customer = CustomerIndex(customer.index.0 + 1);
+        }
+        let record = record_of(entry.body);
         self.open.records.push((self.next_lsn, self.log_time, record));
+        self.open.lsn_count += 1;
+        self.next_lsn = self.next_lsn.next();
+    }
+
+    /// Appends a piece of due work, which takes one LSN. Nothing else is in the group before it.
+    fn append_due(&mut self, body: Body<'static>, log_time: Timestamp) {
+        self.start_record(log_time);
+        self.open.due_bytes += bytes_about(&body);
+        self.open.due.push((self.next_lsn, Entry { log_time: self.log_time, body }));
         self.open.lsn_count += 1;
         self.next_lsn = self.next_lsn.next();
     }
 
     /// Bytes of the log that the open group takes so far.
     pub fn open_bytes(&self) -> usize {
-        self.open.entries.len()
+        self.open.bytes()
     }
 
     /// The open group, when it holds anything; it is in flight until [`Committer::finish`].
     pub fn take(&mut self) -> Option<Group> {
-        if self.open.answers.is_empty() && self.open.records.is_empty() {
+        if self.open.is_empty() {
             return None;
         }
         self.in_flight += 1;
+        self.other_in_flight += usize::from(!self.open.is_due_work_alone());
         let next = std::mem::take(&mut self.spare);
         Some(std::mem::replace(&mut self.open, next))
     }
@@ -280,9 +290,19 @@ impl Committer {
     /// Applies a group that is durable and answers its requests.
     pub fn finish(&mut self, mut group: Group) {
         self.in_flight -= 1;
+        self.other_in_flight -= usize::from(!group.is_due_work_alone());
         self.settling = false;
-        self.is_ingest_next = group.is_due_work;
+        self.is_ingest_next = !group.due.is_empty();
         let mut work = LongWork::default();
+        if !group.due.is_empty() {
+            let began = self.shared.world.clock.since_boot();
+            for (lsn, Entry { log_time, body }) in group.due.drain(..) {
+                self.shared.apply(lsn, log_time, &record_of(body));
+            }
+            self.ahead.pop();
+            let took = self.shared.world.clock.since_boot().saturating_sub(began);
+            self.let_ingest_go(group.work_took.saturating_add(took));
+        }
         for (lsn, log_time, record) in &group.records {
             self.shared.apply(*lsn, *log_time, record);
             if let Record::Events(admitted) = record {
@@ -302,9 +322,7 @@ impl Committer {
                 Answer::Changed(reply, changed) => reply(Ok(changed)),
             }
         }
-        if group.is_due_work {
-            self.let_ingest_go();
-        } else if group.opened_at.is_some() {
+        if group.opened_at.is_some() {
             self.answered_at = Some(self.shared.world.clock.since_boot());
         }
         self.spare = group.emptied();
@@ -334,5 +352,18 @@ impl Committer {
         }
         let now = if in_doubt { Timestamp::MIN } else { state.log_time() };
         checkpoint::Cut::take(state, self.closed_hours, now)
+    }
+}
+
+/// What a record does, of one LSN.
+fn record_of(body: Body<'static>) -> Record {
+    match body {
+        Body::Change(entry) => Record::Change(Box::new(entry)),
+        Body::ClockSet(identity) => Record::ClockSet(identity),
+        Body::Backfilled(entry) => Record::Backfilled(Box::new(entry)),
+        Body::PeriodTurned(subscription) => Record::PeriodTurned(subscription),
+        Body::CycleClosed(entry) => Record::CycleClosed(entry),
+        Body::PaymentMarked(entry) => Record::PaymentMarked(entry),
+        Body::Events(_) => Record::Events(Admitted::default()),
     }
 }

@@ -21,8 +21,11 @@ impl Committer {
         }
     }
 
-    /// Logs what was kept back; whether there was any.
-    pub(super) fn log_halves(&mut self) -> bool {
+    /// Logs what was kept back, once nothing is in flight; whether there was any.
+    pub(super) fn hold_for_halves(&mut self) -> bool {
+        if !self.is_idle() {
+            return !self.halves.0.is_empty();
+        }
         let halves = std::mem::take(&mut self.halves.0);
         for subscription in &halves {
             let change = Change::Subscription(Arc::clone(subscription));

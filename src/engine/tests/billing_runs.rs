@@ -130,6 +130,7 @@ fn thousand() -> (Place, Timestamp) {
         segment_bytes: 512 << 10,
         generation_ids: 8 << 10,
         stretch_events: 1 << 10,
+        due_bytes: Options::default().due_bytes,
         ..tiny()
     };
     let mut rig = Rig::new(options);
@@ -201,6 +202,46 @@ fn a_run_over_a_thousand_customers_may_be_killed_at_any_step() {
         assert_eq!(rig.engine.billing_status().overdue, 0);
     }
     assert!(cut > 50 && cut_in_the_middle > 20, "{cut} and {cut_in_the_middle} of {steps} steps");
+}
+
+/// Does what is due as the daemon's threads would whose log is slow: the next group is decided while one
+/// is written, and handed out before that is applied. How many were.
+fn settle_ahead(rig: &mut Rig) -> usize {
+    let machine = &mut rig.machine;
+    let (mut writing, mut ahead) = (None, 0);
+    loop {
+        machine.committer.work();
+        writing = writing.or_else(|| machine.committer.take());
+        let Some(mut group) = writing.take() else { return ahead };
+        machine.committer.work();
+        machine.writer.write(&mut group).unwrap();
+        writing = machine.committer.take();
+        ahead += usize::from(writing.is_some());
+        machine.committer.finish(group);
+    }
+}
+
+#[test]
+fn what_is_decided_ahead_is_billed_as_if_it_were_not() {
+    let (base, end) = thousand();
+    // Late for a turn and a close, for all of them at once, and for five cycles.
+    for late in [Duration::ZERO, base.options.grace, DAY * 7, DAY * 36] {
+        let opened = |due_bytes| {
+            let mut place = base.fork();
+            place.options.due_bytes = due_bytes;
+            let rig = place.open();
+            pass_until(&place.clock, end.plus(late));
+            rig
+        };
+        let mut rig = opened(64 << 20);
+        rig.settle().unwrap();
+        let expected = said(&rig.engine);
+        let mut rig = opened(20 << 10);
+        let ahead = settle_ahead(&mut rig);
+        assert!(ahead > 10, "only {ahead} groups were decided ahead");
+        assert_eq!(said(&rig.engine), expected, "{late:?} late");
+        assert_eq!(rig.engine.billing_status().overdue, 0);
+    }
 }
 
 /// What is sent at one moment, and when.

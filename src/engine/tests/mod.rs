@@ -36,3 +36,4 @@ mod sequences;
 mod settings;
 mod threads;
 mod transitions;
+mod weight;

@@ -116,6 +116,7 @@ pub(super) fn tiny() -> Options {
         stretch_events: 8,
         reserve_bytes: 0,
         queue_length: 64,
+        due_bytes: 4 << 10,
         backfill: Limits { entries_in_memory: 12, rows_at_once: 5, entries_of_record: 3 },
         ..Options::default()
     }

@@ -1,0 +1,106 @@
+//! About how many bytes due work takes in the log: its groups are bounded while they are decided, and the
+//! log's thread encodes them later.
+
+use crate::engine::record::{Body, Change};
+use crate::model::customer::{Metadata, MetadataValue};
+use crate::model::invoice::{Invoice, LineDetail};
+use crate::model::subscription::BillingAddress;
+use crate::model::{Payment, Subscription};
+
+/// A subscription without its texts and lists.
+const SUBSCRIPTION: usize = 150;
+/// A segment that is closing.
+const CLOSING: usize = 80;
+/// What a meter has used, an invoice that is not paid, a plan that is to come.
+const ITEM: usize = 60;
+/// A payment without its texts.
+const PAYMENT: usize = 125;
+/// An invoice without its texts and lines.
+const INVOICE: usize = 90;
+/// A line of an invoice without its texts.
+const LINE: usize = 50;
+/// An entry of metadata without its texts.
+const ENTRY: usize = 3;
+
+/// About how many bytes the encoding of a piece of due work takes. Of other records it knows nothing.
+pub fn bytes_about(body: &Body<'_>) -> usize {
+    match body {
+        Body::PeriodTurned(subscription) => of_subscription(subscription),
+        Body::CycleClosed(entry) => {
+            let invoice = entry.invoice.as_deref().map_or(0, of_invoice);
+            let subscription = entry.subscription.as_deref().map_or(0, of_subscription);
+            of_payment(&entry.payment) + invoice + subscription
+        }
+        Body::Change(entry) => match &entry.change {
+            Change::Subscription(subscription) => of_subscription(subscription),
+            Change::Meter(_)
+            | Change::Customer(_)
+            | Change::Key(_)
+            | Change::Settings(_)
+            | Change::Product(_)
+            | Change::Checkout(_) => 0,
+        },
+        Body::Events(_) | Body::ClockSet(_) | Body::Backfilled(_) | Body::PaymentMarked(_) => 0,
+    }
+}
+
+fn of_subscription(subscription: &Subscription) -> usize {
+    let scheduled = subscription.scheduled_change.is_some();
+    let pending = subscription.pending_change.is_some();
+    let plans = usize::from(scheduled) + usize::from(pending);
+    let items = subscription.used.len() + subscription.unpaid.len() + plans;
+    SUBSCRIPTION
+        + subscription.closing.len() * CLOSING
+        + items * ITEM
+        + of_address(&subscription.billing)
+        + of_texts(&[&subscription.customer_business_name, &subscription.tax_id])
+        + of_texts(&[&subscription.cancellation.comment])
+        + of_metadata(&subscription.metadata)
+}
+
+fn of_payment(payment: &Payment) -> usize {
+    let failure = of_texts(&[&payment.failure.code, &payment.failure.message]);
+    PAYMENT + of_address(&payment.billing) + of_metadata(&payment.metadata) + failure
+}
+
+fn of_invoice(invoice: &Invoice) -> usize {
+    let lines = invoice.lines.iter().map(|line| {
+        let texts = match &line.detail {
+            LineDetail::Fixed(line) | LineDetail::Unused(line) => line.name.len(),
+            LineDetail::Usage(line) => {
+                line.name.len() + line.measurement_unit.len() + line.shares.len() * ITEM
+            }
+            LineDetail::Charge(line) => line.name.len() + of_texts(&[&line.description]),
+            LineDetail::Credit => 0,
+        };
+        LINE + texts
+    });
+    let to = &invoice.bill_to;
+    let texts = of_texts(&[&to.business_name, &to.tax_id]);
+    INVOICE
+        + to.name.len()
+        + to.email.len()
+        + texts
+        + of_address(&to.address)
+        + lines.sum::<usize>()
+}
+
+fn of_address(address: &BillingAddress) -> usize {
+    let BillingAddress { country, city, state, street, zipcode } = address;
+    country.len() + of_texts(&[city, state, street, zipcode])
+}
+
+fn of_texts(texts: &[&Option<String>]) -> usize {
+    texts.iter().map(|text| 1 + text.as_ref().map_or(0, String::len)).sum()
+}
+
+fn of_metadata(metadata: &Metadata) -> usize {
+    let entries = metadata.iter().map(|(key, value)| {
+        let value = match value {
+            MetadataValue::String(text) | MetadataValue::Number(text) => text.len(),
+            MetadataValue::Boolean(_) => 1,
+        };
+        ENTRY + key.len() + value
+    });
+    entries.sum()
+}
