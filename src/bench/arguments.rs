@@ -33,6 +33,9 @@ pub struct Bench {
     /// Subscriptions of billing; 1,000,000 by default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub subscriptions: Option<u32>,
+    /// Leave out of billing the second cycle, beside ingest: its boundary must be waited for
+    #[arg(long)]
+    pub no_ingest: bool,
     /// Where the data is written, in a new directory that stays; a temporary one by default
     #[arg(long, value_name = "PATH")]
     pub data_dir: Option<PathBuf>,

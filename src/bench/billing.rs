@@ -87,7 +87,9 @@ pub(crate) fn billing(bed: &Bed<'_>, mode: &'static str) -> anyhow::Result<Secti
     figures.add("resident_growth_per_subscription_bytes", ratio(grown, real(count.into())));
     shop.restart(&[], Some(began.plus(SECOND * 2)))?;
     alone(&mut shop, small_each, &mut figures)?;
-    beside(&mut shop, (lead, slice), &mut figures)?;
+    if !bed.arguments.no_ingest {
+        beside(&mut shop, (lead, slice), &mut figures)?;
+    }
     let memory = shop.server.memory()?;
     figures.add("resident_mb", ratio(real(memory.resident), 1e6));
     figures.add("resident_peak_mb", ratio(real(memory.peak), 1e6));
