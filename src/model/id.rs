@@ -83,6 +83,22 @@ text_id!(
     PlanChangeId
 );
 text_id!(
+    /// A credit entitlement's id, `cde_…`.
+    EntitlementId
+);
+text_id!(
+    /// A grant's id, `cgr_…`.
+    GrantId
+);
+text_id!(
+    /// A ledger entry's id, `cle_…`.
+    LedgerEntryId
+);
+text_id!(
+    /// A reservation's id, `crs_…`.
+    ReservationId
+);
+text_id!(
     /// The public part of an API key.
     KeyId
 );
@@ -128,6 +144,10 @@ index!(
 index!(
     /// A subscription's number: the n-th subscription of the log.
     SubscriptionIndex
+);
+index!(
+    /// A credit entitlement's number: the n-th entitlement of the log.
+    EntitlementIndex
 );
 index!(
     /// A payment's number: the n-th payment of the log.

@@ -4,6 +4,7 @@
 
 pub mod causes;
 pub mod checkout;
+pub mod credit;
 pub mod currency;
 pub mod customer;
 pub mod event;
@@ -25,13 +26,14 @@ pub mod time;
 
 pub use causes::Causes;
 pub use checkout::CheckoutSession;
+pub use credit::{Attachment, CreditEntitlement, CreditLink, Credits, Grant, LedgerEntry};
 pub use currency::Currency;
 pub use customer::{Customer, CustomerOrigin};
 pub use event::{Event, RawEvent, RawValue, Scalar};
 pub use id::{
-    BrandId, BusinessId, CheckoutId, CustomerId, CustomerIndex, EventId, InvoiceId, KeyId, MeterId,
-    MeterIndex, PaymentId, PaymentIndex, PlanChangeId, ProductId, ProductIndex, SubscriptionId,
-    SubscriptionIndex,
+    BrandId, BusinessId, CheckoutId, CustomerId, CustomerIndex, EntitlementId, EntitlementIndex,
+    EventId, GrantId, InvoiceId, KeyId, LedgerEntryId, MeterId, MeterIndex, PaymentId, PaymentIndex,
+    PlanChangeId, ProductId, ProductIndex, ReservationId, SubscriptionId, SubscriptionIndex,
 };
 pub use invoice::{Invoice, InvoiceNumber, Payment, PaymentStatus};
 pub use key::{ApiKey, KeyDigest, Scope};
