@@ -1,12 +1,13 @@
 //! What is owed, and when: pure functions of values, with no clock, lock, disk or configuration.
 //!
-//! [`calendar`] says where boundaries lie, [`rating`] what usage costs, [`close`] what stands on a
-//! bill, [`proration`] what a change of plan costs, [`lifecycle`] how a subscription goes from segment
-//! to segment and [`mod@due`] when. Whoever calls them decides at which instant, and keeps what they
-//! return.
+//! [`calendar`] says where boundaries lie, [`rating`] what usage costs, [`credits`] what it draws
+//! instead, [`close`] what stands on a bill, [`proration`] what a change of plan costs, [`lifecycle`]
+//! how a subscription goes from segment to segment and [`mod@due`] when. Whoever calls them decides at
+//! which instant, and keeps what they return.
 
 pub mod calendar;
 pub mod close;
+pub mod credits;
 pub mod due;
 mod exact;
 pub mod lifecycle;

@@ -199,6 +199,16 @@ pub struct CreditLink {
     pub units_per_credit: UnitPrice,
 }
 
+/// Which grant is drawn on first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum GrantOrder {
+    /// The oldest.
+    #[default]
+    OldestFirst,
+    /// The one that expires first, those that never do last; of equals the oldest.
+    ExpiresFirst,
+}
+
 /// Where a grant comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GrantSource {
@@ -246,7 +256,8 @@ pub struct Grant {
     pub outlives_turn: bool,
     /// It can be spent before this instant.
     pub expires_at: Option<Timestamp>,
-    /// Whether it has ended with something left.
+    /// Whether it has ended with something left, wherever that went; one that has ended without was drawn
+    /// to nothing.
     pub is_expired: bool,
     /// Whether what was left has gone on in another grant.
     pub is_rolled_over: bool,
@@ -286,6 +297,10 @@ pub enum LedgerReference {
 }
 
 /// A row of a ledger. Rows of a pool chain: each begins where the one before has ended.
+///
+/// What was rolled over moves from a grant to another: it leaves the balance as it is. A deduction takes
+/// from the balance when it names a grant, and adds to the overage when it names none; one that repays
+/// takes from both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerEntry {
     /// The id, `cle_…`.

@@ -1,12 +1,15 @@
 //! Identifiers, one type each, so that no two kinds can be mixed up.
 //!
 //! Text ids travel on the wire and in the log. Indexes are the small numbers that stand for them in
-//! memory and in accumulator keys; they are given in log order and never reused.
+//! memory and in accumulator keys; they are given in log order and never reused. What a record makes many
+//! of at once is called by its LSN and a number, so that nothing random is needed.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+use crate::model::lsn::Lsn;
 
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -87,14 +90,6 @@ text_id!(
     EntitlementId
 );
 text_id!(
-    /// A grant's id, `cgr_…`.
-    GrantId
-);
-text_id!(
-    /// A ledger entry's id, `cle_…`.
-    LedgerEntryId
-);
-text_id!(
     /// A reservation's id, `crs_…`.
     ReservationId
 );
@@ -154,12 +149,65 @@ index!(
     PaymentIndex
 );
 
+macro_rules! logged_id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
+        pub struct $name {
+            /// The record that made it.
+            pub lsn: Lsn,
+            /// Its number among what that record made.
+            pub number: u32,
+        }
+
+        impl fmt::Display for $name {
+            /// The prefix, the LSN and the number, of fixed width: texts sort as ids do.
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(concat!($prefix, "_"))?;
+                write_digits(f, self.lsn.0, LSN_DIGITS)?;
+                write_digits(f, self.number.into(), NUMBER_DIGITS)
+            }
+        }
+    };
+}
+
+logged_id!(
+    /// A grant's id, `cgr_…`.
+    GrantId,
+    "cgr"
+);
+logged_id!(
+    /// A ledger entry's id, `cle_…`.
+    LedgerEntryId,
+    "cle"
+);
+
+/// Digits of base 62 that hold every LSN, and every number of 32 bits.
+const LSN_DIGITS: u32 = 11;
+const NUMBER_DIGITS: u32 = 6;
+const _: () = assert!(62_u128.pow(LSN_DIGITS) > u64::MAX as u128);
+const _: () = assert!(62_u64.pow(NUMBER_DIGITS) > u32::MAX as u64);
+
+/// The digits of base 62, in the order of their bytes.
+const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+fn write_digits(f: &mut fmt::Formatter<'_>, value: u64, digits: u32) -> fmt::Result {
+    for place in (0..digits).rev() {
+        // Fits: the remainder is below 62, and 62^10 has 60 bits.
+        let digit = value / 62_u64.pow(place) % 62;
+        let byte = usize::try_from(digit).ok().and_then(|digit| ALPHABET.get(digit));
+        f.write_char(byte.map_or('0', |byte| char::from(*byte)))?;
+    }
+    Ok(())
+}
+
 /// Characters of the random part of a generated id: 21 of 62 hold 125 bits.
 pub const GENERATED_CHARS: usize = 21;
 
 /// A generated id: `prefix`, an underscore and 21 letters or digits drawn from `random`.
 pub fn generated(prefix: &str, random: [u8; GENERATED_CHARS]) -> String {
-    const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let drawn = random.iter().filter_map(|byte| ALPHABET.get(usize::from(*byte) % ALPHABET.len()));
     let mut id = String::with_capacity(prefix.len() + 1 + GENERATED_CHARS);
     id.push_str(prefix);
@@ -178,5 +226,17 @@ mod tests {
         assert_eq!(id.len(), 3 + 1 + GENERATED_CHARS);
         assert!(id.starts_with("mtr_"));
         assert!(id.chars().skip(4).all(|c| c.is_ascii_alphanumeric()));
+    }
+
+    #[test]
+    fn texts_of_logged_ids_sort_as_the_ids_do() {
+        let id = |lsn, number| GrantId { lsn: Lsn(lsn), number };
+        let ids = [id(0, 0), id(0, 1), id(1, 0), id(61, 61), id(62, 0), id(u64::MAX, u32::MAX)];
+        assert!(ids.is_sorted());
+        let texts = ids.map(|id| id.to_string());
+        assert_eq!(texts[0], "cgr_00000000000000000");
+        assert_eq!(texts[3], "cgr_0000000000z00000z");
+        assert_eq!(texts[5], "cgr_LygHa16AHYF4gfFC3");
+        assert!(texts.is_sorted());
     }
 }

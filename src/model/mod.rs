@@ -32,8 +32,9 @@ pub use customer::{Customer, CustomerOrigin};
 pub use event::{Event, RawEvent, RawValue, Scalar};
 pub use id::{
     BrandId, BusinessId, CheckoutId, CustomerId, CustomerIndex, EntitlementId, EntitlementIndex,
-    EventId, GrantId, InvoiceId, KeyId, LedgerEntryId, MeterId, MeterIndex, PaymentId, PaymentIndex,
-    PlanChangeId, ProductId, ProductIndex, ReservationId, SubscriptionId, SubscriptionIndex,
+    EventId, GrantId, InvoiceId, KeyId, LedgerEntryId, MeterId, MeterIndex, PaymentId,
+    PaymentIndex, PlanChangeId, ProductId, ProductIndex, ReservationId, SubscriptionId,
+    SubscriptionIndex,
 };
 pub use invoice::{Invoice, InvoiceNumber, Payment, PaymentStatus};
 pub use key::{ApiKey, KeyDigest, Scope};

@@ -280,7 +280,7 @@ fn has_begun(subscription: &Subscription) -> bool {
     subscription.next_segment > 0
 }
 
-fn has_ended(subscription: &Subscription) -> bool {
+pub(super) fn has_ended(subscription: &Subscription) -> bool {
     match subscription.status {
         SubscriptionStatus::Cancelled | SubscriptionStatus::Expired => true,
         SubscriptionStatus::Pending
