@@ -15,33 +15,35 @@ use crate::model::{
     SubscriptionIndex, Timestamp,
 };
 
-/// Ids of what one record makes.
+/// Ids of what one record makes. Grants and rows are numbered each for themselves: which number a grant
+/// has does not depend on how many draws waited for their rows.
 #[derive(Debug)]
 pub struct Ids {
     lsn: Lsn,
-    next: u32,
+    grants: u32,
+    rows: u32,
 }
 
 impl Ids {
     /// The ids of this record, which is asked once, however many pools it changes.
     pub fn of(lsn: Lsn) -> Self {
-        Self { lsn, next: 0 }
-    }
-
-    fn number(&mut self) -> u32 {
-        let number = self.next;
-        // A record is far from making 2^32 of them.
-        self.next = self.next.wrapping_add(1);
-        number
+        Self { lsn, grants: 0, rows: 0 }
     }
 
     pub(super) fn grant(&mut self) -> GrantId {
-        GrantId { lsn: self.lsn, number: self.number() }
+        GrantId { lsn: self.lsn, number: next(&mut self.grants) }
     }
 
     fn row(&mut self) -> LedgerEntryId {
-        LedgerEntryId { lsn: self.lsn, number: self.number() }
+        LedgerEntryId { lsn: self.lsn, number: next(&mut self.rows) }
     }
+}
+
+/// The next number; a record is far from making 2^32 of anything.
+fn next(count: &mut u32) -> u32 {
+    let number = *count;
+    *count = count.wrapping_add(1);
+    number
 }
 
 /// What an operation leaves to be kept outside of the pool.

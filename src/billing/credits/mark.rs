@@ -43,7 +43,7 @@ pub struct Mark {
     passed: Quantity,
     /// What waits for a whole step of credits, in 10^-24 units of the meter. Below 2^98: less than a
     /// step, which is a ratio of 57 bits times 10^12 at most.
-    waiting: u128,
+    pub(super) waiting: u128,
 }
 
 impl Mark {

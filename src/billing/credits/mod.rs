@@ -18,6 +18,8 @@ mod ledger;
 mod mark;
 mod passage;
 mod pool;
+#[cfg(test)]
+mod tests;
 mod totals;
 mod turn;
 

@@ -323,7 +323,7 @@ fn percent_of(amount: Credits, percent: u8) -> Credits {
 }
 
 /// A share of an amount, rounded down to the last unit.
-fn part_of(amount: Credits, share: Share) -> Credits {
+pub(super) fn part_of(amount: Credits, share: Share) -> Credits {
     let whole = share.whole.as_nanos().max(1);
     let part = share.part.as_nanos().min(whole);
     let units = amount.as_units().unsigned_abs();

@@ -63,7 +63,7 @@ pub(in crate::billing) fn begun(start: &str) -> Subscription {
     begun_with(start, 0)
 }
 
-fn begun_with(start: &str, trial_days: u32) -> Subscription {
+pub(in crate::billing) fn begun_with(start: &str, trial_days: u32) -> Subscription {
     let draft = Draft { trial_days, ..draft(MONTH, YEAR, at(start)) };
     activate(&subscribe(draft).unwrap(), at(start)).unwrap()
 }
