@@ -8,6 +8,8 @@ mod rollover;
 mod sequences;
 mod turns;
 
+use std::fmt::Write as _;
+
 use super::{Attached, Draw, Ids, Left, NewGrant, Passage, Pool};
 use crate::model::credit::{
     CreditProration, CreditTerms, GrantOrder, GrantSource, LedgerReference, OverageBehavior,
@@ -187,13 +189,13 @@ impl Rig {
                 row.balance_after
             );
             if !row.overage_before.is_zero() || !row.overage_after.is_zero() {
-                line += &format!(", overage {}>{}", row.overage_before, row.overage_after);
+                write!(line, ", overage {}>{}", row.overage_before, row.overage_after).unwrap();
             }
             if !row.uncovered.is_zero() {
-                line += &format!(", uncovered {}", row.uncovered);
+                write!(line, ", uncovered {}", row.uncovered).unwrap();
             }
             if let Some(grant) = row.grant {
-                line += &format!(", grant {}", numbers(grant));
+                write!(line, ", grant {}", numbers(grant)).unwrap();
             }
             let cause = match &row.reference {
                 LedgerReference::Subscription(subscription) => format!("sub {}", subscription.0),

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Attachment, Credits, GrantOrder, OverageBehavior, OverageTerms, SubscriptionIndex};
+use super::{
+    Attachment, Credits, Draw, GrantOrder, OverageBehavior, OverageTerms, SubscriptionIndex,
+};
 use crate::model::Share;
 use crate::model::price::IntervalUnit;
 
@@ -132,14 +134,9 @@ impl Naive {
         self.grants[live[0].1].give(fate, 1);
     }
 
-    pub(super) fn draw(
-        &mut self,
-        of: SubscriptionIndex,
-        steps: i128,
-        terms: &OverageTerms,
-        threshold: Option<Credits>,
-        now: u32,
-    ) {
+    pub(super) fn draw(&mut self, draw: &Draw, now: u32) {
+        let (of, terms) = (draw.subscription, &draw.overage);
+        let steps = self.steps(draw.amount);
         if steps == 0 {
             return;
         }
@@ -154,7 +151,7 @@ impl Naive {
                 self.uncovered += 1;
             }
         }
-        let threshold = threshold.map_or(0, Credits::as_units);
+        let threshold = draw.low_below.map_or(0, Credits::as_units);
         if before * self.step >= threshold {
             self.low.remove(&of);
         }
@@ -303,8 +300,7 @@ impl Naive {
         &mut self,
         of: SubscriptionIndex,
         (old, new): (Option<&Attachment>, &Attachment),
-        share: Share,
-        in_trial: bool,
+        (share, in_trial): (Share, bool),
         now: u32,
     ) {
         self.take_terms(of, new);

@@ -38,11 +38,18 @@ struct Usages {
     meters: [(Mark, Vec<(Usage, DrawTerms)>); 2],
 }
 
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Life {
+    #[default]
+    Pending,
+    Begun,
+    Ended,
+}
+
 /// A subscription, as far as credits know it.
 #[derive(Clone, Debug, Default)]
 struct Sub {
-    has_begun: bool,
-    has_ended: bool,
+    life: Life,
     attached: Option<usize>,
     in_trial: bool,
     on_hold: bool,
@@ -54,7 +61,7 @@ struct Sub {
 
 impl Sub {
     fn is_running(&self) -> bool {
-        self.has_begun && !self.has_ended && self.ends.is_some()
+        self.life == Life::Begun && self.ends.is_some()
     }
 }
 
@@ -119,12 +126,11 @@ impl Story {
         let (subscription, order, now) = (of(which), self.naive.order, day(self.now));
         let draw = Draw { subscription, amount, overage: terms, low_below, order, now };
         self.both(|pool, ids| pool.draw(&draw, ids));
-        let steps = self.naive.steps(amount);
-        self.naive.draw(of(which), steps, &terms, low_below, self.now);
+        self.naive.draw(&draw, self.now);
     }
 
     fn use_meter(&mut self, which: usize, meter: usize, value: i128, late: bool) {
-        if !self.subs[which].has_begun {
+        if self.subs[which].life == Life::Pending {
             return;
         }
         let attached = self.subs[which].attached;
@@ -197,7 +203,7 @@ impl Story {
     }
 
     fn begin(&mut self, which: usize, attached: usize, in_trial: bool) {
-        if self.subs[which].has_begun {
+        if self.subs[which].life != Life::Pending {
             return;
         }
         self.pass(which, Passage::Begun { at: day(self.now), in_trial }, Some(attached));
@@ -207,7 +213,7 @@ impl Story {
         }
         let ends = Some(self.now + PERIOD);
         let sub = &mut self.subs[which];
-        *sub = Sub { has_begun: true, in_trial, ends, attached: sub.attached, ..Sub::default() };
+        *sub = Sub { life: Life::Begun, in_trial, ends, attached: sub.attached, ..Sub::default() };
     }
 
     fn change(&mut self, which: usize, attached: usize, restarts: bool) {
@@ -224,14 +230,14 @@ impl Story {
         self.pass(which, passage, Some(attached));
         if let Some(new) = new {
             let plans = (old.as_ref(), &new);
-            self.naive.change(of(which), plans, share, in_trial, self.now);
+            self.naive.change(of(which), plans, (share, in_trial), self.now);
         }
     }
 
     fn pause_or_resume(&mut self, which: usize) {
         let now = self.now;
         let sub = &mut self.subs[which];
-        if !sub.has_begun || sub.has_ended {
+        if sub.life != Life::Begun {
             return;
         }
         match sub.ends.take() {
@@ -243,7 +249,7 @@ impl Story {
     }
 
     fn end(&mut self, which: usize) {
-        if !self.subs[which].has_begun {
+        if self.subs[which].life == Life::Pending {
             return;
         }
         let attached = self.subs[which].attached;
@@ -251,7 +257,7 @@ impl Story {
         self.pass(which, passage, attached);
         let attachment = self.attachment(attached);
         self.naive.end(of(which), attachment.as_ref(), self.now);
-        self.subs[which].has_ended = true;
+        self.subs[which].life = Life::Ended;
     }
 
     fn reserve(&mut self, which: usize, steps: i128) {
@@ -542,6 +548,7 @@ proptest! {
             if expires_first { GrantOrder::ExpiresFirst } else { GrantOrder::OldestFirst };
         let mut story = Story::new(attachments, order);
         story.begin(0, 0, false);
+        story.begin(1, 1, true);
         for op in &ops {
             story.step(op);
             story.check();

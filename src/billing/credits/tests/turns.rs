@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::billing::credits::OverageDue;
-use crate::model::Share;
+use crate::model::{Money, Share};
 
 /// The ledger of a subscription of ten credits that uses 14 in its first period and 3 in its second,
 /// with a manual grant of 5 in it, and the pool afterwards.
@@ -61,7 +61,7 @@ fn invoiced_overage_waits_for_the_close() {
         price: price("2.5"),
     };
     assert_eq!(rig.pool.dues(A, Some(30)).collect::<Vec<_>>(), [&due]);
-    assert_eq!(due.amount().map(|amount| amount.as_minor()), Some(10));
+    assert_eq!(due.amount().map(Money::as_minor), Some(10));
     rig.pool.forget_due(A, Some(29));
     rig.pool.forget_due(B, Some(30));
     assert_eq!(rig.pool.dues(A, Some(30)).count(), 1);
@@ -181,11 +181,7 @@ fn two_subscriptions_share_a_pool_and_each_owes_its_own_overage_at_its_price() {
     assert_eq!([A, B].map(|of| rig.pool.overage_of(of)), [credits("4"), Credits::ZERO]);
     rig.turn(A, &terms[0], 31);
     let amount = |rig: &Rig, of, segment| {
-        rig.pool
-            .dues(of, Some(segment))
-            .next()
-            .and_then(OverageDue::amount)
-            .map(|due| due.as_minor())
+        rig.pool.dues(of, Some(segment)).next().and_then(OverageDue::amount).map(Money::as_minor)
     };
     assert_eq!((amount(&rig, A, 31), amount(&rig, B, 30)), (Some(10), Some(14)));
     assert_eq!(rig.balance(31), "20");
