@@ -9,7 +9,7 @@ use std::time::Duration;
 use quipu::engine::Outcome;
 use quipu::engine::command::Command;
 use quipu::engine::command::billing::{
-    NewMeterPrice, NewPrice, NewPriceKind, NewProduct, NewSubscription, Subscriber,
+    NewMeterPrice, NewPrice, NewPriceKind, NewProduct, NewRate, NewSubscription, Subscriber,
 };
 use quipu::model::price::{Interval, IntervalUnit, Recurrence};
 use quipu::model::product::TaxCategory;
@@ -67,7 +67,7 @@ fn product(rig: &mut Rig, meter_id: MeterId) -> ProductId {
             },
             meters: vec![NewMeterPrice {
                 meter_id,
-                rate: Rate::PerUnit(price),
+                rate: NewRate::Money(Rate::PerUnit(price)),
                 free_threshold: 0,
                 minimum: None,
                 maximum: None,
@@ -80,6 +80,7 @@ fn product(rig: &mut Rig, meter_id: MeterId) -> ProductId {
         tax_category: TaxCategory::Saas,
         metadata: Vec::new(),
         price,
+        credits: Vec::new(),
     };
     match rig.change_if_possible(Command::CreateProduct(Box::new(product))) {
         Some(Outcome::Product(product)) => product.id.clone(),
@@ -107,6 +108,7 @@ fn subscription(customer: CustomerId, product_id: ProductId) -> Command {
         tax_id: None,
         metadata: Vec::new(),
         once: Vec::new(),
+        credits: Vec::new(),
     }))
 }
 

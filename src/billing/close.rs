@@ -201,7 +201,7 @@ pub(super) fn unused_line(
 }
 
 fn purchase_of(renewal: &Renewal) -> Purchase {
-    Purchase { terms: renewal.terms, quantity: renewal.quantity, amount: None }
+    Purchase { terms: renewal.terms, quantity: renewal.quantity, credits: Vec::new(), amount: None }
 }
 
 fn fixed(

@@ -71,7 +71,7 @@ pub fn rate(
     let (span, used_of_meter) = used_after(consumed, measure, price.free_threshold, used)?;
     let chargeable = Quantity::from_units(span.to.as_units() - span.from.as_units());
     let shares = match &price.rate {
-        Rate::PerUnit(_) | Rate::Package { .. } => Vec::new(),
+        Rate::PerUnit(_) | Rate::Package { .. } | Rate::Credits(_) => Vec::new(),
         Rate::Tiered { mode, tiers } => tiers::shares(*mode, tiers, span.from, span.to)?,
     };
     let exact = match &price.rate {
@@ -80,6 +80,7 @@ pub fn rate(
             Exact::product(tiers::packages(*size, span.from, span.to)?, *price)?
         }
         Rate::Tiered { .. } => of_shares(&shares)?,
+        Rate::Credits(_) => Exact::default(),
     };
     let (minor, bound) = bounded(exact.rounded()?, price, used, ends_period);
     let amount = money(minor)?;
@@ -214,6 +215,7 @@ mod tests {
             tax_inclusive: false,
             purchasing_power_parity: false,
             kind: PriceKind::OneTime(None),
+            credits: Vec::new(),
         }
     }
 

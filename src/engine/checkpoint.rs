@@ -23,7 +23,9 @@ use crate::engine::state::{BillingMarks, MeterTotals, State};
 use crate::engine::stripes::Key;
 use crate::engine::usage_rows;
 use crate::metering::accumulator::Accumulator;
-use crate::model::{Causes, Hour, Lsn, Meter, Product, Settings, Subscription, Timestamp};
+use crate::model::{
+    Causes, CreditEntitlement, Hour, Lsn, Meter, Product, Settings, Subscription, Timestamp,
+};
 use crate::storage::codec;
 use crate::storage::rows::{self, Batch, Table};
 use crate::storage::snapshot::{self, SnapshotHash};
@@ -69,6 +71,8 @@ pub struct SnapshotBase {
     pub backfills: Backfills,
     /// The products, in the order of their indexes.
     pub products: Vec<Arc<Product>>,
+    /// The credit entitlements, in the order of their indexes.
+    pub entitlements: Vec<Arc<CreditEntitlement>>,
     /// How far billing has come.
     pub marks: BillingMarks,
 }
@@ -158,6 +162,7 @@ impl Cut {
             events: state.event_count(),
             backfills: state.with_backfills(Backfills::clone),
             products: state.with_books(|books| books.products().to_vec()),
+            entitlements: state.with_books(|books| books.entitlements.all().to_vec()),
             marks: state.billing_marks(),
         };
         let subscriptions = state.with_books(|books| books.subscriptions().clone());

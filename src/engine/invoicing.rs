@@ -132,7 +132,8 @@ pub fn bill(
         let price = books.price(billed.terms).or_else(|| books.price(subscription.terms));
         price.map(|price| price.currency)
     });
-    let subscribed = CartItem { product: billed.terms.product, quantity: billed.quantity };
+    let subscribed =
+        CartItem { product: billed.terms.product, quantity: billed.quantity, credits: Vec::new() };
     let charge_type = match billed.cause {
         InvoiceCause::Created => Some(ChargeType::New),
         InvoiceCause::Closed(_) => Some(ChargeType::Renewal),
@@ -222,7 +223,7 @@ pub fn bill_cart(
 fn bought_once(bill: &Bill) -> impl Iterator<Item = CartItem> {
     bill.lines.iter().filter_map(|line| match &line.detail {
         LineDetail::Fixed(FixedLine { period: None, quantity, .. }) => {
-            Some(CartItem { product: line.product, quantity: *quantity })
+            Some(CartItem { product: line.product, quantity: *quantity, credits: Vec::new() })
         }
         LineDetail::Fixed(FixedLine { period: Some(_), .. })
         | LineDetail::Unused(_)

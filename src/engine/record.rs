@@ -16,8 +16,8 @@ use crate::engine::command::{Outcome, RequestIdentity};
 use crate::engine::state::MeterTotals;
 use crate::metering::accumulator::Accumulator;
 use crate::model::{
-    ApiKey, CheckoutSession, Customer, CustomerIndex, Event, Hour, Invoice, Meter, MeterIndex,
-    Payment, Product, Scalar, Settings, Subscription, Timestamp,
+    ApiKey, CheckoutSession, CreditEntitlement, Customer, CustomerIndex, Event, Hour, Invoice,
+    Meter, MeterIndex, Payment, Product, Scalar, Settings, Subscription, Timestamp,
 };
 use crate::storage::codec::{self, Fields};
 
@@ -134,6 +134,8 @@ pub enum Change {
     Subscription(Arc<Subscription>),
     /// A checkout session, created or confirmed.
     Checkout(Arc<CheckoutSession>),
+    /// A credit entitlement, created or altered.
+    Entitlement(Arc<CreditEntitlement>),
 }
 
 impl Change {
@@ -149,6 +151,7 @@ impl Change {
                 Some(Outcome::Subscription(Arc::clone(subscription)))
             }
             Self::Checkout(session) => Some(Outcome::Checkout(Arc::clone(session))),
+            Self::Entitlement(entitlement) => Some(Outcome::Entitlement(Arc::clone(entitlement))),
         }
     }
 }

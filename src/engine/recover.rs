@@ -295,6 +295,7 @@ fn load_snapshot(
         events: base.events,
         backfills: base.backfills,
         products: base.products,
+        entitlements: base.entitlements,
         marks: base.marks,
     });
     let (mut accumulators, mut counted) = (0_u64, 0_u64);

@@ -13,6 +13,8 @@ const SUBSCRIPTION: usize = 150;
 const CLOSING: usize = 80;
 /// What a meter has used, an invoice that is not paid, a plan that is to come.
 const ITEM: usize = 60;
+/// What an attachment of credits says.
+const ATTACHMENT: usize = 60;
 /// A payment without its texts.
 const PAYMENT: usize = 125;
 /// An invoice without its texts and lines.
@@ -38,7 +40,8 @@ pub fn bytes_about(body: &Body<'_>) -> usize {
             | Change::Key(_)
             | Change::Settings(_)
             | Change::Product(_)
-            | Change::Checkout(_) => 0,
+            | Change::Checkout(_)
+            | Change::Entitlement(_) => 0,
         },
         Body::Events(_) | Body::ClockSet(_) | Body::Backfilled(_) | Body::PaymentMarked(_) => 0,
     }
@@ -52,6 +55,7 @@ fn of_subscription(subscription: &Subscription) -> usize {
     SUBSCRIPTION
         + subscription.closing.len() * CLOSING
         + items * ITEM
+        + subscription.credits.len() * ATTACHMENT
         + of_address(&subscription.billing)
         + of_texts(&[&subscription.customer_business_name, &subscription.tax_id])
         + of_texts(&[&subscription.cancellation.comment])

@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::engine::command::billing::NewPurchase;
+use crate::http::credits::{self, CartCreditsInput};
 use crate::http::reply::ApiError;
 use crate::http::{body, text};
 use crate::model::{Money, ProductId};
@@ -28,9 +29,8 @@ pub(crate) struct CartItemInput<'a> {
     #[serde(borrow)]
     #[schema(ignore)]
     addons: Option<&'a RawValue>,
-    #[serde(borrow)]
-    #[schema(ignore)]
-    credit_entitlements: Option<&'a RawValue>,
+    /// Other amounts of the credits that it hands out.
+    credit_entitlements: Option<Vec<CartCreditsInput>>,
 }
 
 /// So many of a product.
@@ -62,17 +62,16 @@ pub(crate) fn purchases(
             let message = format!("{field}: this product stands twice; give a quantity");
             return Err(ApiError::invalid(&field, message));
         }
-        body::refuse_not_offered(&[
-            (&of("addons"), item.addons),
-            (&of("credit_entitlements"), item.credit_entitlements),
-        ])?;
+        body::refuse_not_offered(&[(&of("addons"), item.addons)])?;
         let quantity = quantity(&of("quantity"), item.quantity)?;
         if item.amount.is_some_and(|amount| amount < 0) {
             let field = of("amount");
             return Err(ApiError::invalid(&field, format!("{field}: must not be negative")));
         }
         let amount = item.amount.map(Money::from_minor);
-        purchases.push(NewPurchase { product_id, quantity, amount });
+        let credits = item.credit_entitlements.unwrap_or_default();
+        let credits = credits::amounts(&of("credit_entitlements"), credits)?;
+        purchases.push(NewPurchase { product_id, quantity, credits, amount });
     }
     Ok(purchases)
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::http::rate::{self, LineRateBody};
+use crate::http::rate::{self, EntitlementIds, LineRateBody};
 use crate::model::invoice::{FixedLine, InvoiceLine, LineDetail};
 use crate::model::{MeterId, Money, ProductId, Share};
 
@@ -44,6 +44,7 @@ impl InvoiceLineBody {
         line: &InvoiceLine,
         meter_id: Option<&MeterId>,
         product_id: Option<&ProductId>,
+        ids: EntitlementIds<'_>,
     ) -> Self {
         let (fixed, usage) = match &line.detail {
             LineDetail::Fixed(fixed) | LineDetail::Unused(fixed) => (Some(fixed), None),
@@ -66,7 +67,7 @@ impl InvoiceLineBody {
             amount: line.amount.as_minor(),
             first_lsn: lsns.map(|(first, _)| first.0),
             last_lsn: lsns.map(|(_, last)| last.0),
-            rate: usage.map(|usage| LineRateBody::new(usage)),
+            rate: usage.map(|usage| LineRateBody::new(usage, ids)),
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::http::invoice_line::InvoiceLineBody;
 use crate::http::page::{self, Items, Paging};
 use crate::http::period::PeriodBody;
 use crate::http::query::Parameters;
+use crate::http::rate::EntitlementIds;
 use crate::http::reply::{self, ApiError, Failure};
 use crate::http::route::{Routes, Segment};
 use crate::http::text::Instant;
@@ -77,7 +78,8 @@ async fn list_invoices(
         subscription_id: parameters.text("subscription_id")?.map(SubscriptionId::new),
     };
     let found = edge.read(move |engine| engine.invoices(&filter, paging.into())).await??;
-    let items = found.iter().map(InvoiceBody::new).collect();
+    let ids = |index| edge.engine.entitlement_id(index);
+    let items = found.iter().map(|view| InvoiceBody::new(view, &ids)).collect();
     Ok(reply::json(StatusCode::OK, &Items { items }))
 }
 
@@ -91,7 +93,8 @@ async fn get_invoice(
     let id = InvoiceId::new(id);
     let view = edge.read(move |engine| engine.invoice(&id)).await??;
     let view = view.ok_or_else(|| ApiError::not_found("invoice"))?;
-    Ok(reply::json(StatusCode::OK, &InvoiceBody::new(&view)))
+    let ids = |index| edge.engine.entitlement_id(index);
+    Ok(reply::json(StatusCode::OK, &InvoiceBody::new(&view, &ids)))
 }
 
 /// The invoice of a payment, for people
@@ -167,11 +170,11 @@ fn thousandths(weight: &str) -> u16 {
 }
 
 impl InvoiceBody {
-    fn new(view: &InvoiceView) -> Self {
+    fn new(view: &InvoiceView, entitlements: EntitlementIds<'_>) -> Self {
         let invoice = &view.invoice;
         let ids = view.meter_ids.iter().zip(&view.product_ids);
         let lines = invoice.lines.iter().zip(ids).map(|(line, (meter, product))| {
-            InvoiceLineBody::new(line, meter.as_ref(), Some(product))
+            InvoiceLineBody::new(line, meter.as_ref(), Some(product), entitlements)
         });
         Self {
             id: invoice.id.as_str().to_owned(),
@@ -196,7 +199,8 @@ mod tests {
 
     #[test]
     fn an_invoice_prints_every_member() {
-        let printed = serde_json::to_string(&InvoiceBody::new(&sample("Ada", 0))).unwrap();
+        let printed =
+            serde_json::to_string(&InvoiceBody::new(&sample("Ada", 0), &|_| None)).unwrap();
         assert_eq!(
             printed,
             r#"{"id":"inv_1","number":12,"subscription_id":"sub_1","customer_id":"cus_1","currency":"USD","total":7900,"period":{"start":"2026-10-22T10:00:00Z","end":"2026-11-22T10:00:00Z"},"due_at":"2026-11-22T10:00:00Z","created_at":"2026-11-22T11:10:00.25Z","lines":[{"meter_id":null,"product_id":"pdt_1","description":"Plan","quantity":1,"consumed_units":null,"free_threshold":null,"chargeable_units":null,"price_per_unit":null,"price_version":2,"amount":4900,"first_lsn":null,"last_lsn":null},{"meter_id":"mtr_1","product_id":"pdt_1","description":"Tokens (tokens)","quantity":null,"consumed_units":"2500","free_threshold":1000,"chargeable_units":"1500","price_per_unit":"2","price_version":2,"amount":3000,"first_lsn":3,"last_lsn":9}],"cut_off_lsn":9}"#
@@ -205,7 +209,7 @@ mod tests {
 
     #[test]
     fn an_invoice_of_a_purchase_has_no_subscription() {
-        let printed = serde_json::to_value(InvoiceBody::new(&purchase())).unwrap();
+        let printed = serde_json::to_value(InvoiceBody::new(&purchase(), &|_| None)).unwrap();
         assert_eq!(printed["subscription_id"], serde_json::Value::Null);
         assert_eq!(printed["period"], serde_json::Value::Null);
         assert_eq!(printed["lines"][0]["quantity"], 3);

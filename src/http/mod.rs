@@ -13,6 +13,7 @@ mod cart;
 mod checkouts;
 mod clock;
 mod countries;
+mod credits;
 mod customers;
 pub mod decode;
 mod dispatch;

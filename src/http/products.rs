@@ -14,6 +14,7 @@ use crate::engine::bills::ProductFilter;
 use crate::engine::command::billing::{NewProduct, ProductPatch};
 use crate::engine::{Command, Outcome};
 use crate::http::auth::{Admin, Read};
+use crate::http::credits::{self, AttachmentInput, MappingBody};
 use crate::http::edge::Edge;
 use crate::http::identity::Mutation;
 use crate::http::page::{Items, Paging};
@@ -59,8 +60,8 @@ struct ProductBody {
     price_version: u32,
     #[schema(value_type = BTreeMap<String, JsonScalar<'static>>)]
     metadata: Pairs<String, MetadataValue>,
-    /// Always empty.
-    credit_entitlements: Vec<String>,
+    /// The credits that new purchases get.
+    credit_entitlements: Vec<MappingBody>,
     /// Always empty.
     entitlements: Vec<String>,
     /// Always `false`.
@@ -115,8 +116,6 @@ struct NotOffered<'a> {
     #[serde(borrow)]
     addons: Option<&'a RawValue>,
     #[serde(borrow)]
-    credit_entitlements: Option<&'a RawValue>,
-    #[serde(borrow)]
     entitlements: Option<&'a RawValue>,
     #[serde(borrow)]
     digital_product_delivery: Option<&'a RawValue>,
@@ -140,6 +139,8 @@ struct ProductCreate<'a> {
     tax_category: Option<TaxWord>,
     #[schema(value_type = PriceInput)]
     price: Option<PriceInput>,
+    /// The credits that it hands out: at most 5 entitlements, each once.
+    credit_entitlements: Option<Vec<AttachmentInput>>,
     #[serde(borrow)]
     #[schema(value_type = Option<BTreeMap<String, JsonScalar<'static>>>)]
     metadata: Option<Members<'a>>,
@@ -155,6 +156,8 @@ struct ProductUpdate<'a> {
     tax_category: Option<TaxWord>,
     /// For new purchases; its type never changes.
     price: Option<PriceInput>,
+    /// Replaces all credits of new purchases; `[]` removes them.
+    credit_entitlements: Option<Vec<AttachmentInput>>,
     /// Replaces all pairs.
     #[serde(borrow)]
     #[schema(value_type = Option<BTreeMap<String, JsonScalar<'static>>>)]
@@ -280,7 +283,6 @@ fn refuse_what_is_not_offered(text: &[u8]) -> Result<(), ApiError> {
     let asked = body::object::<NotOffered<'_>>(text)?;
     body::refuse_not_offered(&[
         ("addons", asked.addons),
-        ("credit_entitlements", asked.credit_entitlements),
         ("entitlements", asked.entitlements),
         ("digital_product_delivery", asked.digital_product_delivery),
         ("pricing_mode", asked.pricing_mode),
@@ -299,6 +301,7 @@ impl ProductCreate<'_> {
                 .into(),
             metadata: self.metadata.map(Members::into_metadata).transpose()?.unwrap_or_default(),
             price: self.price.ok_or_else(|| ApiError::missing("price"))?.into_new()?,
+            credits: credits::attachments(self.credit_entitlements.unwrap_or_default())?,
         })
     }
 }
@@ -313,6 +316,7 @@ impl ProductUpdate<'_> {
             tax_category: self.tax_category.map(TaxCategory::from),
             metadata: self.metadata.map(Members::into_metadata).transpose()?,
             price: self.price.map(PriceInput::into_new).transpose()?,
+            credits: self.credit_entitlements.map(credits::attachments).transpose()?,
         })
     }
 }
@@ -334,7 +338,7 @@ impl ProductBody {
             price: PriceBody::new(product.price(), &edge.engine),
             price_version: product.version().0,
             metadata: Pairs(product.metadata.clone()),
-            credit_entitlements: Vec::new(),
+            credit_entitlements: credits::mappings(product, &edge.engine),
             entitlements: Vec::new(),
             license_key_enabled: false,
             license_key_activation_message: None,

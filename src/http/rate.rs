@@ -6,14 +6,21 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::billing;
+use crate::engine::command::billing::NewRate;
 use crate::http::reply::ApiError;
+use crate::http::text;
 use crate::model::invoice::UsageLine;
 use crate::model::price::MeterPrice;
 use crate::model::rate::{TIERS_MAX, Tier, TierMode, TierShare};
-use crate::model::{Money, Number, Quantity, Rate, UnitPrice, Used};
+use crate::model::{
+    EntitlementId, EntitlementIndex, Money, Number, Quantity, Rate, UnitPrice, UnitsPerCredit, Used,
+};
 
 /// Digits behind the point of a tier's end.
 const FRACTION_DIGITS_MAX: usize = 12;
+
+/// Where the id of an entitlement is looked up.
+pub(crate) type EntitlementIds<'a> = &'a dyn Fn(EntitlementIndex) -> Option<EntitlementId>;
 
 /// Which units a tier's price is for: those in the tier, or all when the last one falls into it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -47,6 +54,8 @@ pub(crate) struct RateInput {
     pub(crate) package_size: Option<i64>,
     pub(crate) minimum_amount: Option<i64>,
     pub(crate) maximum_amount: Option<i64>,
+    pub(crate) credit_entitlement_id: Option<String>,
+    pub(crate) meter_units_per_credit: Option<String>,
 }
 
 impl RateInput {
@@ -69,7 +78,43 @@ impl RateInput {
     ///
     /// # Errors
     /// 422 that names a member of `path`
-    pub(crate) fn into_rate(self, path: &str) -> Result<Rate, ApiError> {
+    pub(crate) fn into_rate(self, path: &str) -> Result<NewRate, ApiError> {
+        if self.credit_entitlement_id.is_some() {
+            return self.into_credits(path);
+        }
+        if self.meter_units_per_credit.is_some() {
+            return Err(ApiError::missing(&format!("{path}.credit_entitlement_id")));
+        }
+        self.into_money(path).map(NewRate::Money)
+    }
+
+    /// The credits that units draw on, and no price.
+    fn into_credits(self, path: &str) -> Result<NewRate, ApiError> {
+        let prices = [
+            ("price_per_unit", self.price_per_unit.is_some()),
+            ("tier_mode", self.tier_mode.is_some()),
+            ("tiers", self.tiers.is_some()),
+            ("package_size", self.package_size.is_some()),
+            ("minimum_amount", self.minimum_amount.is_some()),
+            ("maximum_amount", self.maximum_amount.is_some()),
+        ];
+        if let Some((name, _)) = prices.iter().find(|(_, is_given)| *is_given) {
+            return Err(invalid(path, name, "what is paid in credits has no price"));
+        }
+        let entitlement_id =
+            text::id(&format!("{path}.credit_entitlement_id"), self.credit_entitlement_id)?;
+        let name = "meter_units_per_credit";
+        let units = self
+            .meter_units_per_credit
+            .ok_or_else(|| ApiError::missing(&format!("{path}.{name}")))?;
+        let units = decimal(&units).map_err(|message| invalid(path, name, message))?;
+        let units_per_credit = UnitsPerCredit::new(units)
+            .ok_or_else(|| invalid(path, name, "must be more than zero and below 10^14"))?;
+        let entitlement_id = EntitlementId::new(entitlement_id);
+        Ok(NewRate::Credits { entitlement_id, units_per_credit })
+    }
+
+    fn into_money(self, path: &str) -> Result<Rate, ApiError> {
         if let Some(tiers) = self.tiers {
             if self.price_per_unit.is_some() {
                 return Err(invalid(path, "price_per_unit", "each of the tiers has its own"));
@@ -130,18 +175,22 @@ fn read_tiers(path: &str, inputs: &[TierInput]) -> Result<Vec<Tier>, ApiError> {
 /// Where a tier ends that begins at `start`.
 fn end(path: &str, text: &str, start: Quantity) -> Result<Quantity, ApiError> {
     let refusal = |message: &str| invalid(path, "up_to", message);
-    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    let number = Number::new(text).filter(|_| is_plain);
-    let number = number.ok_or_else(|| refusal("must be a decimal number such as 1000 or 0.5"))?;
-    let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction);
-    let is_exact = fraction.trim_end_matches('0').len() <= FRACTION_DIGITS_MAX;
-    let end = number.to_quantity().ok().filter(|_| is_exact);
-    let end =
-        end.ok_or_else(|| refusal("has more than 15 digits before or 12 behind the point"))?;
+    let end = decimal(text).map_err(refusal)?;
     if end <= start {
         return Err(refusal("must be more than the end of the tier before, and more than zero"));
     }
     Ok(end)
+}
+
+/// A number of units that is exact as it is written, or what is wrong with it.
+fn decimal(text: &str) -> Result<Quantity, &'static str> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let number = Number::new(text).filter(|_| is_plain);
+    let number = number.ok_or("must be a decimal number such as 1000 or 0.5")?;
+    let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction);
+    let is_exact = fraction.trim_end_matches('0').len() <= FRACTION_DIGITS_MAX;
+    let quantity = number.to_quantity().ok().filter(|_| is_exact);
+    quantity.ok_or("has more than 15 digits before or 12 behind the point")
 }
 
 fn amount(path: &str, name: &str, units: Option<i64>) -> Result<Option<Money>, ApiError> {
@@ -203,6 +252,11 @@ pub(crate) struct LineRateBody {
     minimum_amount: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     maximum_amount: Option<i64>,
+    /// Of a meter that is paid in credits, which costs no money.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credit_entitlement_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meter_units_per_credit: Option<String>,
     /// Of a period that is billed in several parts.
     #[serde(skip_serializing_if = "Option::is_none")]
     earlier_in_period: Option<EarlierBody>,
@@ -236,7 +290,7 @@ impl RateBody {
     /// What a price says of a meter.
     pub(crate) fn new(price: &MeterPrice) -> Self {
         let (tier_mode, tiers) = match &price.rate {
-            Rate::PerUnit(_) | Rate::Package { .. } => (None, None),
+            Rate::PerUnit(_) | Rate::Package { .. } | Rate::Credits(_) => (None, None),
             Rate::Tiered { mode, tiers } => {
                 (Some((*mode).into()), Some(tiers.iter().map(TierBody::from).collect()))
             }
@@ -253,13 +307,14 @@ impl RateBody {
 
 impl LineRateBody {
     /// What a line was reckoned from.
-    pub(crate) fn new(usage: &UsageLine) -> Self {
+    pub(crate) fn new(usage: &UsageLine, ids: EntitlementIds<'_>) -> Self {
         let (tier_mode, tiers) = match &usage.rate {
-            Rate::PerUnit(_) | Rate::Package { .. } => (None, None),
+            Rate::PerUnit(_) | Rate::Package { .. } | Rate::Credits(_) => (None, None),
             Rate::Tiered { mode, .. } => {
                 (Some((*mode).into()), Some(usage.shares.iter().map(LineTierBody::from).collect()))
             }
         };
+        let link = usage.rate.credits();
         let is_first = usage.used == Used::default();
         Self {
             tier_mode,
@@ -268,6 +323,10 @@ impl LineRateBody {
             packages: packages(usage).map(|packages| packages.to_string()),
             minimum_amount: usage.minimum.map(Money::as_minor),
             maximum_amount: usage.maximum.map(Money::as_minor),
+            credit_entitlement_id: link
+                .and_then(|link| ids(link.entitlement))
+                .map(|id| id.as_str().to_owned()),
+            meter_units_per_credit: link.map(|link| link.units_per_credit.to_string()),
             earlier_in_period: (!is_first).then(|| EarlierBody::from(usage.used)),
         }
     }
@@ -281,7 +340,7 @@ pub(crate) fn shown_price(rate: &Rate, shares: &[TierShare]) -> String {
 /// The packages that a line's units begin; of another rate none.
 pub(crate) fn packages(usage: &UsageLine) -> Option<Quantity> {
     match usage.rate {
-        Rate::PerUnit(_) | Rate::Tiered { .. } => None,
+        Rate::PerUnit(_) | Rate::Tiered { .. } | Rate::Credits(_) => None,
         Rate::Package { size, .. } => {
             let to = usage.position.checked_add(usage.chargeable)?;
             billing::packages(size, usage.position, to)
@@ -297,7 +356,7 @@ pub(crate) fn price_text(price: Option<UnitPrice>) -> String {
 fn package_size(rate: &Rate) -> Option<u64> {
     match rate {
         Rate::Package { size, .. } => Some(*size),
-        Rate::PerUnit(_) | Rate::Tiered { .. } => None,
+        Rate::PerUnit(_) | Rate::Tiered { .. } | Rate::Credits(_) => None,
     }
 }
 

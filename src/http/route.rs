@@ -27,8 +27,8 @@ use crate::http::auth::{self, Open, RouteScope};
 use crate::http::edge::Edge;
 use crate::http::reply::{ApiError, ErrorBody};
 use crate::http::{
-    billing, checkouts, clock, customers, events, health, ingest, invoices, keys, meters, metrics,
-    payments, products, subscriptions, usage,
+    billing, checkouts, clock, credits, customers, events, health, ingest, invoices, keys, meters,
+    metrics, payments, products, subscriptions, usage,
 };
 use crate::model::Scope;
 
@@ -143,6 +143,7 @@ pub(crate) fn all(options: RouteOptions) -> Routes {
         meters::routes,
         customers::routes,
         usage::routes,
+        credits::routes,
         products::routes,
         subscriptions::routes,
         payments::routes,
@@ -236,73 +237,82 @@ mod tests {
 
     const WITH_TEST_CLOCK: RouteOptions = RouteOptions { metrics_open: false, test_clock: true };
 
+    const INGEST: Option<Scope> = Some(Scope::Ingest);
+    const READ: Option<Scope> = Some(Scope::Read);
+    const ADMIN: Option<Scope> = Some(Scope::Admin);
+    const SCOPES: &[(&str, Option<Scope>)] = &[
+        ("POST /events/ingest", INGEST),
+        ("GET /events", READ),
+        ("GET /events/{event_id}", READ),
+        ("GET /meters", READ),
+        ("POST /meters", ADMIN),
+        ("GET /meters/{id}", READ),
+        ("PATCH /meters/{id}", ADMIN),
+        ("DELETE /meters/{id}", ADMIN),
+        ("POST /meters/{id}/unarchive", ADMIN),
+        ("GET /customers", READ),
+        ("POST /customers", ADMIN),
+        ("GET /customers/{customer_id}", READ),
+        ("PATCH /customers/{customer_id}", ADMIN),
+        ("GET /usage", READ),
+        ("GET /products", READ),
+        ("POST /products", ADMIN),
+        ("GET /products/{id}", READ),
+        ("PATCH /products/{id}", ADMIN),
+        ("DELETE /products/{id}", ADMIN),
+        ("DELETE /subscriptions/{subscription_id}/change-plan/scheduled", ADMIN),
+        ("POST /products/{id}/unarchive", ADMIN),
+        ("GET /credit-entitlements", READ),
+        ("POST /credit-entitlements", ADMIN),
+        ("GET /credit-entitlements/{id}", READ),
+        ("PATCH /credit-entitlements/{id}", ADMIN),
+        ("DELETE /credit-entitlements/{id}", ADMIN),
+        ("POST /credit-entitlements/{id}/undelete", ADMIN),
+        ("GET /subscriptions", READ),
+        ("POST /subscriptions", ADMIN),
+        ("POST /subscriptions/{subscription_id}/change-plan", ADMIN),
+        ("POST /subscriptions/{subscription_id}/change-plan/preview", READ),
+        ("POST /subscriptions/{subscription_id}/charge", ADMIN),
+        ("GET /subscriptions/{subscription_id}", READ),
+        ("PATCH /subscriptions/{subscription_id}", ADMIN),
+        ("GET /subscriptions/{subscription_id}/usage-history", READ),
+        ("GET /customers/{customer_id}/upcoming-invoice", READ),
+        ("GET /payments", READ),
+        ("GET /payments/{payment_id}", READ),
+        ("GET /payments/{payment_id}/line-items", READ),
+        ("GET /payments/{payment_id}/retry", READ),
+        ("POST /payments/{payment_id}/retry", ADMIN),
+        ("POST /payments/{payment_id}/mark", ADMIN),
+        ("GET /invoices", READ),
+        ("GET /invoices/{id}", READ),
+        ("GET /invoices/payments/{payment_id}", READ),
+        ("POST /checkouts", ADMIN),
+        ("GET /checkouts/{id}", READ),
+        ("GET /checkout/{session_id}", None),
+        ("POST /checkout/{session_id}", None),
+        ("GET /checkout.css", None),
+        ("GET /billing/status", READ),
+        ("GET /keys", ADMIN),
+        ("POST /keys", ADMIN),
+        ("DELETE /keys/{id}", ADMIN),
+        ("GET /clock", READ),
+        ("POST /clock/advance", ADMIN),
+        ("POST /clock/confirm", ADMIN),
+        ("GET /metrics", READ),
+        ("GET /healthz", None),
+        ("GET /readyz", None),
+        ("GET /openapi.json", None),
+    ];
+
     #[test]
     fn every_route_declares_its_scope() {
-        let (ingest, read, admin) = (Some(Scope::Ingest), Some(Scope::Read), Some(Scope::Admin));
-        let expected = [
-            ("POST /events/ingest", ingest),
-            ("GET /events", read),
-            ("GET /events/{event_id}", read),
-            ("GET /meters", read),
-            ("POST /meters", admin),
-            ("GET /meters/{id}", read),
-            ("PATCH /meters/{id}", admin),
-            ("DELETE /meters/{id}", admin),
-            ("POST /meters/{id}/unarchive", admin),
-            ("GET /customers", read),
-            ("POST /customers", admin),
-            ("GET /customers/{customer_id}", read),
-            ("PATCH /customers/{customer_id}", admin),
-            ("GET /usage", read),
-            ("GET /products", read),
-            ("POST /products", admin),
-            ("GET /products/{id}", read),
-            ("PATCH /products/{id}", admin),
-            ("DELETE /products/{id}", admin),
-            ("DELETE /subscriptions/{subscription_id}/change-plan/scheduled", admin),
-            ("POST /products/{id}/unarchive", admin),
-            ("GET /subscriptions", read),
-            ("POST /subscriptions", admin),
-            ("POST /subscriptions/{subscription_id}/change-plan", admin),
-            ("POST /subscriptions/{subscription_id}/change-plan/preview", read),
-            ("POST /subscriptions/{subscription_id}/charge", admin),
-            ("GET /subscriptions/{subscription_id}", read),
-            ("PATCH /subscriptions/{subscription_id}", admin),
-            ("GET /subscriptions/{subscription_id}/usage-history", read),
-            ("GET /customers/{customer_id}/upcoming-invoice", read),
-            ("GET /payments", read),
-            ("GET /payments/{payment_id}", read),
-            ("GET /payments/{payment_id}/line-items", read),
-            ("GET /payments/{payment_id}/retry", read),
-            ("POST /payments/{payment_id}/retry", admin),
-            ("POST /payments/{payment_id}/mark", admin),
-            ("GET /invoices", read),
-            ("GET /invoices/{id}", read),
-            ("GET /invoices/payments/{payment_id}", read),
-            ("POST /checkouts", admin),
-            ("GET /checkouts/{id}", read),
-            ("GET /checkout/{session_id}", None),
-            ("POST /checkout/{session_id}", None),
-            ("GET /checkout.css", None),
-            ("GET /billing/status", read),
-            ("GET /keys", admin),
-            ("POST /keys", admin),
-            ("DELETE /keys/{id}", admin),
-            ("GET /clock", read),
-            ("POST /clock/advance", admin),
-            ("POST /clock/confirm", admin),
-            ("GET /metrics", read),
-            ("GET /healthz", None),
-            ("GET /readyz", None),
-            ("GET /openapi.json", None),
-        ];
         let table = route_table(WITH_TEST_CLOCK);
         let found: Vec<_> = table
             .iter()
             .map(|entry| (format!("{} {}", entry.method, entry.path), entry.scope))
             .collect();
         let found: Vec<_> = found.iter().map(|(route, scope)| (route.as_str(), *scope)).collect();
-        assert_eq!(sorted(&found), sorted(&expected));
+        assert_eq!(sorted(&found), sorted(SCOPES));
     }
 
     fn sorted<'a>(routes: &[(&'a str, Option<Scope>)]) -> Vec<(&'a str, Option<Scope>)> {

@@ -72,14 +72,19 @@ fn bounded(
     Ok(text)
 }
 
+/// A text of a PATCH body: `None` when it is left out and `Some(None)` when it is `null`.
+pub(crate) type Nullable = Clearable<String>;
+
 /// A member of a PATCH body: `None` when it is left out and `Some(None)` when it is `null`.
-pub(crate) type Nullable = Option<Option<String>>;
+pub(crate) type Clearable<T> = Option<Option<T>>;
 
 /// Reads a member of a PATCH body; needs `default` beside it.
 ///
 /// # Errors
-/// When it is neither a string nor `null`.
-pub(crate) fn nullable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Nullable, D::Error> {
+/// When it is neither what is expected nor `null`.
+pub(crate) fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Clearable<T>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::credit::Attachment;
 use crate::model::currency::Currency;
 use crate::model::customer::Metadata;
 use crate::model::id::{CheckoutId, CustomerIndex, PaymentId, SubscriptionId};
@@ -21,18 +22,20 @@ pub const OPEN_FOR: Duration = Duration::from_hours(24);
 pub const KEPT_FOR: Duration = Duration::from_hours(30 * 24);
 
 /// So many of a product, at one of its prices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Purchase {
     /// The price.
     pub terms: Terms,
     /// How many; at least one.
     pub quantity: u32,
+    /// The credits that it hands out: the price's, with what was agreed on otherwise.
+    pub credits: Vec<Attachment>,
     /// What one costs, where the customer has said so; never less than the price.
     pub amount: Option<Money>,
 }
 
 /// A subscription that is to begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recurring {
     /// What is paid for each cycle.
     pub purchase: Purchase,

@@ -67,6 +67,12 @@ impl Credits {
         Self(self.0.saturating_sub(other.0).max(0))
     }
 
+    /// So many times as much.
+    #[must_use]
+    pub const fn times(self, count: u32) -> Self {
+        Self(self.0.saturating_mul(count as i128))
+    }
+
     /// Rounded down to so many digits behind the point; not of amounts below nothing.
     #[must_use]
     pub fn rounded_down(self, precision: u8) -> Self {
@@ -190,13 +196,53 @@ pub struct Attachment {
     pub terms: CreditTerms,
 }
 
+/// Units of a meter that one credit covers: more than none, below 10^14, with up to 12 digits behind the
+/// point: so 10^12 times as much still fits 128 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "i128", into = "i128")]
+pub struct UnitsPerCredit(i128);
+
+impl UnitsPerCredit {
+    /// So many units; nothing when they are none or too many.
+    pub fn new(units: Quantity) -> Option<Self> {
+        let limit = 10_i128.pow(14 + 12);
+        (1..limit).contains(&units.as_units()).then_some(Self(units.as_units()))
+    }
+
+    /// The number in units of 10^-12.
+    pub const fn as_units(self) -> i128 {
+        self.0
+    }
+}
+
+impl TryFrom<i128> for UnitsPerCredit {
+    type Error = &'static str;
+
+    fn try_from(units: i128) -> Result<Self, Self::Error> {
+        Self::new(Quantity::from_units(units)).ok_or("no number of units that a credit covers")
+    }
+}
+
+impl From<UnitsPerCredit> for i128 {
+    fn from(units: UnitsPerCredit) -> Self {
+        units.0
+    }
+}
+
+impl fmt::Display for UnitsPerCredit {
+    /// The shortest decimal form.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Quantity::from_units(self.0).fmt(f)
+    }
+}
+
 /// How a meter's usage draws on credits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CreditLink {
     /// The entitlement.
     pub entitlement: EntitlementIndex,
     /// Units of the meter that one credit covers.
-    pub units_per_credit: UnitPrice,
+    pub units_per_credit: UnitsPerCredit,
 }
 
 /// Which grant is drawn on first.

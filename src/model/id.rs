@@ -162,6 +162,13 @@ macro_rules! logged_id {
             pub number: u32,
         }
 
+        impl $name {
+            /// No id is lower.
+            pub const FIRST: Self = Self { lsn: Lsn(0), number: 0 };
+            /// No id is higher.
+            pub const LAST: Self = Self { lsn: Lsn(u64::MAX), number: u32::MAX };
+        }
+
         impl fmt::Display for $name {
             /// The prefix, the LSN and the number, of fixed width: texts sort as ids do.
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::credit::Attachment;
 use crate::model::currency::Currency;
 use crate::model::customer::Metadata;
 use crate::model::id::{
@@ -229,12 +230,14 @@ pub struct PaymentFailure {
 }
 
 /// So many of a product.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CartItem {
     /// The product.
     pub product: ProductIndex,
     /// How many; at least one.
     pub quantity: u32,
+    /// What one of it hands out of credits; of what is bought once alone.
+    pub credits: Vec<Attachment>,
 }
 
 /// A payment of an invoice.

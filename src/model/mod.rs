@@ -26,7 +26,9 @@ pub mod time;
 
 pub use causes::Causes;
 pub use checkout::CheckoutSession;
-pub use credit::{Attachment, CreditEntitlement, CreditLink, Credits, Grant, LedgerEntry};
+pub use credit::{
+    Attachment, CreditEntitlement, CreditLink, Credits, Grant, LedgerEntry, UnitsPerCredit,
+};
 pub use currency::Currency;
 pub use customer::{Customer, CustomerOrigin};
 pub use event::{Event, RawEvent, RawValue, Scalar};

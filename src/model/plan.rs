@@ -1,7 +1,10 @@
 //! Changes of plan: what a subscription is changed to, when, and what that costs at once.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
+use crate::model::credit::Attachment;
 use crate::model::id::PlanChangeId;
 use crate::model::invoice::InvoiceNumber;
 use crate::model::money::Money;
@@ -10,7 +13,7 @@ use crate::model::subscription::Terms;
 use crate::model::time::Timestamp;
 
 /// What a subscription is to be changed to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// The price.
     pub terms: Terms,
@@ -20,6 +23,8 @@ pub struct Plan {
     pub interval: Interval,
     /// How long the subscription lasts from the change on, at least.
     pub subscription_period: Interval,
+    /// The credits of that price.
+    pub credits: Arc<Vec<Attachment>>,
 }
 
 /// What a change of plan costs at once, and whether the cycle starts anew.
@@ -61,7 +66,7 @@ pub struct ScheduledChange {
 }
 
 /// A change of plan that takes effect once its invoice is paid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PendingChange {
     /// The invoice.
     pub invoice: InvoiceNumber,

@@ -5,6 +5,7 @@ use std::fmt;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
+use crate::model::credit::Attachment;
 use crate::model::currency::Currency;
 use crate::model::id::MeterIndex;
 use crate::model::money::Money;
@@ -196,6 +197,9 @@ pub struct Price {
     pub purchasing_power_parity: bool,
     /// When it is due.
     pub kind: PriceKind,
+    /// The credits that it hands out, each entitlement once, in the client's order; at most
+    /// [`ATTACHMENTS_MAX`](crate::model::credit::ATTACHMENTS_MAX).
+    pub credits: Vec<Attachment>,
 }
 
 impl Price {

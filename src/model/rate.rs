@@ -1,10 +1,11 @@
-//! What usage of a meter costs: a price of each unit, of each package, or of each tier.
+//! What usage of a meter costs: a price of each unit, of each package, or of each tier; or credits.
 //!
 //! Plain values; what they come to is reckoned in [`billing`](crate::billing). Whoever makes one has
 //! checked it: tiers ascend, and the last has no end.
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::credit::CreditLink;
 use crate::model::money::Money;
 use crate::model::number::Quantity;
 use crate::model::price::UnitPrice;
@@ -31,6 +32,8 @@ pub enum Rate {
         /// The tiers, ascending: at least one, at most [`TIERS_MAX`].
         tiers: Vec<Tier>,
     },
+    /// No money: units draw on credits.
+    Credits(CreditLink),
 }
 
 /// Which units a tier's price is for.
@@ -91,7 +94,7 @@ pub struct Used {
 impl Rate {
     /// The one price that stands for the rate where there is room for one: that of a unit or a
     /// package, or of the tier that the last unit of a line falls into, of the first tier when no
-    /// unit does. Nothing when it is free.
+    /// unit does. Nothing when it is free, or paid in credits.
     pub fn shown_price(&self, shares: &[TierShare]) -> Option<UnitPrice> {
         match self {
             Self::PerUnit(price) | Self::Package { price, .. } => Some(*price),
@@ -99,6 +102,15 @@ impl Rate {
                 let of_last = shares.last().map(|share| share.price_per_unit);
                 of_last.or_else(|| tiers.first().map(|tier| tier.price_per_unit)).flatten()
             }
+            Self::Credits(_) => None,
+        }
+    }
+
+    /// How units draw on credits, when they are paid so.
+    pub fn credits(&self) -> Option<&CreditLink> {
+        match self {
+            Self::Credits(link) => Some(link),
+            Self::PerUnit(_) | Self::Package { .. } | Self::Tiered { .. } => None,
         }
     }
 }

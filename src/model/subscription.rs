@@ -5,10 +5,12 @@
 //! it. Together they never overlap. Most periods are one segment; a pause, or a change of plan that
 //! keeps the cycle, cuts a period into several.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::credit::Attachment;
 use crate::model::customer::Metadata;
 use crate::model::id::{
     CustomerIndex, MeterIndex, PaymentId, ProductIndex, SubscriptionId, SubscriptionIndex,
@@ -182,6 +184,9 @@ pub struct Subscription {
     pub terms: Terms,
     /// How many; multiplies the fixed price alone.
     pub quantity: u32,
+    /// What it is granted of credits each period, and how it draws on them: its price's, with what was
+    /// agreed on otherwise.
+    pub credits: Arc<Vec<Attachment>>,
     /// Where it stands.
     pub status: SubscriptionStatus,
     /// Its boundaries; as they would be while it is pending.

@@ -164,7 +164,7 @@ fn a_bad_cart_is_refused_by_its_field_and_changes_nothing() {
         (with("addons", json!([{ "addon_id": "a", "quantity": 1 }])), ".0.addons"),
         (
             with("credit_entitlements", json!([{ "credit_entitlement_id": "c" }])),
-            ".0.credit_entitlements",
+            ".0.credit_entitlements.0.credits_amount",
         ),
     ] {
         for confirm in [true, false] {

@@ -109,6 +109,10 @@ fn product() -> Value {
     let meters = json!([
         priced(0, json!({ "PerUnit": "0.25" })),
         priced(1, json!({ "Package": { "size": 100, "price": "2" } })),
+        priced(
+            3,
+            json!({ "Credits": { "entitlement": 0, "units_per_credit": 5_000_000_000_000_u64 } })
+        ),
         priced(2, json!({ "Tiered": { "mode": "Graduated", "tiers": tiers } })),
     ]);
     json!({
@@ -118,7 +122,35 @@ fn product() -> Value {
             "currency": "USD", "fixed": 4900, "discount_bps": 100, "tax_inclusive": false,
             "purchasing_power_parity": false,
             "kind": { "UsageBased": { "recurrence": recurrence, "meters": meters } },
+            "credits": [attachment()],
         }],
+    })
+}
+
+fn credit_terms() -> Value {
+    let overage = json!({
+        "is_enabled": true, "limit": 1_000_000_000_000_u64, "behavior": "CarryDeficitAutoRepay",
+        "price": "0.25", "currency": "USD",
+    });
+    let rollover = json!({
+        "is_enabled": true, "percentage": 75, "timeframe": { "count": 3, "unit": "Week" },
+        "count_max": 2,
+    });
+    json!({ "overage": overage, "rollover": rollover, "expires_after_days": 30 })
+}
+
+fn entitlement() -> Value {
+    json!({
+        "id": "cde_1", "index": 0, "name": "Tokens", "description": "d", "unit": "token",
+        "precision": 2, "created_at": 5, "updated_at": 6, "deleted": true, "terms": credit_terms(),
+    })
+}
+
+fn attachment() -> Value {
+    json!({
+        "entitlement": 0, "precision": 2, "amount": 10_000_000_000_000_u64,
+        "trial_amount": 1_000_000_000_000_u64, "trial_expires": true, "low_balance_percent": 20,
+        "proration": "Prorate", "terms": credit_terms(),
     })
 }
 
@@ -132,12 +164,11 @@ fn subscription() -> Value {
     let month = json!({ "count": 1, "unit": "Month" });
     let segment = json!({ "number": 1, "period": period, "terms": terms, "continues": true });
     let used = json!({ "total": 7, "high": 8, "billed": 1, "amount": 1 });
-    let plan =
-        json!({ "terms": terms, "quantity": 3, "interval": month, "subscription_period": month });
+    let plan = json!({ "terms": terms, "quantity": 3, "interval": month, "subscription_period": month, "credits": [attachment()] });
     let renewal = json!({ "terms": terms, "quantity": 2, "period": period });
     json!({
         "id": "sub_1", "index": 0, "customer": 3, "terms": terms, "quantity": 2,
-        "status": "Active", "subscription_period": month, "trial_days": 0, "running": segment,
+        "credits": [attachment()], "status": "Active", "subscription_period": month, "trial_days": 0, "running": segment,
         "cycle": {
             "anchor": 5, "interval": month, "renews": true, "next_boundary": 2,
             "previous_billing_date": 5, "next_billing_date": 99,
@@ -195,7 +226,7 @@ fn invoice() -> Value {
 fn payment() -> Value {
     json!({
         "id": "pay_1", "index": 0, "invoice": 1, "invoice_id": "inv_1", "customer": 3,
-        "subscription": 0, "cart": [{ "product": 0, "quantity": 2 }], "currency": "EUR",
+        "subscription": 0, "cart": [{ "product": 0, "quantity": 2, "credits": [attachment()] }], "currency": "EUR",
         "total": 5275, "checkout": "cks_1",
         "charge_type": "Renewal", "includes_usage": true,
         "service_period": { "start": 5, "end": 99 }, "share": null, "status": "Failed",
@@ -247,6 +278,7 @@ fn records() -> Vec<Vec<u8>> {
         vec![change(Change::Meter(object(meter()))), change(Change::Customer(object(customer())))],
         vec![change(Change::Key(object(key()))), Body::ClockSet(Some(object(identity())))],
         vec![change(Change::Product(object(product())))],
+        vec![change(Change::Entitlement(object(entitlement())))],
         vec![change(Change::Settings(object(json!({ "numeric_strings": true }))))],
         vec![Body::Backfilled(object(backfilled))],
         vec![Body::PeriodTurned(object(subscription()))],

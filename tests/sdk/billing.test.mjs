@@ -239,8 +239,8 @@ describe('products', () => {
       ['meters.0.meter_id', { meters: [{ ...attached, meter_id: '' }] }],
       ['meters.0.free_threshold', { meters: [{ ...attached, free_threshold: -1 }] }],
       ['meters.0.free_threshold', { meters: [{ ...attached, free_threshold: 0.5 }] }],
-      ['meters.0.credit_entitlement_id', { meters: [{ ...attached, credit_entitlement_id: 'cde_1' }] }],
-      ['meters.0.meter_units_per_credit', { meters: [{ ...attached, meter_units_per_credit: '1' }] }],
+      ['meters.0.credit_entitlement_id', { meters: [{ ...attached, meter_units_per_credit: '1' }] }],
+      ['meters.0.price_per_unit', { meters: [{ ...attached, credit_entitlement_id: 'cde_1', meter_units_per_credit: '1' }] }],
       ['meters', { type: 'recurring_price', price: 1, meters: [attached] }],
     ]) {
       const { error } = await refusal(createProduct(usagePrice(meter, fields)), 422, INVALID);
@@ -261,7 +261,6 @@ describe('products', () => {
     for (const [field, value] of [
       ['addons', ['adn_1']],
       ['license_key_enabled', true],
-      ['credit_entitlements', [{ credit_entitlement_id: 'cde_1', credits_amount: '1' }]],
       ['pricing_mode', 'by_country'],
       ['brand_id', 'brnd_other'],
       ['name', 'n'.repeat(101)],

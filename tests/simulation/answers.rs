@@ -133,6 +133,7 @@ fn put(model: &mut Model, outcome: Outcome) {
         Outcome::Subscription(subscription) => model.put_subscription(&subscription),
         Outcome::Payment(payment) => model.put_payment(&payment),
         Outcome::Checkout(_) => panic!("it is taken up with its order"),
+        Outcome::Entitlement(_) => panic!("not drawn"),
         Outcome::Clock(_) => {}
     }
 }
@@ -253,11 +254,7 @@ fn resolve_change(process: &Process, model: &mut Model, command: &Command) -> Op
             None
         }
         Command::Charge(_, charge) => {
-            let metadata = charge.metadata.as_ref().expect("always drawn");
-            let payments = engine.payments(&PaymentFilter::default(), ALL).ok()?;
-            let found = payments.into_iter().find(|view| view.payment.metadata == *metadata)?;
-            model.put_payment(&found.payment);
-            Some(true)
+            resolve_charge(process, model, charge.metadata.as_ref().expect("always drawn"))
         }
         Command::MarkPayment(id, _) => {
             let found = engine.payment(id).ok()??.payment;
@@ -274,10 +271,25 @@ fn resolve_change(process: &Process, model: &mut Model, command: &Command) -> Op
         | Command::UnarchiveProduct(id) => resolve_product(process, model, id),
         Command::CreateCheckout(new) => model.resolve_creation(process, &new.metadata),
         Command::ConfirmCheckout(id, _) => model.resolve_confirmation(process, id),
-        Command::AdvanceClock(_) => panic!("not drawn"),
+        Command::CreateEntitlement(_)
+        | Command::UpdateEntitlement(..)
+        | Command::DeleteEntitlement(_)
+        | Command::UndeleteEntitlement(_)
+        | Command::AdvanceClock(_) => panic!("not drawn"),
         // A retry makes a payment, which is seen as such.
         Command::RetryPayment(_) | Command::ConfirmClock => None,
     }
+}
+
+fn resolve_charge(
+    process: &Process,
+    model: &mut Model,
+    metadata: &quipu::model::customer::Metadata,
+) -> Option<bool> {
+    let payments = process.engine.payments(&PaymentFilter::default(), ALL).ok()?;
+    let found = payments.into_iter().find(|view| view.payment.metadata == *metadata)?;
+    model.put_payment(&found.payment);
+    Some(true)
 }
 
 fn resolve_meter(

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use quipu::engine::bills::InvoiceFilter;
 use quipu::engine::command::billing::{
-    NewMeterPrice, NewPrice, NewPriceKind, NewProduct, NewSubscription, Subscriber,
+    NewMeterPrice, NewPrice, NewPriceKind, NewProduct, NewRate, NewSubscription, Subscriber,
 };
 use quipu::engine::machine::Fatal;
 use quipu::engine::options::Options;
@@ -70,7 +70,7 @@ fn product(process: &mut Process) -> ProductId {
     };
     let meters = vec![NewMeterPrice {
         meter_id: meter.id,
-        rate: Rate::PerUnit(UnitPrice::parse("0.015").expect("a price")),
+        rate: NewRate::Money(Rate::PerUnit(UnitPrice::parse("0.015").expect("a price"))),
         minimum: None,
         maximum: None,
         free_threshold: 10,
@@ -80,6 +80,7 @@ fn product(process: &mut Process) -> ProductId {
         description: None,
         tax_category: TaxCategory::Saas,
         metadata: Vec::new(),
+        credits: Vec::new(),
         price: NewPrice {
             currency: Currency::from_code("USD").expect("a currency"),
             fixed: Money::from_minor(900),
@@ -103,6 +104,7 @@ fn subscription(customer: String, product_id: ProductId) -> Command {
         trial_days: None,
         on_demand: None,
         once: Vec::new(),
+        credits: Vec::new(),
         billing_currency: None,
         billing: BillingAddress {
             country: "PE".to_owned(),

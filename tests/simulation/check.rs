@@ -158,7 +158,7 @@ fn check_money(process: &Process, model: &mut Model) -> Result<(), Unread> {
 /// Due work moves a subscription on; nothing else changes it, and an end is an end.
 fn check_subscription(known: &Subscription, shown: &Subscription) {
     let plan = |of: &Subscription| (of.terms, of.quantity);
-    let scheduled = known.scheduled_change.as_ref().map(|change| change.plan);
+    let scheduled = known.scheduled_change.as_ref().map(|change| &change.plan);
     let scheduled = scheduled.map(|plan| (plan.terms, plan.quantity));
     assert!(plan(shown) == plan(known) || Some(plan(shown)) == scheduled, "{known:?} {shown:?}");
     let words = |of: &Subscription| (of.metadata.clone(), of.created_at);

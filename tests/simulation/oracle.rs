@@ -198,7 +198,7 @@ impl Oracle {
         let to = from + usage.chargeable.as_units();
         let exact = match &usage.rate {
             Rate::Tiered { mode: TierMode::Volume, tiers } => volume_cost(tiers, from, to),
-            Rate::PerUnit(_) | Rate::Package { .. } | Rate::Tiered { .. } => {
+            Rate::PerUnit(_) | Rate::Package { .. } | Rate::Tiered { .. } | Rate::Credits(_) => {
                 cost(&usage.rate, to) - cost(&usage.rate, from)
             }
         };
@@ -310,6 +310,7 @@ fn cost(rate: &Rate, units: i128) -> i128 {
             });
             costs.sum()
         }
+        Rate::Credits(_) => 0,
     }
 }
 

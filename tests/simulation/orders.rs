@@ -51,6 +51,7 @@ impl Workload {
         let cart = (0..=self.dice.below(3)).map(|_| NewPurchase {
             product_id: self.dice.pick(&model.products).id.clone(),
             quantity: 1 + self.dice.few(3),
+            credits: Vec::new(),
             amount: None,
         });
         let cart: Vec<_> = cart.filter(|wanted| seen.insert(wanted.product_id.clone())).collect();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use quipu::engine::Command;
 use quipu::engine::command::billing::{
     Effective, Mark, NewCharge, NewMeterPrice, NewPrice, NewPriceKind, NewProduct, NewPurchase,
-    NewSubscription, OnDemand, PlanChange, ProductPatch, Subscriber, SubscriptionPatch,
+    NewRate, NewSubscription, OnDemand, PlanChange, ProductPatch, Subscriber, SubscriptionPatch,
 };
 use quipu::engine::command::{CustomerPatch, MeterPatch, NewCustomer, NewKey, NewMeter};
 use quipu::model::customer::MetadataValue;
@@ -197,6 +197,7 @@ impl Workload {
             tax_category: TaxCategory::Saas,
             metadata: Vec::new(),
             price,
+            credits: Vec::new(),
         }))
     }
 
@@ -205,7 +206,7 @@ impl Workload {
         let priced = model.meters.iter().take(PRICED).zip(rates());
         let meters = priced.map(|(meter, (rate, minimum, maximum))| NewMeterPrice {
             meter_id: meter.id.clone(),
-            rate,
+            rate: NewRate::Money(rate),
             free_threshold: self.dice.below(4),
             minimum,
             maximum,
@@ -269,6 +270,7 @@ impl Workload {
         let once = has_more.then(|| NewPurchase {
             product_id: self.dice.pick(&bought_once).id.clone(),
             quantity: 1 + self.dice.few(3),
+            credits: Vec::new(),
             amount: None,
         });
         let once = once.into_iter().collect();
@@ -284,6 +286,7 @@ impl Workload {
             tax_id: None,
             metadata: self.tag(),
             once,
+            credits: Vec::new(),
         }))
     }
 

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Credits, Quantity, UnitPrice};
+use crate::model::{Credits, Quantity, UnitsPerCredit};
 
 /// Units of a quantity, of credits and of a ratio in one whole: 10^12.
 const DIGITS: u32 = 12;
@@ -26,7 +26,7 @@ pub struct DrawTerms {
     /// Units of a period that are free.
     pub free_threshold: u64,
     /// Units that one credit covers.
-    pub units_per_credit: UnitPrice,
+    pub units_per_credit: UnitsPerCredit,
     /// Digits behind the point of the entitlement's amounts.
     pub precision: u8,
 }
@@ -41,8 +41,8 @@ pub struct Mark {
     high: Quantity,
     /// How much of that has drawn, been free or been paid otherwise; at most `high`.
     passed: Quantity,
-    /// What waits for a whole step of credits, in 10^-24 units of the meter. Below 2^98: less than a
-    /// step, which is a ratio of 57 bits times 10^12 at most.
+    /// What waits for a whole step of credits, in 10^-24 units of the meter. Below 10^38: less than a
+    /// step, which is a ratio below 10^26 times 10^12 at most.
     pub(super) waiting: u128,
 }
 
@@ -95,7 +95,7 @@ fn steps(units: u128, waiting: u128, terms: &DrawTerms) -> (Credits, u128) {
     let (ten_p, k) = (10_u128.pow(precision), 10_u128.pow(DIGITS - precision));
     let ratio = terms.units_per_credit.as_units().unsigned_abs().max(1);
     let (quotient, remainder) = (units / ratio, units % ratio);
-    // Fits: below 57 + 40 bits, and `waiting` is below 98.
+    // Fits: below 10^36, and `waiting` is below 10^38.
     let rest = remainder * ten_p + waiting / k;
     let finer = (rest / ratio) * k;
     // Fits: less than a step.

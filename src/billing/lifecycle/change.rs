@@ -1,5 +1,7 @@
 //! Changes of plan: another price, another quantity, now or at the next boundary.
 
+use std::sync::Arc;
+
 use super::{Cut, Refusal, check_active, check_not_ended, running};
 use crate::billing::calendar::boundary;
 use crate::model::plan::ScheduledChange;
@@ -125,6 +127,7 @@ impl Subscription {
         }
         self.terms = plan.terms;
         self.quantity = plan.quantity;
+        self.credits = Arc::clone(&plan.credits);
         self.cycle.interval = plan.interval;
     }
 }

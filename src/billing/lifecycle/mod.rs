@@ -12,6 +12,7 @@ pub mod dates;
 pub mod paid;
 pub mod pause;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::billing::calendar::boundary;
@@ -19,8 +20,8 @@ use crate::model::customer::Metadata;
 use crate::model::price::{Interval, Recurrence};
 use crate::model::subscription::{BillingAddress, Cancellation, Closing, Cycle, Renewal, Segment};
 use crate::model::{
-    CustomerIndex, Money, PaymentId, Period, Subscription, SubscriptionId, SubscriptionIndex,
-    SubscriptionStatus, Terms, Timestamp,
+    Attachment, CustomerIndex, Money, PaymentId, Period, Subscription, SubscriptionId,
+    SubscriptionIndex, SubscriptionStatus, Terms, Timestamp,
 };
 
 /// The least time there is.
@@ -89,6 +90,8 @@ pub struct Draft {
     pub terms: Terms,
     /// How many.
     pub quantity: u32,
+    /// Its credits.
+    pub credits: Arc<Vec<Attachment>>,
     /// The length of a cycle.
     pub interval: Interval,
     /// How long it lasts, behind the trial.
@@ -143,6 +146,7 @@ pub fn subscribe(draft: Draft) -> Result<Subscription, Refusal> {
         customer: draft.customer,
         terms: draft.terms,
         quantity: draft.quantity,
+        credits: draft.credits,
         status: SubscriptionStatus::Pending,
         subscription_period: draft.subscription_period,
         trial_days: draft.trial_days,

@@ -58,6 +58,7 @@ fn price(currency: &str, fixed: i64, meters: &[(u32, &str, u64)]) -> Price {
         tax_inclusive: false,
         purchasing_power_parity: false,
         kind: PriceKind::UsageBased { recurrence, meters: meters.collect() },
+        credits: Vec::new(),
     }
 }
 

@@ -7,6 +7,7 @@ mod plans;
 mod segments;
 mod sequences;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::billing::{
@@ -39,6 +40,7 @@ fn draft(interval: Interval, subscription_period: Interval, created_at: Timestam
         customer: CustomerIndex(5),
         terms: TERMS,
         quantity: 2,
+        credits: Arc::default(),
         interval,
         subscription_period,
         trial_days: 0,

@@ -5,11 +5,15 @@ use crate::billing::{
     Overflow, PastDueEnd, Prices, Proration, cancel_scheduled_change, change_plan, cycle_ahead,
     end_past_due, pause, prorate, renew, resume, schedule_change, unused,
 };
+use crate::model::credit::{
+    CreditProration, CreditTerms, OverageBehavior, OverageTerms, RolloverTerms,
+};
 use crate::model::plan::{PendingChange, ScheduledChange};
 use crate::model::price::{PriceKind, Recurrence};
 use crate::model::product::TaxCategory;
 use crate::model::{
-    Currency, Money, Plan, PlanChangeId, Price, Product, ProductId, ProrationMode, Share,
+    Attachment, Credits, Currency, EntitlementIndex, Money, Plan, PlanChangeId, Price, Product,
+    ProductId, ProrationMode, Share,
 };
 
 const OTHER: Terms = Terms { product: ProductIndex(4), version: PriceVersion(1) };
@@ -21,18 +25,41 @@ const MODES: [ProrationMode; 5] = [
     ProrationMode::DoNotBill,
 ];
 
+fn attachment() -> Attachment {
+    let overage = OverageTerms {
+        is_enabled: false,
+        limit: None,
+        behavior: OverageBehavior::ForgiveAtReset,
+        price: None,
+        currency: None,
+    };
+    let rollover =
+        RolloverTerms { is_enabled: false, percentage: None, timeframe: None, count_max: None };
+    Attachment {
+        entitlement: EntitlementIndex(0),
+        precision: 0,
+        amount: Credits::from_units(10),
+        trial_amount: None,
+        trial_expires: false,
+        low_balance_percent: None,
+        proration: CreditProration::NoProrate,
+        terms: CreditTerms { overage, rollover, expires_after_days: None },
+    }
+}
+
 fn plan(interval: Interval) -> Plan {
-    Plan { terms: OTHER, quantity: 1, interval, subscription_period: YEAR }
+    let credits = Arc::new(vec![attachment()]);
+    Plan { terms: OTHER, quantity: 1, interval, subscription_period: YEAR, credits }
 }
 
 fn change(subscription: &Subscription, mode: ProrationMode, now: &str) -> Subscription {
     change_plan(subscription, &plan(MONTH), mode, cut_at(at(now))).unwrap()
 }
 
-fn priced(index: u32, cents: i64) -> std::sync::Arc<Product> {
+fn priced(index: u32, cents: i64) -> Arc<Product> {
     let recurrence =
         Recurrence { payment_frequency: MONTH, subscription_period: YEAR, trial_days: 0 };
-    std::sync::Arc::new(Product {
+    Arc::new(Product {
         id: ProductId::new(format!("pdt_{index}")),
         index: ProductIndex(index),
         name: format!("Plan {index}"),
@@ -46,6 +73,7 @@ fn priced(index: u32, cents: i64) -> std::sync::Arc<Product> {
             tax_inclusive: false,
             purchasing_power_parity: false,
             kind: PriceKind::Recurring(recurrence),
+            credits: Vec::new(),
         }],
         created_at: Timestamp::default(),
         updated_at: Timestamp::default(),
@@ -173,6 +201,7 @@ fn a_mode_that_keeps_the_cycle_keeps_its_boundaries_and_the_others_begin_anew() 
     for mode in MODES {
         let after = change_plan(&before, &same, mode, cut_at(at("2026-03-10"))).unwrap();
         assert_eq!((after.quantity, after.cycle.expires_at), (9, at("2027-01-31")));
+        assert_eq!(*after.credits, [attachment()], "{mode:?}");
     }
 }
 
@@ -200,8 +229,10 @@ fn a_scheduled_change_takes_effect_at_the_turn_and_not_before() {
     };
     let waiting = schedule_change(&before, scheduled(plan(MONTH))).unwrap();
     assert_eq!((waiting.terms, waiting.running), (TERMS, before.running));
+    assert_eq!(waiting.credits, before.credits);
     let after = turned(&waiting);
     assert_eq!((after.terms, after.scheduled_change.clone()), (OTHER, None));
+    assert_eq!(*after.credits, [attachment()], "the credits are those of the new price");
     check_running(&after, "2026-02-28", "2026-03-31");
     let last = after.closing.last().unwrap();
     assert_eq!(last.segment.terms, TERMS, "the old usage at the old price");

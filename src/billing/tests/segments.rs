@@ -7,7 +7,10 @@ use proptest::prelude::*;
 use crate::billing::{Measure, Rated, rate};
 use crate::model::price::MeterPrice;
 use crate::model::rate::{Bound, Tier, TierMode, TierShare};
-use crate::model::{MeterIndex, Money, Number, Quantity, Rate, UnitPrice, Used};
+use crate::model::{
+    CreditLink, EntitlementIndex, MeterIndex, Money, Number, Quantity, Rate, UnitPrice,
+    UnitsPerCredit, Used,
+};
 
 /// Units of a quantity in a quarter.
 const QUARTER: i128 = 250_000_000_000;
@@ -302,6 +305,30 @@ proptest! {
     }
 
     #[test]
+    fn what_is_paid_in_credits_has_the_same_units_and_costs_nothing(
+        consumed in collection::vec(-40_i64..400, 1..6),
+        free in 0_u64..50,
+        is_level in any::<bool>(),
+    ) {
+        let units_per_credit = UnitsPerCredit::new(Quantity::from_count(3)).unwrap();
+        let link = CreditLink { entitlement: EntitlementIndex(0), units_per_credit };
+        let measure = if is_level { Measure::Level } else { Measure::Additive };
+        let (mut in_money, mut in_credits) = (Used::default(), Used::default());
+        for consumed in consumed {
+            let units = |rate_kind, used: &Used| {
+                let price = MeterPrice { free_threshold: free, ..priced(rate_kind) };
+                rate(quarters(consumed), measure, &price, used, true).unwrap()
+            };
+            let paid = units(Rate::PerUnit(unit_price("2")), &in_money);
+            let drawn = units(Rate::Credits(link), &in_credits);
+            (in_money, in_credits) = (paid.used, drawn.used);
+            prop_assert_eq!((drawn.chargeable, drawn.position), (paid.chargeable, paid.position));
+            prop_assert_eq!((drawn.amount, drawn.bound, drawn.shares), (Money::ZERO, None, vec![]));
+            prop_assert_eq!(in_credits, Used { amount: Money::ZERO, ..in_money });
+        }
+    }
+
+    #[test]
     fn tiers_of_one_price_cost_what_units_do(
         units in 0..10_i128.pow(28),
         before in 0..10_i128.pow(28),
@@ -330,7 +357,9 @@ proptest! {
 
 fn assert_shares_add_up(rated: &Rated, price: &MeterPrice) {
     match &price.rate {
-        Rate::PerUnit(_) | Rate::Package { .. } => assert_eq!(rated.shares, []),
+        Rate::PerUnit(_) | Rate::Package { .. } | Rate::Credits(_) => {
+            assert_eq!(rated.shares, []);
+        }
         Rate::Tiered { tiers, .. } => {
             let units = rated.shares.iter().map(|share| share.units.as_units());
             assert_eq!(units.sum::<i128>(), rated.chargeable.as_units());

@@ -1,6 +1,7 @@
 //! What can be read of products, subscriptions, payments and invoices.
 
 mod checkouts;
+mod credits;
 mod payments;
 mod plans;
 mod subscriptions;

@@ -2,6 +2,7 @@
 //!
 //! It changes by whole objects alone, which the log's records carry: putting one again does no harm.
 
+pub mod entitlements;
 pub mod payments;
 pub mod routes;
 pub mod segments;
@@ -18,6 +19,7 @@ use crate::model::{
     SubscriptionId, SubscriptionIndex, Terms, Timestamp,
 };
 
+use entitlements::Entitlements;
 use payments::Payments;
 use routes::Routes;
 use shelf::Shelf;
@@ -86,6 +88,8 @@ pub struct Books {
     of_customer: WideMap<CustomerIndex, Vec<SubscriptionIndex>>,
     due: BTreeSet<DueWork>,
     stopped: u64,
+    /// Kinds of credit.
+    pub entitlements: Entitlements,
     /// Which segments events enter.
     pub routes: Routes,
     /// Payments and invoices.

@@ -221,7 +221,11 @@ mod tests {
     use crate::model::subscription::BillingAddress;
 
     fn payment(index: u32, cart: &[u32]) -> Payment {
-        let item = |product: &u32| CartItem { product: ProductIndex(*product), quantity: 1 };
+        let item = |product: &u32| CartItem {
+            product: ProductIndex(*product),
+            quantity: 1,
+            credits: Vec::new(),
+        };
         Payment {
             id: PaymentId::new(format!("pay_{index}")),
             index: PaymentIndex(index),

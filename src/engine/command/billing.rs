@@ -3,12 +3,14 @@
 //! Whoever makes one of these has checked forms, lengths and ranges; what depends on the state is
 //! checked by the committer.
 
+use crate::engine::command::credits::{CreditOverride, NewAttachment};
 use crate::model::customer::Metadata;
 use crate::model::price::{Interval, PayWhatYouWant, Recurrence};
 use crate::model::product::TaxCategory;
 use crate::model::subscription::{BillingAddress, CancelReason, CancellationFeedback};
 use crate::model::{
-    Currency, CustomerId, MeterId, Money, ProductId, ProrationMode, Rate, Timestamp,
+    Currency, CustomerId, EntitlementId, MeterId, Money, ProductId, ProrationMode, Rate, Timestamp,
+    UnitsPerCredit,
 };
 
 /// What one meter's usage is to cost.
@@ -17,13 +19,27 @@ pub struct NewMeterPrice {
     /// The meter.
     pub meter_id: MeterId,
     /// What units are to cost.
-    pub rate: Rate,
+    pub rate: NewRate,
     /// Whole units of each period that cost nothing.
     pub free_threshold: u64,
-    /// What a period costs at least; not negative.
+    /// What a period costs at least, not negative; of credits nothing.
     pub minimum: Option<Money>,
-    /// What a period costs at most; not less than the minimum.
+    /// What a period costs at most, not less than the minimum; of credits nothing.
     pub maximum: Option<Money>,
+}
+
+/// What units are to cost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NewRate {
+    /// Money; no [`Rate::Credits`].
+    Money(Rate),
+    /// Credits of an entitlement that the product hands out.
+    Credits {
+        /// The entitlement.
+        entitlement_id: EntitlementId,
+        /// Units that one credit covers.
+        units_per_credit: UnitsPerCredit,
+    },
 }
 
 /// When a price is to be due.
@@ -72,6 +88,9 @@ pub struct NewProduct {
     pub metadata: Metadata,
     /// Its first price.
     pub price: NewPrice,
+    /// The credits that it hands out, each entitlement once; at most
+    /// [`crate::model::credit::ATTACHMENTS_MAX`].
+    pub credits: Vec<NewAttachment>,
 }
 
 /// Changes of a product; `None` keeps.
@@ -87,6 +106,8 @@ pub struct ProductPatch {
     pub metadata: Option<Metadata>,
     /// The price of new purchases; of the kind that the product's prices have.
     pub price: Option<NewPrice>,
+    /// The credits of new purchases, in place of all that it handed out.
+    pub credits: Option<Vec<NewAttachment>>,
 }
 
 /// Who subscribes.
@@ -178,6 +199,8 @@ pub struct NewSubscription {
     pub metadata: Metadata,
     /// What is bought once with the first payment, each product once.
     pub once: Vec<NewPurchase>,
+    /// What its credits are otherwise than the price says, each entitlement once.
+    pub credits: Vec<CreditOverride>,
 }
 
 /// So many of a product.
@@ -187,6 +210,8 @@ pub struct NewPurchase {
     pub product_id: ProductId,
     /// How many; at least one.
     pub quantity: u32,
+    /// What its credits are otherwise than the price says, each entitlement once.
+    pub credits: Vec<CreditOverride>,
     /// What one is to cost, where the customer says so; not negative.
     pub amount: Option<Money>,
 }
@@ -260,6 +285,8 @@ pub struct SubscriptionPatch {
     pub customer_business_name: Option<Option<String>>,
     /// The customer's tax number; `Some(None)` clears it.
     pub tax_id: Option<Option<String>>,
+    /// What its credits are to be from now on, each entitlement once.
+    pub credits: Vec<CreditOverride>,
     /// Free details.
     pub metadata: Option<Metadata>,
 }

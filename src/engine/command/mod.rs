@@ -1,21 +1,23 @@
 //! Changes that a client asks for, and what becomes of them.
 
 pub mod billing;
+pub mod credits;
 
 use std::sync::Arc;
 
 use crate::engine::ClockState;
 use crate::model::customer::Metadata;
 use crate::model::{
-    Aggregation, ApiKey, CheckoutId, CheckoutSession, Customer, CustomerId, Filter, KeyDigest,
-    KeyId, Lsn, Meter, MeterId, Payment, PaymentId, Product, ProductId, Scope, Subscription,
-    SubscriptionId, Timestamp,
+    Aggregation, ApiKey, CheckoutId, CheckoutSession, CreditEntitlement, Customer, CustomerId,
+    EntitlementId, Filter, KeyDigest, KeyId, Lsn, Meter, MeterId, Payment, PaymentId, Product,
+    ProductId, Scope, Subscription, SubscriptionId, Timestamp,
 };
 
 use billing::{
     ConfirmedBy, Mark, NewCharge, NewCheckout, NewProduct, NewSubscription, PlanChange,
     ProductPatch, SubscriptionPatch,
 };
+use credits::{EntitlementPatch, NewEntitlement};
 
 /// A change that the committer decides on.
 #[derive(Clone, Debug)]
@@ -44,6 +46,14 @@ pub enum Command {
     ArchiveProduct(ProductId),
     /// Sell it again.
     UnarchiveProduct(ProductId),
+    /// Create a credit entitlement.
+    CreateEntitlement(Box<NewEntitlement>),
+    /// Change a credit entitlement; what was handed out stays as it is.
+    UpdateEntitlement(EntitlementId, Box<EntitlementPatch>),
+    /// Hand out no more of it.
+    DeleteEntitlement(EntitlementId),
+    /// Hand it out again.
+    UndeleteEntitlement(EntitlementId),
     /// Make a subscription, with its first payment.
     CreateSubscription(Box<NewSubscription>),
     /// Change or end a subscription.
@@ -163,6 +173,8 @@ pub enum Outcome {
     Key(ApiKey),
     /// The product as it is now.
     Product(Arc<Product>),
+    /// The credit entitlement as it is now.
+    Entitlement(Arc<CreditEntitlement>),
     /// The subscription as it is now.
     Subscription(Arc<Subscription>),
     /// The checkout session as it is now.

@@ -8,7 +8,9 @@ use crate::engine::command::billing::{NewCheckout, NewPurchase};
 use crate::engine::shared::Shared;
 use crate::model::checkout::{Cart, Purchase, Recurring};
 use crate::model::price::Recurrence;
-use crate::model::{Currency, Money, Price, Product, Terms};
+use crate::model::{Currency, Money, Payment, Price, Product, Terms};
+
+use super::attachments;
 
 /// The cart of a checkout session, and its currency.
 pub(super) fn of_checkout(new: &NewCheckout, shared: &Shared) -> Result<(Cart, Currency), Refused> {
@@ -21,8 +23,9 @@ pub(super) fn of_checkout(new: &NewCheckout, shared: &Shared) -> Result<(Cart, C
         let first = *currency.get_or_insert(price.currency);
         same_currency(&field, &product, first)?;
         let amount = amount(&format!("product_cart.{place}.amount"), price, wanted, new.confirm)?;
-        let purchase = purchase(&product, wanted, amount);
-        match (price.recurrence(), cart.recurring) {
+        let credits = format!("product_cart.{place}.credit_entitlements");
+        let purchase = purchase(&product, wanted, amount, &credits, shared)?;
+        match (price.recurrence(), &cart.recurring) {
             (None, _) => cart.once.push(purchase),
             (Some(recurrence), None) => {
                 let trial_days = new.trial_days.unwrap_or(recurrence.trial_days);
@@ -60,7 +63,8 @@ pub(super) fn beside(
         same_currency(&field, &product, currency)?;
         let field = format!("one_time_product_cart.{place}.amount");
         let amount = amount(&field, product.price(), wanted, true)?;
-        Ok(purchase(&product, wanted, amount))
+        let credits = format!("one_time_product_cart.{place}.credit_entitlements");
+        purchase(&product, wanted, amount, &credits, shared)
     });
     purchases.collect()
 }
@@ -85,9 +89,25 @@ fn same_currency(field: &str, product: &Product, currency: Currency) -> Result<(
     ))
 }
 
-fn purchase(product: &Product, wanted: &NewPurchase, amount: Option<Money>) -> Purchase {
+fn purchase(
+    product: &Product,
+    wanted: &NewPurchase,
+    amount: Option<Money>,
+    list: &str,
+    shared: &Shared,
+) -> Result<Purchase, Refused> {
     let terms = Terms { product: product.index, version: product.version() };
-    Purchase { terms, quantity: wanted.quantity, amount }
+    let Price { credits, currency, .. } = product.price();
+    let credits = attachments::overridden(credits, *currency, &wanted.credits, list, shared)?;
+    Ok(Purchase { terms, quantity: wanted.quantity, amount, credits })
+}
+
+/// Lets a payment say what it hands out of credits: that of what is bought once, which stands last in
+/// its cart.
+pub(super) fn hand_out(payment: &mut Payment, once: &[Purchase]) {
+    for (item, purchase) in payment.cart.iter_mut().rev().zip(once.iter().rev()) {
+        item.credits.clone_from(&purchase.credits);
+    }
 }
 
 /// What one is to cost when the customer says so, which has to be known when it `is_due`.
@@ -126,11 +146,11 @@ pub(super) fn chosen(
         let price = shared.state.with_books(|books| books.price(purchase.terms).cloned());
         let price = price.ok_or(Refused::NotFound("product"))?;
         if price.pay_what_you_want().is_none() || purchase.amount.is_some() {
-            return Ok(*purchase);
+            return Ok(purchase.clone());
         }
         let amount = amounts.next().ok_or_else(|| Refused::missing("amount"))?;
         let amount = check_amount("amount", &price, *amount)?;
-        Ok(Purchase { amount: Some(amount), ..*purchase })
+        Ok(Purchase { amount: Some(amount), ..purchase.clone() })
     });
     chosen.collect()
 }

@@ -80,10 +80,10 @@ fn confirmed(
     let billing = offer.billing.clone().or_else(|| by.billing.clone());
     let billing = billing.ok_or_else(|| Refused::missing("billing_address.country"))?;
     let mut bodies: Vec<Body<'static>> = change.map(unasked).into_iter().collect();
-    let (mut payment, invoice, subscription) = if let Some(recurring) = offer.cart.recurring {
+    let (mut payment, invoice, subscription) = if let Some(recurring) = &offer.cart.recurring {
         let order = Order {
             customer: &customer,
-            recurring,
+            recurring: recurring.clone(),
             on_demand: None,
             once: &once,
             billing: &billing,
@@ -99,7 +99,8 @@ fn confirmed(
         let sold = invoicing::Sold { customer: &customer, billing: &billing, offer, bill };
         let instants = (moment.at, moment.shared.state.applied());
         let numbers = &mut Numbers::next(moment.shared);
-        let (payment, invoice) = invoicing::bill_cart(moment.shared, sold, instants, numbers);
+        let (mut payment, invoice) = invoicing::bill_cart(moment.shared, sold, instants, numbers);
+        carts::hand_out(Arc::make_mut(&mut payment), &offer.cart.once);
         (payment, invoice, None)
     };
     Arc::make_mut(&mut payment).checkout = Some(session.id.clone());

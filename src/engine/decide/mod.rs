@@ -1,8 +1,11 @@
 //! What a change leaves behind: decided against the state, with nothing in flight.
 
+mod attachments;
 mod carts;
 mod checkouts;
+mod credit_terms;
 mod customers;
+mod entitlements;
 mod keys;
 mod meters;
 mod payments;
@@ -171,6 +174,14 @@ fn plan(command: &Command, moment: Moment<'_>, marks: Marks) -> Result<Decision,
         Command::ArchiveProduct(id) => Change::Product(products::set_archived(id, true, moment)?),
         Command::UnarchiveProduct(id) => {
             Change::Product(products::set_archived(id, false, moment)?)
+        }
+        Command::CreateEntitlement(new) => Change::Entitlement(entitlements::create(new, moment)?),
+        Command::UpdateEntitlement(id, patch) => {
+            Change::Entitlement(entitlements::update(id, patch, moment)?)
+        }
+        Command::DeleteEntitlement(id) => Change::Entitlement(entitlements::delete(id, moment)?),
+        Command::UndeleteEntitlement(id) => {
+            Change::Entitlement(entitlements::undelete(id, moment)?)
         }
         Command::UpdateSubscription(id, patch) => {
             Change::Subscription(subscriptions::update(id, patch, moment)?)

@@ -93,6 +93,7 @@ fn plan(before: &Subscription, change: &PlanChange, shared: &Shared) -> Result<P
         quantity: change.quantity,
         interval: recurrence.payment_frequency,
         subscription_period: recurrence.subscription_period,
+        credits: Arc::new(price.credits.clone()),
     })
 }
 
@@ -137,6 +138,7 @@ fn change_now(
     let Moment { shared, at, .. } = moment;
     let Quote { before, mut after, plan, proration } =
         quote(found, change, cut(found, moment), shared)?;
+    let (plan_terms, quantity) = (plan.terms, plan.quantity);
     let waits = change.effective == Effective::WhenPaid
         && first_status(shared, proration.bill.total) != PaymentStatus::Succeeded;
     let mut numbers = Numbers::next(shared);
@@ -145,7 +147,7 @@ fn change_now(
         let spent = before.credit.as_minor() - proration.credit.as_minor();
         let pending = PendingChange {
             invoice: numbers.next_invoice(),
-            plan,
+            plan: plan.clone(),
             mode: change.mode,
             credit: Money::from_minor(spent),
             total: proration.bill.total,
@@ -168,8 +170,8 @@ fn change_now(
         due_at: at,
         service_period: (!proration.bill.lines.is_empty()).then_some(proration.period),
         share: proration.share,
-        terms: plan.terms,
-        quantity: plan.quantity,
+        terms: plan_terms,
+        quantity,
         bill: proration.bill,
     };
     Ok(paid(after, billed, &mut numbers, moment))

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use crate::engine::command::Refused;
 use crate::engine::command::billing::{
-    NewMeterPrice, NewPrice, NewPriceKind, NewProduct, ProductPatch,
+    NewMeterPrice, NewPrice, NewPriceKind, NewProduct, NewRate, ProductPatch,
 };
 use crate::engine::shared::Shared;
 use crate::model::price::{MeterPrice, PriceKind};
-use crate::model::{Price, Product, ProductId};
+use crate::model::{Attachment, Price, Product, ProductId, Rate};
 use crate::storage::codec;
 
-use super::Moment;
+use super::{Moment, attachments};
 
 /// Prices that one product may have had: each is kept for those who bought at it.
 const PRICES_MAX: usize = 1_000;
@@ -21,6 +21,7 @@ const PRODUCTS_BYTES_MAX: usize = 6 * 1024 * 1024;
 
 pub(super) fn create(new: &NewProduct, moment: Moment<'_>) -> Result<Arc<Product>, Refused> {
     let Moment { shared, at, .. } = moment;
+    let credits = attachments::resolve(&new.credits, new.price.currency, shared)?;
     let product = Product {
         id: ProductId::new(moment.new_id("pdt")),
         index: shared.state.with_books(crate::engine::books::Books::next_product),
@@ -28,7 +29,7 @@ pub(super) fn create(new: &NewProduct, moment: Moment<'_>) -> Result<Arc<Product
         description: new.description.clone(),
         tax_category: new.tax_category,
         metadata: new.metadata.clone(),
-        prices: vec![price(&new.price, shared)?],
+        prices: vec![price(&new.price, credits, shared)?],
         created_at: at,
         updated_at: at,
         archived: false,
@@ -44,9 +45,19 @@ pub(super) fn update(
 ) -> Result<Arc<Product>, Refused> {
     let Moment { shared, at, .. } = moment;
     let mut product = Product::clone(&*existing(id, shared)?);
-    if let Some(new) = &patch.price {
-        add_price(&mut product, price(new, shared)?)?;
-    }
+    let currency = patch.price.as_ref().map_or(product.price().currency, |price| price.currency);
+    let credits = match &patch.credits {
+        Some(wanted) => attachments::resolve(wanted, currency, shared)?,
+        None => product.price().credits.clone(),
+    };
+    attachments::check_kept(&credits, currency)?;
+    let changed = if let Some(new) = &patch.price {
+        price(new, credits, shared)?
+    } else {
+        attachments::check_linked(product.price(), &credits)?;
+        Price { credits, ..product.price().clone() }
+    };
+    add_price(&mut product, changed)?;
     let product = Product {
         name: patch.name.clone().unwrap_or(product.name),
         description: patch.description.clone().unwrap_or(product.description),
@@ -90,13 +101,13 @@ fn add_price(product: &mut Product, price: Price) -> Result<(), Refused> {
     Ok(())
 }
 
-fn price(new: &NewPrice, shared: &Shared) -> Result<Price, Refused> {
+fn price(new: &NewPrice, credits: Vec<Attachment>, shared: &Shared) -> Result<Price, Refused> {
     let kind = match &new.kind {
         NewPriceKind::OneTime(choice) => PriceKind::OneTime(*choice),
         NewPriceKind::Recurring(recurrence) => PriceKind::Recurring(*recurrence),
         NewPriceKind::UsageBased { recurrence, meters } => {
             let meters = meters.iter().enumerate();
-            let meters = meters.map(|(place, new)| meter_price(place, new, shared));
+            let meters = meters.map(|(place, new)| meter_price(place, new, &credits, shared));
             let meters = meters.collect::<Result<_, _>>()?;
             PriceKind::UsageBased { recurrence: *recurrence, meters }
         }
@@ -108,19 +119,35 @@ fn price(new: &NewPrice, shared: &Shared) -> Result<Price, Refused> {
         tax_inclusive: new.tax_inclusive,
         purchasing_power_parity: new.purchasing_power_parity,
         kind,
+        credits,
     })
 }
 
-fn meter_price(place: usize, new: &NewMeterPrice, shared: &Shared) -> Result<MeterPrice, Refused> {
+fn meter_price(
+    place: usize,
+    new: &NewMeterPrice,
+    credits: &[Attachment],
+    shared: &Shared,
+) -> Result<MeterPrice, Refused> {
     let refusal = |message| Refused::invalid(format!("price.meters.{place}.meter_id"), message);
     let catalogue = shared.state.catalogue();
     let meter = catalogue.meter(&new.meter_id).ok_or_else(|| refusal("meter does not exist"))?;
     if meter.archived {
         return Err(refusal("this meter is archived: it counts nothing"));
     }
+    let rate = match &new.rate {
+        NewRate::Money(rate) => rate.clone(),
+        NewRate::Credits { entitlement_id, units_per_credit } => {
+            let link = attachments::link(entitlement_id, *units_per_credit, credits, shared);
+            Rate::Credits(link.ok_or_else(|| {
+                let field = format!("price.meters.{place}.credit_entitlement_id");
+                Refused::invalid(field, "this credit entitlement is none of the product's own")
+            })?)
+        }
+    };
     Ok(MeterPrice {
         meter: meter.index,
-        rate: new.rate.clone(),
+        rate,
         free_threshold: new.free_threshold,
         minimum: new.minimum,
         maximum: new.maximum,

@@ -21,7 +21,7 @@ use crate::model::{
     Terms, Timestamp,
 };
 
-use super::{Moment, Plan, carts, customers};
+use super::{Moment, Plan, attachments, carts, customers};
 
 /// A segment that is cut under a test clock ends this long after the present: what happened at the
 /// frozen instant lies before the cut.
@@ -33,10 +33,17 @@ pub(super) fn create(new: &NewSubscription, moment: Moment<'_>) -> Result<Plan, 
     let (customer, is_new_customer) = subscriber(&new.customer, moment)?;
     let (product, recurrence) = product(new, shared)?;
     let terms = Terms { product: product.index, version: product.version() };
+    let credits = attachments::overridden(
+        &product.price().credits,
+        product.price().currency,
+        &new.credits,
+        "credit_entitlement_cart",
+        shared,
+    )?;
     let order = Order {
         customer: &customer,
         recurring: Recurring {
-            purchase: Purchase { terms, quantity: new.quantity, amount: None },
+            purchase: Purchase { terms, quantity: new.quantity, amount: None, credits },
             trial_days: match new.on_demand {
                 None => new.trial_days.unwrap_or(recurrence.trial_days),
                 Some(_) => 0,
@@ -88,7 +95,7 @@ pub(super) struct Begun {
 /// Makes what was ordered.
 pub(super) fn begin(order: &Order<'_>, moment: Moment<'_>) -> Result<Begun, Refused> {
     let Moment { shared, at, .. } = moment;
-    let Recurring { purchase, trial_days } = order.recurring;
+    let Recurring { purchase, trial_days } = &order.recurring;
     let recurrence = carts::recurrence(&order.recurring, shared)?;
     let pending = billing::subscribe(Draft {
         id: SubscriptionId::new(moment.new_id("sub")),
@@ -96,9 +103,10 @@ pub(super) fn begin(order: &Order<'_>, moment: Moment<'_>) -> Result<Begun, Refu
         customer: order.customer.index,
         terms: purchase.terms,
         quantity: purchase.quantity,
+        credits: Arc::new(purchase.credits.clone()),
         interval: recurrence.payment_frequency,
         subscription_period: recurrence.subscription_period,
-        trial_days,
+        trial_days: *trial_days,
         on_demand: order.on_demand.is_some(),
         first_payment: PaymentId::new(moment.new_id("pay")),
         billing: order.billing.clone(),
@@ -140,7 +148,8 @@ pub(super) fn begin(order: &Order<'_>, moment: Moment<'_>) -> Result<Begun, Refu
     };
     let instants = (at, shared.state.applied());
     let numbers = &mut Numbers::next(shared);
-    let (payment, invoice) = bill(shared, &subscription, billed, instants, numbers);
+    let (mut payment, invoice) = bill(shared, &subscription, billed, instants, numbers);
+    carts::hand_out(Arc::make_mut(&mut payment), order.once);
     Ok(Begun { subscription, payment, invoice })
 }
 
@@ -282,8 +291,18 @@ pub(super) fn update(
     if let Some(comment) = &patch.cancellation_comment {
         cancellation.comment = Some(comment.clone());
     }
+    let credits = match patch.credits.as_slice() {
+        [] => Arc::clone(&changed.credits),
+        wanted => {
+            let found = shared.state.with_books(|books| books.price(changed.terms).cloned());
+            let currency = found.ok_or(Refused::NotFound("product"))?.currency;
+            let (credits, list) = (&changed.credits, "credit_entitlement_cart");
+            Arc::new(attachments::overridden(credits, currency, wanted, list, shared)?)
+        }
+    };
     let business_name = patch.customer_business_name.clone();
     Ok(Arc::new(Subscription {
+        credits,
         billing: patch.billing.clone().unwrap_or(changed.billing),
         customer_business_name: business_name.unwrap_or(changed.customer_business_name),
         tax_id: patch.tax_id.clone().unwrap_or(changed.tax_id),

@@ -25,8 +25,8 @@ use crate::engine::rows::Row;
 use crate::engine::stripes::{Delta, Stripes};
 use crate::metering::accumulator::{Sample, SkipReason};
 use crate::model::{
-    ApiKey, Customer, CustomerId, CustomerIndex, Hour, Lsn, MeterIndex, Product, Subscription,
-    Timestamp,
+    ApiKey, CreditEntitlement, Customer, CustomerId, CustomerIndex, Hour, Lsn, MeterIndex, Product,
+    Subscription, Timestamp,
 };
 use crate::world::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use crate::world::sync::{Mutex, RwLock};
@@ -199,6 +199,9 @@ impl State {
                 self.books.write().put_subscription(Arc::clone(subscription));
             }
             Change::Checkout(session) => self.put_checkout(session),
+            Change::Entitlement(entitlement) => {
+                self.books.write().entitlements.put(Arc::clone(entitlement));
+            }
         }
     }
 
@@ -308,6 +311,7 @@ impl State {
     /// into it afterwards.
     pub fn at_checkpoint(base: CheckpointBase) -> Self {
         let mut books = Books::default();
+        base.entitlements.into_iter().for_each(|entitlement| books.entitlements.put(entitlement));
         base.products.into_iter().for_each(|product| books.put_product(product));
         Self {
             books: RwLock::new(books),
@@ -358,6 +362,8 @@ pub struct CheckpointBase {
     pub backfills: Backfills,
     /// The products, in the order of their indexes.
     pub products: Vec<Arc<Product>>,
+    /// The credit entitlements, in the order of their indexes.
+    pub entitlements: Vec<Arc<CreditEntitlement>>,
     /// How far billing has come.
     pub marks: BillingMarks,
 }

@@ -8,7 +8,7 @@ use super::rig::{Crash, Rig, Sent, tiny};
 use super::story::meter_of;
 use super::trial::{End, Trial};
 use crate::engine::backfill::{Limits, Step};
-use crate::engine::command::billing::NewMeterPrice;
+use crate::engine::command::billing::{NewMeterPrice, NewRate};
 use crate::engine::command::{Command, Outcome, Refused};
 use crate::engine::commit::Submission;
 use crate::engine::options::Options;
@@ -278,7 +278,7 @@ fn the_line_stands_still_over_a_restart_although_a_period_was_closed() {
     rig.ingest(&[Sent::new("before", "c1")]).unwrap();
     let price = NewMeterPrice {
         meter_id: priced,
-        rate: Rate::PerUnit(UnitPrice::parse("2").unwrap()),
+        rate: NewRate::Money(Rate::PerUnit(UnitPrice::parse("2").unwrap())),
         free_threshold: 0,
         minimum: None,
         maximum: None,

@@ -10,7 +10,7 @@ use super::dice::Dice;
 use super::goods::{new_meter, new_product, new_subscription, usage_price};
 use super::rig::{Crash, Place, Rig, Sent, chain, tiny};
 use crate::engine::bills::InvoiceFilter;
-use crate::engine::command::billing::{NewMeterPrice, SubscriptionPatch};
+use crate::engine::command::billing::{NewMeterPrice, NewRate, SubscriptionPatch};
 use crate::engine::commit::{Group, Submission};
 use crate::engine::machine::Fatal;
 use crate::engine::options::Options;
@@ -77,7 +77,7 @@ fn make_meter(rig: &mut Rig, aggregation: Aggregation) -> MeterId {
 fn make_product(rig: &mut Rig, meters: &[MeterId], interval: Interval) -> ProductId {
     let meters = meters.iter().map(|meter| NewMeterPrice {
         meter_id: meter.clone(),
-        rate: Rate::PerUnit(UnitPrice::parse("0.5").unwrap()),
+        rate: NewRate::Money(Rate::PerUnit(UnitPrice::parse("0.5").unwrap())),
         minimum: None,
         maximum: None,
         free_threshold: 2,

@@ -40,7 +40,12 @@ fn product(rig: &mut Rig, price: NewPrice) -> ProductId {
 fn new_checkout(product: &ProductId, confirm: bool) -> NewCheckout {
     let subscription = new_subscription("unused", product);
     NewCheckout {
-        cart: vec![NewPurchase { product_id: product.clone(), quantity: 2, amount: None }],
+        cart: vec![NewPurchase {
+            product_id: product.clone(),
+            quantity: 2,
+            amount: None,
+            credits: Vec::new(),
+        }],
         customer: Some(Subscriber::Addressed {
             email: "ada@shop.example".to_owned(),
             name: Some("Ada".to_owned()),

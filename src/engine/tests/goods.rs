@@ -46,6 +46,7 @@ pub(super) fn new_product(price: NewPrice) -> Command {
         tax_category: TaxCategory::Saas,
         metadata: Vec::new(),
         price,
+        credits: Vec::new(),
     }))
 }
 
@@ -68,5 +69,6 @@ pub(super) fn new_subscription(customer: &str, product_id: &ProductId) -> NewSub
         tax_id: None,
         metadata: Vec::new(),
         once: Vec::new(),
+        credits: Vec::new(),
     }
 }

@@ -283,6 +283,10 @@ impl Model {
             | Command::UpdateProduct(..)
             | Command::ArchiveProduct(_)
             | Command::UnarchiveProduct(_)
+            | Command::CreateEntitlement(_)
+            | Command::UpdateEntitlement(..)
+            | Command::DeleteEntitlement(_)
+            | Command::UndeleteEntitlement(_)
             | Command::CreateSubscription(_)
             | Command::UpdateSubscription(..)
             | Command::ChangePlan(..)
@@ -352,6 +356,7 @@ impl Object {
             Outcome::Customer(customer) => Self::Customer(customer),
             Outcome::Key(key) => Self::Key(key),
             Outcome::Product(_)
+            | Outcome::Entitlement(_)
             | Outcome::Subscription(_)
             | Outcome::Checkout(_)
             | Outcome::Payment(_) => {

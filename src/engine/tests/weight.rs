@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::goods::{new_meter, new_product, new_subscription, usage_price};
 use super::rig::{Rig, Sent, tiny};
-use crate::engine::command::billing::NewMeterPrice;
+use crate::engine::command::billing::{NewMeterPrice, NewRate};
 use crate::engine::record::{Body, decode_payload};
 use crate::engine::weight::bytes_about;
 use crate::engine::{Command, Outcome};
@@ -20,7 +20,7 @@ fn bill(rig: &mut Rig, entries: usize) {
     let Outcome::Meter(meter) = meter else { panic!("a meter") };
     let price = NewMeterPrice {
         meter_id: meter.id,
-        rate: Rate::PerUnit(UnitPrice::parse("0.5").unwrap()),
+        rate: NewRate::Money(Rate::PerUnit(UnitPrice::parse("0.5").unwrap())),
         minimum: None,
         maximum: None,
         free_threshold: 2,

@@ -155,6 +155,10 @@ fn rate(rate: &Rate, currency: Currency) -> (String, Vec<String>) {
             };
             ("in tiers".to_owned(), tiers.chain(all).collect())
         }
+        Rate::Credits(link) => {
+            let covered = format!("one credit covers {}", link.units_per_credit);
+            ("in credits".to_owned(), vec![covered])
+        }
     }
 }
 

@@ -22,6 +22,10 @@ pub(super) fn usage(usage: &UsageLine, currency: Currency) -> (String, String, V
             how.extend(usage.shares.iter().map(|share| tier(*mode, share, currency)));
             (usage.chargeable.to_string(), "by tier".to_owned())
         }
+        Rate::Credits(link) => {
+            how.push(format!("one credit covers {}", link.units_per_credit));
+            (usage.chargeable.to_string(), "in credits".to_owned())
+        }
     };
     how.extend(bound(usage, currency));
     (quantity, price, how)
@@ -67,8 +71,8 @@ fn unit_price(price: Option<UnitPrice>, currency: Currency) -> String {
 mod tests {
     use super::*;
     use crate::http::document::tests::usage as sample;
-    use crate::model::Quantity;
     use crate::model::rate::Tier;
+    use crate::model::{CreditLink, EntitlementIndex, Quantity, UnitsPerCredit};
 
     fn check(line: &UsageLine, quantity: &str, price: &str, how: &[&str]) {
         let expected = (quantity.to_owned(), price.to_owned());
@@ -102,6 +106,14 @@ mod tests {
         check(&volume, "1500", "by tier", &[used, "last tier: all 1500 at 0"]);
         let nothing = sample(tiered(TierMode::Volume), 1_000, 10);
         check(&nothing, "0", "by tier", &["used 10, free 1000"]);
+    }
+
+    #[test]
+    fn what_is_paid_in_credits_says_how_much_one_covers() {
+        let units_per_credit = UnitsPerCredit::new(Quantity::from_count(1_000)).unwrap();
+        let link = CreditLink { entitlement: EntitlementIndex(0), units_per_credit };
+        let lines = ["used 2500, free 1000", "one credit covers 1000"];
+        check(&sample(Rate::Credits(link), 1_000, 2_500), "1500", "in credits", &lines);
     }
 
     #[test]

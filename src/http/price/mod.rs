@@ -14,7 +14,7 @@ use crate::model::price::{
 use crate::model::{Currency, MeterId, Money, Price, Rate};
 
 /// Units of an interval.
-const COUNT_MAX: i64 = 1_000;
+pub(crate) const COUNT_MAX: i64 = 1_000;
 /// Days of a trial.
 pub(crate) const TRIAL_DAYS_MAX: i64 = 10_000;
 /// Hundredths of a percent in the whole.
@@ -92,7 +92,10 @@ struct MeterInput {
     minimum_amount: Option<i64>,
     /// What a period costs at most; not less than the minimum.
     maximum_amount: Option<i64>,
+    /// One of the product's `credit_entitlements`, which units draw on in place of any price.
     credit_entitlement_id: Option<String>,
+    /// With `credit_entitlement_id`, and only then: a decimal number, more than zero, at most 15 digits
+    /// before the point and 12 behind it.
     meter_units_per_credit: Option<String>,
 }
 
@@ -225,14 +228,6 @@ fn meters(inputs: Vec<MeterInput>) -> Result<Vec<NewMeterPrice>, ApiError> {
         if meters.iter().any(|meter| meter.meter_id == meter_id) {
             return Err(invalid(&field("meter_id"), "this meter stands twice"));
         }
-        if input.credit_entitlement_id.is_some() {
-            let message = "this credit entitlement does not exist";
-            return Err(invalid(&field("credit_entitlement_id"), message));
-        }
-        if input.meter_units_per_credit.is_some() {
-            let message = "this needs a credit_entitlement_id";
-            return Err(invalid(&field("meter_units_per_credit"), message));
-        }
         let free_threshold = u64::try_from(input.free_threshold.unwrap_or(0))
             .map_err(|_negative| invalid(&field("free_threshold"), "must not be negative"))?;
         let rate = RateInput {
@@ -242,6 +237,8 @@ fn meters(inputs: Vec<MeterInput>) -> Result<Vec<NewMeterPrice>, ApiError> {
             package_size: input.package_size,
             minimum_amount: input.minimum_amount,
             maximum_amount: input.maximum_amount,
+            credit_entitlement_id: input.credit_entitlement_id,
+            meter_units_per_credit: input.meter_units_per_credit,
         };
         let path = format!("price.meters.{place}");
         let (minimum, maximum) = rate.bounds(&path)?;
@@ -404,14 +401,13 @@ struct MeterBody {
     name: String,
     description: Option<String>,
     measurement_unit: String,
-    /// `null` with `tiers`.
+    /// `null` with `tiers`, and when it is paid in credits.
     price_per_unit: Option<String>,
     free_threshold: u64,
     #[serde(flatten)]
     rate: RateBody,
-    /// Always `null`.
+    /// What units draw on; `null` when they have a price.
     credit_entitlement_id: Option<String>,
-    /// Always `null`.
     meter_units_per_credit: Option<String>,
 }
 
@@ -463,6 +459,7 @@ fn meter_bodies(price: &Price, engine: &Engine) -> Vec<MeterBody> {
     let priced = price.meters().iter();
     let bodies = priced.filter_map(|priced| {
         let meter = engine.meter_at(priced.meter)?;
+        let link = priced.rate.credits();
         Some(MeterBody {
             meter_id: meter.id.as_str().to_owned(),
             name: meter.name,
@@ -470,12 +467,14 @@ fn meter_bodies(price: &Price, engine: &Engine) -> Vec<MeterBody> {
             measurement_unit: meter.measurement_unit,
             price_per_unit: match &priced.rate {
                 Rate::PerUnit(price) | Rate::Package { price, .. } => Some(price.to_string()),
-                Rate::Tiered { .. } => None,
+                Rate::Tiered { .. } | Rate::Credits(_) => None,
             },
             free_threshold: priced.free_threshold,
             rate: RateBody::new(priced),
-            credit_entitlement_id: None,
-            meter_units_per_credit: None,
+            credit_entitlement_id: link
+                .and_then(|link| engine.entitlement_id(link.entitlement))
+                .map(|id| id.as_str().to_owned()),
+            meter_units_per_credit: link.map(|link| link.units_per_credit.to_string()),
         })
     });
     bodies.collect()

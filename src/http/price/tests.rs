@@ -5,10 +5,14 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::billing::{Measure, rate};
+use crate::engine::command::billing::NewRate;
 use crate::http::body;
 use crate::model::price::MeterPrice;
 use crate::model::rate::{Tier, TierMode};
 use crate::model::{MeterIndex, Number, Quantity, UnitPrice, Used};
+
+/// One unit in units of 10^-12.
+const ONE: i128 = 1_000_000_000_000;
 
 const CYCLE: &str = r#""payment_frequency_count":1,"payment_frequency_interval":"Month","subscription_period_count":10,"subscription_period_interval":"Year""#;
 
@@ -19,6 +23,12 @@ fn read(text: &str) -> Result<NewPrice, ApiError> {
 fn usage(meters: &str) -> Result<NewPrice, ApiError> {
     let head = r#"{"type":"usage_based_price","currency":"USD","fixed_price":4900"#;
     read(&format!(r#"{head},{CYCLE},"meters":{meters}}}"#))
+}
+
+/// What a meter is to cost in money.
+fn money(meter: &NewMeterPrice) -> Rate {
+    let NewRate::Money(rate) = &meter.rate else { panic!("{meter:?}") };
+    rate.clone()
 }
 
 /// The field that a refusal names.
@@ -38,7 +48,7 @@ fn a_usage_price_is_read_with_its_meters() {
     assert_eq!(recurrence.payment_frequency, Interval { count: 1, unit: IntervalUnit::Month });
     let read: Vec<_> = meters
         .iter()
-        .map(|meter| (meter.meter_id.as_str(), meter.rate.clone(), meter.free_threshold))
+        .map(|meter| (meter.meter_id.as_str(), money(meter), meter.free_threshold))
         .collect();
     let per_unit = |text| Rate::PerUnit(UnitPrice::parse(text).unwrap());
     let expected =
@@ -62,10 +72,6 @@ fn a_bad_meter_is_refused_by_its_field() {
         (
             r#"[{"meter_id":"m","price_per_unit":"1","free_threshold":-1}]"#,
             "price.meters.0.free_threshold",
-        ),
-        (
-            r#"[{"meter_id":"m","credit_entitlement_id":"cde_1","meter_units_per_credit":"5"}]"#,
-            "price.meters.0.credit_entitlement_id",
         ),
         (r#"[{"meter_id":"m","price_per_unit":1}]"#, "meters.0.price_per_unit"),
         (
@@ -139,7 +145,7 @@ fn one_meter(members: &str) -> Result<NewMeterPrice, ApiError> {
 fn as_priced(new: &NewMeterPrice) -> MeterPrice {
     MeterPrice {
         meter: MeterIndex(0),
-        rate: new.rate.clone(),
+        rate: money(new),
         free_threshold: new.free_threshold,
         minimum: new.minimum,
         maximum: new.maximum,
@@ -181,12 +187,12 @@ fn tiers_packages_and_bounds_are_read() {
         Tier { up_to: None, price_per_unit: Some(half), flat_fee: Money::ZERO },
     ];
     let rate = Rate::Tiered { mode: TierMode::Graduated, tiers: expected };
-    assert_eq!(tiers.unwrap().rate, rate);
+    assert_eq!(money(&tiers.unwrap()), rate);
     let package = one_meter(
         r#""price_per_unit":"0.5","package_size":100,"minimum_amount":0,"maximum_amount":0"#,
     );
     let package = package.unwrap();
-    assert_eq!(package.rate, Rate::Package { size: 100, price: half });
+    assert_eq!(money(&package), Rate::Package { size: 100, price: half });
     assert_eq!((package.minimum, package.maximum), (Some(Money::ZERO), Some(Money::ZERO)));
     let many: Vec<String> =
         (1..20).map(|end| format!(r#"{{"up_to":"{end}","price_per_unit":"1"}}"#)).collect();
@@ -252,7 +258,7 @@ fn wrong_tiers_packages_and_bounds_are_refused_by_their_field() {
             "price.meters.0.maximum_amount",
         ),
         (
-            format!(r#""tier_mode":"volume","tiers":[{last}],"credit_entitlement_id":"cde_1""#),
+            format!(r#""tier_mode":"volume","tiers":[{last}],"meter_units_per_credit":"1""#),
             "price.meters.0.credit_entitlement_id",
         ),
     ] {
@@ -310,7 +316,7 @@ proptest! {
                 return Ok(());
             }
         };
-        if let Rate::Tiered { tiers, .. } = &new.rate {
+        if let Rate::Tiered { tiers, .. } = &money(&new) {
             let (last, others) = tiers.split_last().unwrap();
             prop_assert_eq!(last.up_to, None);
             let mut start = Quantity::ZERO;
@@ -322,9 +328,60 @@ proptest! {
         }
         prop_assert!(new.minimum.is_none_or(|least| new.maximum.is_none_or(|most| least <= most)));
         let mut printed = serde_json::to_value(RateBody::new(&as_priced(&new))).unwrap();
-        if let Rate::PerUnit(price) | Rate::Package { price, .. } = &new.rate {
+        if let Rate::PerUnit(price) | Rate::Package { price, .. } = &money(&new) {
             printed["price_per_unit"] = json!(price.to_string());
         }
         prop_assert_eq!(one_meter(&printed.to_string()).unwrap(), new);
     }
+}
+
+#[test]
+fn a_meter_that_is_paid_in_credits_has_no_price() {
+    let meter = |more: &str| {
+        let link = r#""meter_id":"m","credit_entitlement_id":"cde_1""#;
+        usage(&format!("[{{{link}{more}}}]"))
+    };
+    for (text, units) in [
+        ("1000", 1_000 * ONE),
+        ("0.1", ONE / 10),
+        ("400000", 400_000 * ONE),
+        ("99999999999999.999999999999", 100_000_000_000_000 * ONE - 1),
+        ("0.000000000001", 1),
+    ] {
+        let price = meter(&format!(r#","meter_units_per_credit":"{text}","free_threshold":7"#));
+        let NewPriceKind::UsageBased { meters, .. } = price.unwrap().kind else { panic!("usage") };
+        let [NewMeterPrice { rate, free_threshold: 7, minimum: None, maximum: None, .. }] =
+            &meters[..]
+        else {
+            panic!("{meters:?}");
+        };
+        let NewRate::Credits { entitlement_id, units_per_credit } = rate else {
+            panic!("{rate:?}")
+        };
+        assert_eq!((entitlement_id.as_str(), units_per_credit.as_units()), ("cde_1", units));
+        assert_eq!(units_per_credit.to_string(), text);
+    }
+    for text in ["0", "0.000", "-1", "1e3", "1.", "", "1000000000000000", "0.0000000000001"] {
+        let found = meter(&format!(r#","meter_units_per_credit":"{text}""#));
+        assert_eq!(refused(found), "price.meters.0.meter_units_per_credit", "{text}");
+    }
+    let units = r#","meter_units_per_credit":"1""#;
+    let tier = r#"{"up_to":null,"price_per_unit":"1"}"#;
+    for (more, field) in [
+        (String::new(), "meter_units_per_credit"),
+        (format!(r#"{units},"price_per_unit":"1""#), "price_per_unit"),
+        (format!(r#"{units},"package_size":5"#), "package_size"),
+        (format!(r#"{units},"tiers":[{tier}]"#), "tiers"),
+        (format!(r#"{units},"tier_mode":"volume""#), "tier_mode"),
+        (format!(r#"{units},"minimum_amount":0"#), "minimum_amount"),
+        (format!(r#"{units},"maximum_amount":5"#), "maximum_amount"),
+        (format!(r#"{units},"free_threshold":-1"#), "free_threshold"),
+    ] {
+        assert_eq!(refused(meter(&more)), format!("price.meters.0.{field}"), "{more}");
+    }
+    let unlinked = usage(r#"[{"meter_id":"m","meter_units_per_credit":"1"}]"#);
+    assert_eq!(refused(unlinked), "price.meters.0.credit_entitlement_id");
+    let empty =
+        usage(r#"[{"meter_id":"m","credit_entitlement_id":"","meter_units_per_credit":"1"}]"#);
+    assert_eq!(refused(empty), "price.meters.0.credit_entitlement_id");
 }

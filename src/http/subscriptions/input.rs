@@ -8,6 +8,7 @@ use crate::engine::command::billing::{NewCharge, NewSubscription, OnDemand, Subs
 use crate::http::address::AddressInput;
 use crate::http::body;
 use crate::http::cart::{self, CartItemInput};
+use crate::http::credits::{self, OverrideInput};
 use crate::http::price;
 use crate::http::reply::ApiError;
 use crate::http::scalar::{JsonScalar, Members};
@@ -66,6 +67,8 @@ pub(super) struct SubscriptionCreate<'a> {
     #[serde(borrow)]
     #[schema(value_type = Option<Vec<CartItemInput<'static>>>)]
     one_time_product_cart: Option<Vec<CartItemInput<'a>>>,
+    /// What its credits are otherwise than the product says.
+    credit_entitlement_cart: Option<Vec<OverrideInput>>,
 }
 
 #[derive(Deserialize)]
@@ -119,6 +122,10 @@ impl SubscriptionCreate<'_> {
             once: cart::purchases(
                 "one_time_product_cart",
                 self.one_time_product_cart.unwrap_or_default(),
+            )?,
+            credits: credits::overrides(
+                "credit_entitlement_cart",
+                self.credit_entitlement_cart.unwrap_or_default(),
             )?,
         })
     }

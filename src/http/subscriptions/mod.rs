@@ -1,6 +1,7 @@
 //! Subscriptions on the wire.
 
 mod charge;
+mod credits;
 mod input;
 mod output;
 mod plan;

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::credits::{self, CartBody, MeterCartBody};
 use super::words::{FeedbackWord, StatusWord};
 use crate::billing::fixed_amount;
 use crate::engine::bills::{PaymentView, SubscriptionView};
@@ -140,10 +141,8 @@ pub(super) struct SubscriptionBody {
     closing_periods: usize,
     /// Always empty.
     addons: Vec<String>,
-    /// Always empty.
-    credit_entitlement_cart: Vec<String>,
-    /// Always empty.
-    meter_credit_entitlement_cart: Vec<String>,
+    credit_entitlement_cart: Vec<CartBody>,
+    meter_credit_entitlement_cart: Vec<MeterCartBody>,
     /// Always `null`.
     custom_field_responses: Option<Vec<String>>,
     /// Always `null`.
@@ -177,8 +176,9 @@ struct MeterBody {
     measurement_unit: String,
     currency: String,
     free_threshold: u64,
-    /// With `tiers` the price of the first; with `package_size` the price of a package.
-    price_per_unit: String,
+    /// With `tiers` the price of the first; with `package_size` the price of a package; `null` when it is
+    /// paid in credits.
+    price_per_unit: Option<String>,
     #[serde(flatten)]
     rate: RateBody,
 }
@@ -314,8 +314,8 @@ impl SubscriptionBody {
             price_version: subscription.terms.version.0,
             closing_periods: subscription.closing.len(),
             addons: Vec::new(),
-            credit_entitlement_cart: Vec::new(),
-            meter_credit_entitlement_cart: Vec::new(),
+            credit_entitlement_cart: credits::cart(view, &edge.engine),
+            meter_credit_entitlement_cart: credits::meter_cart(view, &edge.engine),
             custom_field_responses: None,
             discounts: None,
         }
@@ -350,7 +350,10 @@ fn meters(view: &SubscriptionView, edge: &Edge) -> Vec<MeterBody> {
             measurement_unit: meter.measurement_unit,
             currency: price.currency.to_string(),
             free_threshold: priced.free_threshold,
-            price_per_unit: rate::shown_price(&priced.rate, &[]),
+            price_per_unit: match priced.rate.credits() {
+                None => Some(rate::shown_price(&priced.rate, &[])),
+                Some(_) => None,
+            },
             rate: RateBody::new(priced),
         })
     });

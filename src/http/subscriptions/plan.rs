@@ -132,6 +132,7 @@ async fn change_plan(
         | Outcome::Customer(_)
         | Outcome::Key(_)
         | Outcome::Product(_)
+        | Outcome::Entitlement(_)
         | Outcome::Checkout(_)
         | Outcome::Clock(_) => return Err(ApiError::internal().into()),
     };

@@ -9,6 +9,7 @@ use super::words::{FeedbackWord, ReasonWord, StatusWord};
 use crate::engine::command::billing::SubscriptionPatch;
 use crate::http::address::AddressInput;
 use crate::http::body;
+use crate::http::credits::{self, OverrideInput};
 use crate::http::price::{self, IntervalWord};
 use crate::http::reply::ApiError;
 use crate::http::scalar::{JsonScalar, Members};
@@ -20,8 +21,6 @@ use crate::model::subscription::{CancelReason, CancellationFeedback};
 struct NotOfferedChanges<'a> {
     #[serde(borrow)]
     pause: Option<&'a RawValue>,
-    #[serde(borrow)]
-    credit_entitlement_cart: Option<&'a RawValue>,
     #[serde(borrow)]
     customer_name: Option<&'a RawValue>,
 }
@@ -35,10 +34,7 @@ pub(super) fn refuse_not_offered_changes(text: &[u8]) -> Result<(), ApiError> {
     if asked.pause.is_some() {
         return Err(ApiError::invalid("pause", "pause: this field is not used any more"));
     }
-    body::refuse_not_offered(&[
-        ("credit_entitlement_cart", asked.credit_entitlement_cart),
-        ("customer_name", asked.customer_name),
-    ])
+    body::refuse_not_offered(&[("customer_name", asked.customer_name)])
 }
 
 /// How a subscription that is charged on demand begins to renew.
@@ -78,6 +74,8 @@ pub(super) struct SubscriptionUpdate<'a> {
     #[serde(borrow)]
     #[schema(value_type = Option<BTreeMap<String, JsonScalar<'static>>>)]
     metadata: Option<Members<'a>>,
+    /// What its credits are to be from the next grant and draw on.
+    credit_entitlement_cart: Option<Vec<OverrideInput>>,
 }
 
 impl SubscriptionUpdate<'_> {
@@ -97,6 +95,7 @@ impl SubscriptionUpdate<'_> {
             customer_business_name,
             tax_id,
             metadata,
+            credit_entitlement_cart,
         } = self;
         cancel_at_next_billing_date.is_none()
             && cancel_reason.is_none()
@@ -110,6 +109,7 @@ impl SubscriptionUpdate<'_> {
             && customer_business_name.is_none()
             && tax_id.is_none()
             && metadata.is_none()
+            && credit_entitlement_cart.is_none()
     }
 
     /// The changes, every field checked that can be without the state.
@@ -168,6 +168,10 @@ impl SubscriptionUpdate<'_> {
             customer_business_name: named.transpose()?,
             tax_id: self.tax_id.map(|text| text.map(tax_id).transpose()).transpose()?,
             metadata: self.metadata.map(Members::into_metadata).transpose()?,
+            credits: credits::overrides(
+                "credit_entitlement_cart",
+                self.credit_entitlement_cart.unwrap_or_default(),
+            )?,
         })
     }
 }
@@ -244,6 +248,11 @@ mod tests {
             (r#"{"subscription_period_interval":"Year"}"#, "subscription_period_count"),
             (r#"{"billing":{"city":"X"}}"#, "billing.country"),
             (r#"{"customer_name":"N"}"#, "customer_name"),
+            (r#"{"status":"paused","credit_entitlement_cart":[]}"#, "status"),
+            (
+                r#"{"credit_entitlement_cart":[{}]}"#,
+                "credit_entitlement_cart.0.credit_entitlement_id",
+            ),
         ] {
             assert_eq!(patch(text).unwrap_err(), field, "{text}");
         }

@@ -16,7 +16,7 @@ use crate::http::invoice_line::InvoiceLineBody;
 use crate::http::page::{self, Items, Paging};
 use crate::http::period::PeriodBody;
 use crate::http::query::Parameters;
-use crate::http::rate::{self, LineRateBody};
+use crate::http::rate::{self, EntitlementIds, LineRateBody};
 use crate::http::reply::{self, ApiError, Failure};
 use crate::http::route::{Routes, Segment};
 use crate::http::text::Instant;
@@ -110,7 +110,8 @@ async fn usage_history(
     let id = SubscriptionId::new(id);
     let periods =
         edge.read(move |engine| engine.usage_history(&id, &query, paging.into())).await??;
-    let items = periods.iter().map(UsagePeriodBody::new).collect();
+    let ids = |index| edge.engine.entitlement_id(index);
+    let items = periods.iter().map(|period| UsagePeriodBody::new(period, &ids)).collect();
     Ok(reply::json(StatusCode::OK, &Items { items }))
 }
 
@@ -126,15 +127,16 @@ async fn upcoming_invoice(
 ) -> Result<Response, ApiError> {
     let upcoming = edge.engine.upcoming_invoices(&CustomerId::new(id))?;
     let product = |index| edge.engine.product_at(index).map(|product| product.id.clone());
-    let items = upcoming.items.iter().map(|item| UpcomingBody::new(item, product)).collect();
+    let ids = |index| edge.engine.entitlement_id(index);
+    let items = upcoming.items.iter().map(|item| UpcomingBody::new(item, product, &ids)).collect();
     let shown = UpcomingInvoicesBody { items, as_of_lsn: upcoming.as_of_lsn.0 };
     Ok(reply::json(StatusCode::OK, &shown))
 }
 
 impl UsagePeriodBody {
-    fn new(period: &UsagePeriod) -> Self {
+    fn new(period: &UsagePeriod, ids: EntitlementIds<'_>) -> Self {
         let currency = period.currency.code();
-        let meters = period.meters.iter().map(|meter| MeterUsageBody::new(meter, currency));
+        let meters = period.meters.iter().map(|meter| MeterUsageBody::new(meter, currency, ids));
         Self {
             start_date: Instant(period.period.start),
             end_date: Instant(period.period.end),
@@ -145,7 +147,7 @@ impl UsagePeriodBody {
 }
 
 impl MeterUsageBody {
-    fn new(meter: &MeterUsage, currency: &str) -> Self {
+    fn new(meter: &MeterUsage, currency: &str, ids: EntitlementIds<'_>) -> Self {
         Self {
             id: meter.meter_id.as_str().to_owned(),
             name: meter.usage.name.clone(),
@@ -155,7 +157,7 @@ impl MeterUsageBody {
             price_per_unit: rate::shown_price(&meter.usage.rate, &meter.usage.shares),
             total_price: meter.total.as_minor(),
             currency: currency.to_owned(),
-            rate: LineRateBody::new(&meter.usage),
+            rate: LineRateBody::new(&meter.usage, ids),
         }
     }
 }
@@ -164,9 +166,10 @@ impl UpcomingBody {
     fn new(
         upcoming: &Upcoming,
         product: impl Fn(crate::model::ProductIndex) -> Option<ProductId>,
+        ids: EntitlementIds<'_>,
     ) -> Self {
         let lines = upcoming.lines.iter().zip(&upcoming.meter_ids).map(|(line, meter)| {
-            InvoiceLineBody::new(line, meter.as_ref(), product(line.product).as_ref())
+            InvoiceLineBody::new(line, meter.as_ref(), product(line.product).as_ref(), ids)
         });
         Self {
             subscription_id: upcoming.subscription_id.as_str().to_owned(),
@@ -209,7 +212,7 @@ mod tests {
             meters: vec![meter],
         };
         assert_eq!(
-            serde_json::to_string(&UsagePeriodBody::new(&period)).unwrap(),
+            serde_json::to_string(&UsagePeriodBody::new(&period, &|_| None)).unwrap(),
             r#"{"start_date":"2026-10-22T10:00:00Z","end_date":"2026-11-22T10:00:00Z","closing":true,"meters":[{"id":"mtr_1","name":"Tokens","consumed_units":"2500.5","free_threshold":1000,"chargeable_units":"1500.5","price_per_unit":"2","total_price":3001,"currency":"USD"}]}"#
         );
     }

@@ -2,15 +2,16 @@
 
 use proptest::prelude::*;
 
-use super::{credits, price};
+use super::credits;
 use crate::billing::credits::{DrawTerms, Mark, Usage};
-use crate::model::{Credits, Number, Quantity};
+use crate::model::{Credits, Number, Quantity, UnitsPerCredit};
 
 /// 10^12, and its square.
 const ONE: i128 = 1_000_000_000_000;
 
 pub(super) fn terms(free_threshold: u64, ratio: &str, precision: u8) -> DrawTerms {
-    DrawTerms { free_threshold, units_per_credit: price(ratio), precision }
+    let units_per_credit = UnitsPerCredit::new(units(ratio)).unwrap();
+    DrawTerms { free_threshold, units_per_credit, precision }
 }
 
 fn units(text: &str) -> Quantity {

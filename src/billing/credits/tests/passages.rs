@@ -39,6 +39,7 @@ fn changed(before: &Subscription, mode: ProrationMode) -> Subscription {
         quantity: 1,
         interval: MONTH,
         subscription_period: MONTH,
+        credits: std::sync::Arc::default(),
     };
     change_plan(before, &plan, mode, cut("2026-01-08")).unwrap()
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::engine::checkpoint::Progress;
-use crate::engine::command::billing::{Effective, NewMeterPrice, PlanChange, SubscriptionPatch};
+use crate::engine::command::billing::{
+    Effective, NewMeterPrice, NewRate, PlanChange, SubscriptionPatch,
+};
 use crate::engine::options::Options;
 use crate::engine::tests::dice::Dice;
 use crate::engine::tests::goods::{new_meter, new_product, new_subscription, usage_price};
@@ -78,7 +80,7 @@ impl Life {
             self.meters.iter().map(|(id, _)| id.clone()).zip(prices).collect();
         let meters = meters.into_iter().map(|(meter_id, price)| NewMeterPrice {
             meter_id,
-            rate: Rate::PerUnit(UnitPrice::parse(price).unwrap()),
+            rate: NewRate::Money(Rate::PerUnit(UnitPrice::parse(price).unwrap())),
             free_threshold: self.dice.below(4),
             minimum: None,
             maximum: None,

@@ -375,6 +375,7 @@ fn differences(before: &Subscription, after: &Subscription) -> BTreeSet<&'static
         customer,
         terms,
         quantity,
+        credits,
         status,
         cycle,
         subscription_period,
@@ -412,17 +413,16 @@ fn differences(before: &Subscription, after: &Subscription) -> BTreeSet<&'static
     let names = (customer_business_name, tax_id, created_at, stopped);
     let names_after =
         (&after.customer_business_name, &after.tax_id, &after.created_at, &after.stopped);
-    let flag = *cancel_at_next_billing_date;
     let fields = [
         ("owner", owner != owner_after || names != names_after),
-        ("plan", (*terms, *quantity) != (after.terms, after.quantity)),
+        ("plan", (*terms, *quantity, credits) != (after.terms, after.quantity, &after.credits)),
         ("status", *status != after.status),
         ("cycle", *cycle != after.cycle),
         ("length", *subscription_period != after.subscription_period),
         ("running", *running != after.running),
         ("closing", *closing != after.closing),
         ("segments", *next_segment != after.next_segment),
-        ("flag", flag != after.cancel_at_next_billing_date),
+        ("flag", *cancel_at_next_billing_date != after.cancel_at_next_billing_date),
         ("trial", *in_trial != after.in_trial),
         ("paused", *paused_at != after.paused_at),
         ("until", *past_due_until != after.past_due_until),

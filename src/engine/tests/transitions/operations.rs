@@ -278,7 +278,7 @@ impl Operation {
         match self {
             Change(mode) => check_change(mode, before, after, now),
             ChangeReplacing => check_change(FULL, before, after, now),
-            ChangeWhenPaid => assert_eq!(after.pending_change.unwrap().mode, FULL),
+            ChangeWhenPaid => assert_eq!(after.pending_change.as_ref().unwrap().mode, FULL),
             Schedule | ScheduleAnew => {
                 let scheduled = after.scheduled_change.as_ref().unwrap();
                 assert_eq!((scheduled.created_at, scheduled.plan.quantity), (now, 1));
@@ -379,14 +379,15 @@ fn newest(rig: &Rig, status: PaymentStatus) -> PaymentId {
 fn check_paid(before: &Subscription, after: &Subscription, now: Timestamp) {
     let Some(running) = after.running else {
         // It has ended: what the change cost, and what it took of the credit, is the subscription's.
-        let back = before.pending_change.map_or(0, |change| 8_000 + change.credit.as_minor());
+        let back =
+            before.pending_change.as_ref().map_or(0, |change| 8_000 + change.credit.as_minor());
         assert_eq!(after.credit.as_minor() - before.credit.as_minor(), back);
         return;
     };
     if before.next_segment == 0 {
         assert_eq!((running.period.start, after.cycle.anchor), (now, now));
     }
-    if let Some(change) = before.pending_change {
+    if let Some(change) = &before.pending_change {
         check_change(change.mode, before, after, now);
         assert_eq!((after.terms, after.quantity), (change.plan.terms, change.plan.quantity));
     }

@@ -6,7 +6,7 @@ use super::operations::{Operation, Until};
 use super::payments;
 use crate::billing::PastDueEnd;
 use crate::engine::command::billing::{
-    Mark, NewMeterPrice, NewPrice, NewPriceKind, NewSubscription, OnDemand,
+    Mark, NewMeterPrice, NewPrice, NewPriceKind, NewRate, NewSubscription, OnDemand,
 };
 use crate::engine::options::{Collection, Options, PastDue};
 use crate::engine::tests::goods::{new_meter, new_product, new_subscription, usage_price};
@@ -61,7 +61,7 @@ impl Known {
         let Outcome::Meter(meter) = rig.change(command).unwrap().outcome else { panic!("a meter") };
         let usage = |cents| {
             let meter_id = meter.id.clone();
-            let rate = Rate::PerUnit(UnitPrice::parse("2").unwrap());
+            let rate = NewRate::Money(Rate::PerUnit(UnitPrice::parse("2").unwrap()));
             let price =
                 NewMeterPrice { meter_id, rate, free_threshold: 0, minimum: None, maximum: None };
             usage_price(vec![price], MONTH, cents)
