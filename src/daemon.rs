@@ -226,7 +226,10 @@ fn options(config: &Config, key_text: String) -> Options {
             config::UnknownCustomers::Create => UnknownCustomers::Create,
             config::UnknownCustomers::Reject => UnknownCustomers::Reject,
         },
-        settings: Settings { numeric_strings: config.ingest.numeric_strings },
+        settings: Settings {
+            numeric_strings: config.ingest.numeric_strings,
+            credit_order: config.credit_order,
+        },
         grace: config.billing_grace,
         collection: match config.collection {
             config::Collection::Automatic => Collection::Automatic,

@@ -6,10 +6,10 @@
 
 use std::time::Duration;
 
-use quipu::engine::state::{Admitted, Record, State};
+use quipu::engine::state::{Admitted, AdmittedRequest, Record, State};
 use quipu::engine::stripes::{Delta, Key};
 use quipu::metering::{Kind, Sample};
-use quipu::model::{CustomerIndex, Hour, Lsn, MeterIndex, Quantity};
+use quipu::model::{CustomerIndex, Hour, Lsn, MeterIndex, Quantity, Timestamp};
 
 use crate::body::{REQUEST_EVENTS, mix, spread};
 use crate::input::arrival;
@@ -39,6 +39,11 @@ pub(crate) fn new(scale: Scale) -> Box<dyn Stage> {
     Box::new(stage)
 }
 
+/// A moment after the events happened, as always but under a clock that stands still.
+fn decided_at() -> Timestamp {
+    arrival().plus(Duration::from_millis(1))
+}
+
 /// The record of a request; `customer` says whose the event at a place of it is.
 fn record_of(first: u64, customer: impl Fn(u64) -> u64) -> Record {
     let deltas = (0..REQUEST_EVENTS).flat_map(|event| {
@@ -51,8 +56,11 @@ fn record_of(first: u64, customer: impl Fn(u64) -> u64) -> Record {
             outcome: Ok(Sample { value, at: arrival(), lsn }),
         })
     });
-    let deltas = deltas.collect();
-    Record::Events(Admitted { event_count: REQUEST_EVENTS, created: Vec::new(), deltas })
+    let deltas: Vec<Delta> = deltas.collect();
+    let requests =
+        vec![AdmittedRequest { lsn: Lsn(first), log_time: decided_at(), deltas_end: deltas.len() }];
+    let (event_count, created) = (REQUEST_EVENTS, Vec::new());
+    Record::Events(Admitted { event_count, created, deltas, requests })
 }
 
 impl Stage for Accumulate {
@@ -66,9 +74,7 @@ impl Stage for Accumulate {
     }
 
     fn run(&mut self) {
-        // Decided a moment after the events happened, as always but under a clock that stands still.
-        let log_time = arrival().plus(Duration::from_millis(1));
-        self.state.apply(Lsn(self.next), log_time, &self.record);
+        self.state.apply(Lsn(self.next), decided_at(), &self.record);
         self.next += REQUEST_EVENTS;
     }
 }

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use crate::billing::rating::{self, Measure};
 use crate::model::checkout::Purchase;
-use crate::model::invoice::{ChargeLine, FixedLine, InvoiceLine, LineDetail, UsageLine};
+use crate::model::invoice::{
+    ChargeLine, FixedLine, InvoiceLine, LineDetail, OverageLine, UsageLine,
+};
 use crate::model::price::MeterPrice;
 use crate::model::subscription::{Closing, Renewal};
 use crate::model::{
@@ -58,8 +60,17 @@ pub struct Closed {
     pub subscription: Subscription,
 }
 
-/// The close of a segment: the renewal, when there is one, the segment's usage, and what is left of
-/// earlier changes of plan. There is one reading a meter of the segment's price, in its order.
+/// What was used until a segment ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Consumption<'a> {
+    /// One a meter of the segment's price, in its order.
+    pub readings: &'a [Reading],
+    /// What went beyond credits.
+    pub overage: &'a [OverageLine],
+}
+
+/// The close of a segment: the renewal, when there is one, the segment's usage, what went beyond credits,
+/// and what is left of earlier changes of plan.
 ///
 /// # Errors
 /// [`Overflow`].
@@ -70,20 +81,24 @@ pub struct Closed {
 pub fn close_cycle(
     subscription: &Subscription,
     closing: &Closing,
-    readings: &[Reading],
+    Consumption { readings, overage }: Consumption<'_>,
     prices: Prices<'_>,
 ) -> Result<Closed, Overflow> {
-    let mut lines = Vec::with_capacity(1 + readings.len());
+    let mut lines = Vec::with_capacity(1 + readings.len() + overage.len());
     if let Some(renewal) = &closing.renewal {
         lines.push(fixed_line(renewal, None, prices)?);
     }
-    let before = if closing.segment.continues { subscription.used.as_slice() } else { &[] };
+    let before = if closing.segment.continues() { subscription.used.as_slice() } else { &[] };
     let usage = usage_lines(closing, before, readings, prices)?;
     let mut used = before.to_vec();
     for RatedLine { line, meter, used: after } in usage {
         lines.push(line);
         used.retain(|(known, _)| *known != meter);
         used.push((meter, after));
+    }
+    for line in overage {
+        let amount = rating::overage_amount(line.credits, line.price).ok_or(Overflow)?;
+        lines.push(line_of(closing.segment.terms, LineDetail::Overage(line.clone()), amount));
     }
     if closing.ends_period {
         used.clear();
@@ -201,7 +216,8 @@ pub(super) fn unused_line(
 }
 
 fn purchase_of(renewal: &Renewal) -> Purchase {
-    Purchase { terms: renewal.terms, quantity: renewal.quantity, credits: Vec::new(), amount: None }
+    let (terms, quantity) = (renewal.terms, renewal.quantity);
+    Purchase { terms, quantity, amount: None, credits: Vec::new() }
 }
 
 fn fixed(

@@ -18,7 +18,9 @@ mod tests;
 pub mod tiers;
 
 pub use calendar::boundary;
-pub use close::{Bill, Closed, Overflow, Prices, Reading, charge_bill, close_cycle, first_bill};
+pub use close::{
+    Bill, Closed, Consumption, Overflow, Prices, Reading, charge_bill, close_cycle, first_bill,
+};
 pub use due::{Due, Step, due, each_due};
 pub use lifecycle::change::{
     cancel_scheduled_change, change_plan, check_changeable, schedule_change, unused,

@@ -10,7 +10,7 @@ use crate::billing::tiers;
 use crate::model::checkout::Purchase;
 use crate::model::price::MeterPrice;
 use crate::model::rate::{Bound, TierShare};
-use crate::model::{Aggregation, Money, Price, Quantity, Rate, Share, Used};
+use crate::model::{Aggregation, Credits, Money, Price, Quantity, Rate, Share, UnitPrice, Used};
 
 /// Hundredths of a percent in the whole.
 const WHOLE_BPS: u16 = 10_000;
@@ -153,6 +153,11 @@ fn bounded(
 /// leaves 64 bits.
 pub fn fixed_amount(price: &Price, quantity: u32) -> Option<Money> {
     money(divide_half_away(fixed_exact(price, quantity), i128::from(WHOLE_BPS)))
+}
+
+/// What so many credits cost, rounded once; nothing when it leaves 64 bits.
+pub fn overage_amount(credits: Credits, price: UnitPrice) -> Option<Money> {
+    money(Exact::product(Quantity::from_units(credits.as_units()), price)?.rounded()?)
 }
 
 /// What a purchase comes to: that many of what the customer said that one costs, else of the fixed price

@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::model::credit::GrantOrder;
 use crate::model::{BrandId, BusinessId};
 
 pub use duration::HumanDuration;
@@ -53,6 +54,7 @@ pub const KEYS: &[Key] = &[
     key("checkpoint.interval", DefaultValue::Text("30s")),
     key("history.keep", DefaultValue::Text("400d")),
     key("history.bytes_max", DefaultValue::Integer(0)),
+    key("credits.order", DefaultValue::Text("oldest_first")),
     key("billing.grace", DefaultValue::Text("")),
     key("billing.collection", DefaultValue::Text("auto")),
     key("billing.past_due_grace", DefaultValue::Text("0")),
@@ -91,6 +93,8 @@ pub struct Config {
     pub checkpoint: Checkpoint,
     /// What the log becomes.
     pub history: History,
+    /// `credits.order`: which grant is drawn on first.
+    pub credit_order: GrantOrder,
     /// `billing.grace`: how long after a period's end it is closed; at least `ingest.max_age`.
     pub billing_grace: Duration,
     /// `billing.collection`: who collects the money of invoices.

@@ -14,6 +14,7 @@ use crate::config::{
     HumanDuration, Ingest, Listen, Log, Output, OutputFormat, PastDue, PastDueEnd, Problem,
     Setting, Settings, UnknownCustomers, Value,
 };
+use crate::model::credit::GrantOrder;
 use crate::model::{BrandId, BusinessId};
 
 /// How long a subscription may be past due; what Dodo allows.
@@ -48,6 +49,7 @@ pub(super) fn config(settings: &Settings) -> Result<Config, ConfigErrors> {
             log: reader.log(),
             checkpoint: reader.checkpoint(),
             history: reader.history(),
+            credit_order: reader.credit_order(),
             billing_grace: reader.billing_grace(ingest.max_age),
             collection: reader.text("billing.collection", "\"auto\" or \"manual\"", |text| {
                 match text {
@@ -174,6 +176,15 @@ impl<'a> Reader<'a> {
             events: self.number("checkpoint.events", 1, u64::MAX),
             interval: self.some_time("checkpoint.interval"),
         }
+    }
+
+    fn credit_order(&mut self) -> GrantOrder {
+        let wish = "\"oldest_first\" or \"expires_first\"";
+        self.text("credits.order", wish, |text| match text {
+            "oldest_first" => Some(GrantOrder::OldestFirst),
+            "expires_first" => Some(GrantOrder::ExpiresFirst),
+            _ => None,
+        })
     }
 
     fn billing_grace(&mut self, max_age: Duration) -> Duration {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::billing::credits::Mark;
 use crate::engine::backfill::Backfills;
 use crate::engine::books::payments::RECENT_PARTS;
 use crate::engine::books::routes::SegmentKey;
@@ -17,6 +18,7 @@ use crate::engine::books::segments::{PendingKey, PendingSample, SegmentAccumulat
 use crate::engine::books::shelf::Shelf;
 use crate::engine::catalogue::Catalogue;
 use crate::engine::commit::Submission;
+use crate::engine::pools::{self, EntryDigest, KeptPool};
 use crate::engine::rows::Row;
 use crate::engine::shared::Shared;
 use crate::engine::state::{BillingMarks, MeterTotals, State};
@@ -39,6 +41,10 @@ pub const META: &str = "checkpoints";
 const CHUNK_ENTRIES: usize = 20_000;
 /// Subscriptions of one chunk: their texts and metadata take some 35 KiB each at most.
 const CHUNK_SUBSCRIPTIONS: usize = 100;
+/// Pools of one chunk, when they have few grants: some 3 KiB each at most.
+const CHUNK_POOLS: usize = 1_000;
+/// A pool with more grants than this begins a chunk of its own.
+const FEW_GRANTS: usize = 8;
 /// Rows that are encoded at once.
 const CHUNK_ROWS: usize = 1_024;
 
@@ -48,6 +54,8 @@ pub struct Cut {
     base: SnapshotBase,
     catalogue: Arc<Catalogue>,
     subscriptions: Shelf<Subscription>,
+    pools: Shelf<KeptPool>,
+    entries: Vec<EntryDigest>,
     rows: Vec<Row>,
     memory_from: Hour,
 }
@@ -88,6 +96,12 @@ pub enum SnapshotChunk {
     Segments(Vec<(SegmentKey, SegmentAccumulator)>),
     /// Events whose time has not come.
     Pending(Vec<(PendingKey, PendingSample)>),
+    /// Pools of credits, in the order of their indexes; behind the subscriptions.
+    Pools(Vec<Arc<KeptPool>>),
+    /// How far usage has come that draws credits.
+    Marks(Vec<(SegmentKey, Mark)>),
+    /// What manual entries are recognised by.
+    Entries(Vec<EntryDigest>),
 }
 
 /// What the row store says of the checkpoints it belongs to.
@@ -166,13 +180,15 @@ impl Cut {
             marks: state.billing_marks(),
         };
         let subscriptions = state.with_books(|books| books.subscriptions().clone());
+        let (pools, entries) = state.with_pools(|pools| (pools.all().clone(), pools.entries()));
         let mut rows = state.take_rows();
         let old = state.with_replies(|replies| replies.forget_old(now));
         rows.extend(old.into_iter().map(Row::no_reply));
         state.stripes().striped().begin_cut();
         state.segments().counted().begin_cut();
         state.segments().pending().begin_cut();
-        Self { base, catalogue, subscriptions, rows, memory_from }
+        state.segments().marks().begin_cut();
+        Self { base, catalogue, subscriptions, pools, entries, rows, memory_from }
     }
 }
 
@@ -205,10 +221,12 @@ struct Copying {
     name: String,
     writer: snapshot::Writer,
     subscriptions_written: usize,
+    pools_written: usize,
     place: usize,
     hours: Vec<(Key, Accumulator)>,
     segments: Vec<(SegmentKey, SegmentAccumulator)>,
     pending: Vec<(PendingKey, PendingSample)>,
+    marks: Vec<(SegmentKey, Mark)>,
     moved: Vec<(Key, Accumulator)>,
     accumulators: u64,
     counted: u64,
@@ -283,7 +301,7 @@ impl Checkpointer {
                 Ok(Progress::Working)
             }
             Stage::Copying(mut copying) => {
-                if copying.write_subscriptions()? {
+                if copying.write_subscriptions()? || copying.write_pools()? {
                     self.stage = Stage::Copying(copying);
                 } else if copying.place < self.shared.state.stripes().striped().count() {
                     copying.copy_stripe(&self.shared)?;
@@ -338,10 +356,12 @@ impl Checkpointer {
             name,
             writer,
             subscriptions_written: 0,
+            pools_written: 0,
             place: 0,
             hours: Vec::new(),
             segments: Vec::new(),
             pending: Vec::new(),
+            marks: Vec::new(),
             moved: Vec::new(),
             accumulators: 0,
             counted: 0,
@@ -382,6 +402,9 @@ impl Checkpointer {
         remove_others(&shared, &checkpoints);
         (0..RECENT_PARTS).for_each(|part| {
             shared.state.forget_recent_bills(part, checkpoints.newest.lsn);
+        });
+        (0..pools::rows::PARTS).for_each(|part| {
+            shared.state.forget_recent_credits(part, checkpoints.newest.lsn);
         });
         shared.counters.checkpointed(checkpoints.newest.lsn, shared.world.clock.wall());
         shared.checkpoint.store(checkpoints.newest.lsn.0, Ordering::Release);
@@ -448,6 +471,24 @@ impl Copying {
         Ok(true)
     }
 
+    /// Writes the next pools; whether there were any. What manual entries are recognised by goes first.
+    fn write_pools(&mut self) -> Result<bool, Error> {
+        if !self.cut.entries.is_empty() {
+            write_all(&mut self.cut.entries, 0, SnapshotChunk::Entries, &mut self.writer)?;
+        }
+        let all = &self.cut.pools;
+        let next = (self.pools_written..all.len()).take(CHUNK_POOLS);
+        let chunk: Vec<_> = next.filter_map(|place| all.get(place).map(Arc::clone)).collect();
+        if chunk.is_empty() {
+            return Ok(false);
+        }
+        self.pools_written += chunk.len();
+        for part in chunk.chunk_by(|_, next| next.pool.grants().len() <= FEW_GRANTS) {
+            write_chunk(&SnapshotChunk::Pools(part.to_vec()), &mut self.writer)?;
+        }
+        Ok(true)
+    }
+
     fn copy_stripe(&mut self, shared: &Shared) -> Result<(), Error> {
         let state = &shared.state;
         for (key, accumulator) in state.stripes().striped().copy(self.place) {
@@ -467,6 +508,9 @@ impl Copying {
         let pending = state.segments().pending().copy(self.place);
         self.accumulators += pending.len() as u64;
         self.pending.extend(pending);
+        let marks = state.segments().marks().copy(self.place);
+        self.accumulators += marks.len() as u64;
+        self.marks.extend(marks);
         self.place += 1;
         self.write_chunks(CHUNK_ENTRIES)
     }
@@ -476,7 +520,8 @@ impl Copying {
         let writer = &mut self.writer;
         write_all(&mut self.hours, entries_min, SnapshotChunk::Hours, writer)?;
         write_all(&mut self.segments, entries_min, SnapshotChunk::Segments, writer)?;
-        write_all(&mut self.pending, entries_min, SnapshotChunk::Pending, writer)
+        write_all(&mut self.pending, entries_min, SnapshotChunk::Pending, writer)?;
+        write_all(&mut self.marks, entries_min, SnapshotChunk::Marks, writer)
     }
 }
 

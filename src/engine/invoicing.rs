@@ -228,6 +228,7 @@ fn bought_once(bill: &Bill) -> impl Iterator<Item = CartItem> {
         LineDetail::Fixed(FixedLine { period: Some(_), .. })
         | LineDetail::Unused(_)
         | LineDetail::Usage(_)
+        | LineDetail::Overage(_)
         | LineDetail::Charge(_)
         | LineDetail::Credit => None,
     })

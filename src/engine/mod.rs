@@ -27,6 +27,7 @@ pub mod machine;
 pub mod open_error;
 pub mod options;
 pub mod outline;
+pub mod pools;
 pub mod prepare;
 pub mod query;
 pub mod record;

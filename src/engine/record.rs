@@ -13,11 +13,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::command::{Outcome, RequestIdentity};
+use crate::engine::pools::{EntryDigest, PoolIndex, PoolKey};
 use crate::engine::state::MeterTotals;
 use crate::metering::accumulator::Accumulator;
+use crate::model::customer::Metadata;
 use crate::model::{
-    ApiKey, CheckoutSession, CreditEntitlement, Customer, CustomerIndex, Event, Hour, Invoice,
-    Meter, MeterIndex, Payment, Product, Scalar, Settings, Subscription, Timestamp,
+    ApiKey, CheckoutSession, CreditEntitlement, Credits, Customer, CustomerIndex, Event, Hour,
+    Invoice, Meter, MeterIndex, Payment, Product, Scalar, Settings, Subscription, Timestamp,
 };
 use crate::storage::codec::{self, Fields};
 
@@ -58,6 +60,8 @@ pub enum Body<'a> {
     CycleClosed(Box<ClosedEntry>),
     /// What became of a payment that waited; one LSN.
     PaymentMarked(Box<MarkedEntry>),
+    /// Credits were moved; one LSN.
+    CreditsMoved(Box<CreditsEntry>),
 }
 
 impl Body<'_> {
@@ -70,7 +74,8 @@ impl Body<'_> {
             | Self::Backfilled(_)
             | Self::PeriodTurned(_)
             | Self::CycleClosed(_)
-            | Self::PaymentMarked(_) => 1,
+            | Self::PaymentMarked(_)
+            | Self::CreditsMoved(_) => 1,
         }
     }
 }
@@ -180,6 +185,60 @@ pub struct MarkedEntry {
     pub identity: Option<Identity>,
 }
 
+/// Credits were moved, by time or by hand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreditsEntry {
+    /// What happened.
+    pub moved: CreditsMove,
+    /// What a repetition of the request is recognised by, when somebody asked.
+    pub identity: Option<Identity>,
+}
+
+/// How credits were moved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CreditsMove {
+    /// What was drawn on these pools is brought to their ledgers.
+    Settled(Vec<PoolIndex>),
+    /// Grants of these pools end whose time is over, unless a turn ends them at that instant.
+    Expired {
+        /// The pools.
+        pools: Vec<PoolIndex>,
+        /// The instant.
+        at: Timestamp,
+    },
+    /// Somebody has given or taken.
+    Entered(ManualEntry),
+}
+
+/// Credits that somebody has given or taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManualEntry {
+    /// Whose, and of which entitlement.
+    pub pool: PoolKey,
+    /// Given or taken.
+    pub kind: EntryKind,
+    /// How much; more than nothing, and of a debit no more than there is.
+    pub amount: Credits,
+    /// Why.
+    pub reason: Option<String>,
+    /// Free details.
+    pub metadata: Metadata,
+    /// What another entry with the same `idempotency_key` is recognised by.
+    pub digest: Option<EntryDigest>,
+}
+
+/// What a manual entry does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EntryKind {
+    /// It gives a grant.
+    Credit {
+        /// When that ends.
+        expires_at: Option<Timestamp>,
+    },
+    /// It takes from the grants.
+    Debit,
+}
+
 /// A part of what a meter counts of the events before its creation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackfilledEntry {
@@ -262,7 +321,8 @@ pub fn encode_entry(entry: &Entry<'_>, out: &mut Vec<u8>) {
         | Body::Backfilled(_)
         | Body::PeriodTurned(_)
         | Body::CycleClosed(_)
-        | Body::PaymentMarked(_) => out.len() - head - UNMEASURED.len(),
+        | Body::PaymentMarked(_)
+        | Body::CreditsMoved(_) => out.len() - head - UNMEASURED.len(),
     };
     let length = u32::try_from(length).expect("an encoded value is at most 16 MiB");
     if let Some(place) = out.get_mut(head..head + UNMEASURED.len()) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::engine::incarnation::Incarnation;
 use crate::engine::options::Options;
 use crate::engine::record::{Body, Entry, EventsEntry, PayloadError, decode_payload};
-use crate::engine::state::{Admitted, Record, State};
+use crate::engine::state::{Admitted, AdmittedRequest, Record, State};
 use crate::engine::stripes::{Delta, Key};
 use crate::metering::accumulator::Sample;
 use crate::metering::content::Fingerprinter;
@@ -153,7 +153,7 @@ impl Replay {
                 if !is_new {
                     return Ok(());
                 }
-                Record::Events(self.admitted(lsn, &events)?)
+                Record::Events(self.admitted((lsn, entry.log_time), &events)?)
             }
             Body::Change(change) => Record::Change(Box::new(change)),
             Body::ClockSet(identity) => Record::ClockSet(identity),
@@ -161,6 +161,7 @@ impl Replay {
             Body::PeriodTurned(subscription) => Record::PeriodTurned(subscription),
             Body::CycleClosed(entry) => Record::CycleClosed(entry),
             Body::PaymentMarked(entry) => Record::PaymentMarked(entry),
+            Body::CreditsMoved(entry) => Record::CreditsMoved(entry),
         };
         if is_new {
             self.state.apply(lsn, entry.log_time, &record);
@@ -170,7 +171,11 @@ impl Replay {
     }
 
     /// What admitted events do, from what the log says of them.
-    fn admitted(&self, lsn: Lsn, events: &EventsEntry<'_>) -> Result<Admitted, PayloadError> {
+    fn admitted(
+        &self,
+        (lsn, log_time): (Lsn, Timestamp),
+        events: &EventsEntry<'_>,
+    ) -> Result<Admitted, PayloadError> {
         let catalogue = self.state.catalogue();
         let customers = Customers::new(&self.state, events)?;
         let mut deltas = Vec::with_capacity(events.events.len());
@@ -186,7 +191,8 @@ impl Replay {
             });
         }
         let event_count = events.events.len() as u64;
-        Ok(Admitted { event_count, created: customers.created, deltas })
+        let requests = vec![AdmittedRequest { lsn, log_time, deltas_end: deltas.len() }];
+        Ok(Admitted { event_count, created: customers.created, deltas, requests })
     }
 
     /// Something says that everything up to `last` is durable: a checkpoint, or the log's end.

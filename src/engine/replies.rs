@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::command::RequestIdentity;
+use crate::engine::pools::PoolKey;
 use crate::engine::record::{Change, Identity};
 use crate::model::{Lsn, PaymentId, Timestamp};
 
@@ -37,6 +38,8 @@ pub enum KeptAnswer {
     Change(Change),
     /// The payment with this id, as it is when it is asked for.
     Payment(PaymentId),
+    /// The last row that the record has made in the ledger of this pool.
+    LedgerEntry(PoolKey),
 }
 
 /// What is known of a request that may be a repetition.

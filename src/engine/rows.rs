@@ -6,10 +6,11 @@
 
 use std::sync::Arc;
 
+use crate::engine::pools::PoolKey;
 use crate::engine::replies::Reply;
 use crate::model::{
-    ApiKey, CheckoutId, CheckoutSession, Customer, Invoice, InvoiceNumber, Lsn, Payment,
-    PaymentIndex,
+    ApiKey, CheckoutId, CheckoutSession, Customer, Grant, Invoice, InvoiceNumber, LedgerEntry, Lsn,
+    Payment, PaymentIndex,
 };
 use crate::storage::codec;
 
@@ -28,6 +29,10 @@ pub enum RowKind {
     Payment,
     /// A [`CheckoutSession`] under its id.
     Checkout,
+    /// A [`LedgerEntry`] under its pool and its id.
+    Ledger,
+    /// A [`Grant`] that has ended, under its pool and its id.
+    Grant,
 }
 
 impl RowKind {
@@ -40,6 +45,8 @@ impl RowKind {
             Self::Invoice => 4,
             Self::Payment => 5,
             Self::Checkout => 6,
+            Self::Ledger => 7,
+            Self::Grant => 8,
         }
     }
 }
@@ -53,6 +60,10 @@ pub enum Row {
     Invoice(Arc<Invoice>),
     /// A payment as it was; encoded by whoever writes it.
     Payment(Arc<Payment>),
+    /// A row of a ledger, which never changes; encoded by whoever writes it.
+    Ledger(Arc<LedgerEntry>),
+    /// A grant of a pool that has ended; encoded by whoever writes it.
+    Grant(PoolKey, Arc<Grant>),
 }
 
 /// The kind's prefix and the object's key; ordered as the objects are.
@@ -99,6 +110,15 @@ impl Row {
             Self::Encoded(key, value) => (key.clone(), value.clone()),
             Self::Invoice(invoice) => (invoice_key(invoice.number), Some(encoded(&**invoice))),
             Self::Payment(payment) => (payment_key(payment.index), Some(encoded(&**payment))),
+            Self::Ledger(row) => {
+                let pool = PoolKey { entitlement: row.entitlement, customer: row.customer };
+                let id = (row.id.lsn, row.id.number);
+                (pool_key(RowKind::Ledger, pool, id), Some(encoded(&**row)))
+            }
+            Self::Grant(pool, grant) => {
+                let id = (grant.id.lsn, grant.id.number);
+                (pool_key(RowKind::Grant, *pool, id), Some(encoded(&**grant)))
+            }
         }
     }
 }
@@ -117,6 +137,16 @@ pub fn invoice_key(number: InvoiceNumber) -> Vec<u8> {
 /// The key of a payment's row.
 pub fn payment_key(index: PaymentIndex) -> Vec<u8> {
     key(RowKind::Payment, &ordered(u64::from(index.0)))
+}
+
+/// The key of a row of a pool: those of a pool sort by id.
+pub fn pool_key(kind: RowKind, pool: PoolKey, (lsn, number): (Lsn, u32)) -> Vec<u8> {
+    let mut rest = Vec::with_capacity(32);
+    let parts = [pool.entitlement.0.into(), pool.customer.0.into(), lsn.0, number.into()];
+    for part in parts {
+        rest.extend_from_slice(&ordered(part));
+    }
+    key(kind, &rest)
 }
 
 fn key(kind: RowKind, rest: &[u8]) -> Vec<u8> {

@@ -256,7 +256,8 @@ fn pack(writer: &mut Writer, frame: &Frame<'_>, hasher: &IdHasher) -> Result<(),
             | Body::Backfilled(_)
             | Body::PeriodTurned(_)
             | Body::CycleClosed(_)
-            | Body::PaymentMarked(_) => {
+            | Body::PaymentMarked(_)
+            | Body::CreditsMoved(_) => {
                 record(writer, lsn, &entry)?;
             }
         }

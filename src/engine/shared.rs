@@ -119,7 +119,8 @@ impl Shared {
                 | Record::Backfilled(_)
                 | Record::PeriodTurned(_)
                 | Record::CycleClosed(_)
-                | Record::PaymentMarked(_),
+                | Record::PaymentMarked(_)
+                | Record::CreditsMoved(_),
                 _,
             ) => {}
         }

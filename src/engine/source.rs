@@ -166,7 +166,8 @@ fn show(
             | Body::Backfilled(_)
             | Body::PeriodTurned(_)
             | Body::CycleClosed(_)
-            | Body::PaymentMarked(_) => {}
+            | Body::PaymentMarked(_)
+            | Body::CreditsMoved(_) => {}
         }
         lsn = next;
     }

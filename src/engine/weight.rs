@@ -1,7 +1,7 @@
 //! About how many bytes due work takes in the log: its groups are bounded while they are decided, and the
 //! log's thread encodes them later.
 
-use crate::engine::record::{Body, Change};
+use crate::engine::record::{Body, Change, CreditsMove};
 use crate::model::customer::{Metadata, MetadataValue};
 use crate::model::invoice::{Invoice, LineDetail};
 use crate::model::subscription::BillingAddress;
@@ -15,6 +15,8 @@ const CLOSING: usize = 80;
 const ITEM: usize = 60;
 /// What an attachment of credits says.
 const ATTACHMENT: usize = 60;
+/// The number of a pool.
+const POOL: usize = 4;
 /// A payment without its texts.
 const PAYMENT: usize = 125;
 /// An invoice without its texts and lines.
@@ -42,6 +44,12 @@ pub fn bytes_about(body: &Body<'_>) -> usize {
             | Change::Product(_)
             | Change::Checkout(_)
             | Change::Entitlement(_) => 0,
+        },
+        Body::CreditsMoved(entry) => match &entry.moved {
+            CreditsMove::Settled(pools) | CreditsMove::Expired { pools, .. } => {
+                ITEM + pools.len() * POOL
+            }
+            CreditsMove::Entered(_) => 0,
         },
         Body::Events(_) | Body::ClockSet(_) | Body::Backfilled(_) | Body::PaymentMarked(_) => 0,
     }
@@ -74,6 +82,7 @@ fn of_invoice(invoice: &Invoice) -> usize {
             LineDetail::Usage(line) => {
                 line.name.len() + line.measurement_unit.len() + line.shares.len() * ITEM
             }
+            LineDetail::Overage(line) => line.name.len() + line.unit.len(),
             LineDetail::Charge(line) => line.name.len() + of_texts(&[&line.description]),
             LineDetail::Credit => 0,
         };

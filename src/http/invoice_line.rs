@@ -24,6 +24,9 @@ pub(crate) struct InvoiceLineBody {
     consumed_units: Option<String>,
     free_threshold: Option<u64>,
     chargeable_units: Option<String>,
+    /// Credits beyond the balance, on a line that bills them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    overage_credits: Option<String>,
     /// Of usage, in the currency's minor unit. With `tiers` the price of the one that the last unit
     /// falls into, or of the first; with `package_size` the price of a package.
     price_per_unit: Option<String>,
@@ -49,7 +52,15 @@ impl InvoiceLineBody {
         let (fixed, usage) = match &line.detail {
             LineDetail::Fixed(fixed) | LineDetail::Unused(fixed) => (Some(fixed), None),
             LineDetail::Usage(usage) => (None, Some(usage)),
-            LineDetail::Charge(_) | LineDetail::Credit => (None, None),
+            LineDetail::Overage(_) | LineDetail::Charge(_) | LineDetail::Credit => (None, None),
+        };
+        let overage = match &line.detail {
+            LineDetail::Overage(overage) => Some(overage),
+            LineDetail::Fixed(_)
+            | LineDetail::Unused(_)
+            | LineDetail::Usage(_)
+            | LineDetail::Charge(_)
+            | LineDetail::Credit => None,
         };
         let share = fixed.and_then(|fixed| fixed.share);
         let lsns = usage.and_then(|usage| usage.lsns);
@@ -62,7 +73,10 @@ impl InvoiceLineBody {
             consumed_units: usage.map(|usage| usage.consumed.to_string()),
             free_threshold: usage.map(|usage| usage.free_threshold),
             chargeable_units: usage.map(|usage| usage.chargeable.to_string()),
-            price_per_unit: usage.map(|usage| rate::shown_price(&usage.rate, &usage.shares)),
+            overage_credits: overage.map(|overage| overage.credits.to_string()),
+            price_per_unit: usage
+                .map(|usage| rate::shown_price(&usage.rate, &usage.shares))
+                .or_else(|| overage.map(|overage| overage.price.to_string())),
             price_version: line.price_version.0,
             amount: line.amount.as_minor(),
             first_lsn: lsns.map(|(first, _)| first.0),
@@ -82,6 +96,9 @@ pub(crate) fn description(line: &InvoiceLine) -> String {
         LineDetail::Fixed(fixed) => several(fixed),
         LineDetail::Unused(fixed) => format!("Unused time of {}", several(fixed)),
         LineDetail::Usage(usage) => format!("{} ({})", usage.name, usage.measurement_unit),
+        LineDetail::Overage(overage) => {
+            format!("{} beyond the balance ({})", overage.name, overage.unit)
+        }
         LineDetail::Charge(charge) => charge.name.clone(),
         LineDetail::Credit if line.amount > Money::ZERO => "Kept for later invoices".to_owned(),
         LineDetail::Credit => "Paid from what earlier changes of plan left".to_owned(),

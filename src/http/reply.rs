@@ -211,6 +211,9 @@ impl From<Refused> for ApiError {
             Refused::Event(refusal) => refusal.into(),
             Refused::NotFound(what) => Self::not_found(what),
             Refused::Conflict(message) => Self::conflict(message),
+            Refused::Insufficient => {
+                Self::new(StatusCode::BAD_REQUEST, "INSUFFICIENT_BALANCE", refused.to_string())
+            }
             Refused::Gone(message) => Self::new(StatusCode::GONE, "GONE", message),
             Refused::Invalid { field, message } => Self::invalid(&field, message),
             Refused::IdempotencyKeyReused => Self::new(

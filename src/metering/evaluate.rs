@@ -99,12 +99,15 @@ fn quantity(value: Option<&Scalar<'_>>, settings: Settings) -> Result<Quantity, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::credit::GrantOrder;
     use crate::model::{
         Aggregation, Clauses, Condition, Conjunction, FilterValue, MeterId, Operator, Timestamp,
     };
 
-    const STRICT: Settings = Settings { numeric_strings: false };
-    const RELAXED: Settings = Settings { numeric_strings: true };
+    const STRICT: Settings =
+        Settings { numeric_strings: false, credit_order: GrantOrder::OldestFirst };
+    const RELAXED: Settings =
+        Settings { numeric_strings: true, credit_order: GrantOrder::OldestFirst };
 
     fn meter(index: u32, event_name: &str, aggregation: Aggregation) -> Meter {
         Meter {

@@ -5,17 +5,18 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::credit::Attachment;
+use crate::model::credit::{Attachment, Credits};
 use crate::model::currency::Currency;
 use crate::model::customer::Metadata;
 use crate::model::id::{
-    CheckoutId, CustomerIndex, InvoiceId, MeterIndex, PaymentId, PaymentIndex, ProductIndex,
-    SubscriptionIndex,
+    CheckoutId, CustomerIndex, EntitlementIndex, InvoiceId, MeterIndex, PaymentId, PaymentIndex,
+    ProductIndex, SubscriptionIndex,
 };
 use crate::model::lsn::Lsn;
 use crate::model::money::Money;
 use crate::model::number::Quantity;
 use crate::model::period::{Period, Share};
+use crate::model::price::UnitPrice;
 use crate::model::product::PriceVersion;
 use crate::model::rate::{Bound, Rate, TierShare, Used};
 use crate::model::subscription::BillingAddress;
@@ -112,6 +113,21 @@ pub struct ChargeLine {
     pub description: Option<String>,
 }
 
+/// Usage beyond credits on an invoice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverageLine {
+    /// The entitlement.
+    pub entitlement: EntitlementIndex,
+    /// Its name then.
+    pub name: String,
+    /// What one credit was called then.
+    pub unit: String,
+    /// How many; more than none.
+    pub credits: Credits,
+    /// What one costs.
+    pub price: UnitPrice,
+}
+
 /// What a line is for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LineDetail {
@@ -121,6 +137,8 @@ pub enum LineDetail {
     Unused(FixedLine),
     /// Usage, in arrears.
     Usage(Box<UsageLine>),
+    /// Usage beyond credits, of the period that has ended.
+    Overage(OverageLine),
     /// What was asked for on demand.
     Charge(ChargeLine),
     /// Money that a change of plan left: above zero what is kept for later invoices, below zero what is
@@ -133,7 +151,11 @@ impl LineDetail {
     pub fn usage(&self) -> Option<&UsageLine> {
         match self {
             Self::Usage(usage) => Some(usage),
-            Self::Fixed(_) | Self::Unused(_) | Self::Charge(_) | Self::Credit => None,
+            Self::Fixed(_)
+            | Self::Unused(_)
+            | Self::Overage(_)
+            | Self::Charge(_)
+            | Self::Credit => None,
         }
     }
 }
@@ -199,12 +221,17 @@ pub struct Invoice {
 }
 
 impl Invoice {
-    /// Whether any usage on it is not zero, or costs something all the same.
+    /// Whether any usage on it is not zero, or costs something all the same, or went beyond credits.
     pub fn includes_usage(&self) -> bool {
-        self.lines.iter().any(|line| {
-            let usage = line.detail.usage();
-            let costs = line.amount != Money::ZERO;
-            usage.is_some_and(|usage| usage.consumed != Quantity::ZERO || costs)
+        self.lines.iter().any(|line| match &line.detail {
+            LineDetail::Usage(usage) => {
+                usage.consumed != Quantity::ZERO || line.amount != Money::ZERO
+            }
+            LineDetail::Overage(_) => true,
+            LineDetail::Fixed(_)
+            | LineDetail::Unused(_)
+            | LineDetail::Charge(_)
+            | LineDetail::Credit => false,
         })
     }
 }

@@ -61,9 +61,16 @@ pub struct Segment {
     pub period: Period,
     /// What they cost.
     pub terms: Terms,
-    /// Whether it goes on with the period of the segment before: what that one used of free units and
-    /// tiers is not granted again.
-    pub continues: bool,
+    /// The number of the segment that its period began with: its own, unless it goes on with the period
+    /// of the segment before. What that one used of free units and tiers is not granted again then.
+    pub opened_by: u32,
+}
+
+impl Segment {
+    /// Whether it goes on with the period of an earlier segment.
+    pub fn continues(&self) -> bool {
+        self.opened_by != self.number
+    }
 }
 
 /// The fixed price that a close bills in advance.
@@ -201,6 +208,8 @@ pub struct Subscription {
     pub closing: Vec<Closing>,
     /// The number of the next segment.
     pub next_segment: u32,
+    /// The number of the segment that its present period began with.
+    pub period_opened_by: u32,
     /// Whether it ends at the next boundary.
     pub cancel_at_next_billing_date: bool,
     /// Whether the running segment is a trial: nothing was paid for it.

@@ -162,7 +162,7 @@ fn subscription() -> Value {
     let terms = json!({ "product": 0, "version": 1 });
     let period = json!({ "start": 5, "end": 99 });
     let month = json!({ "count": 1, "unit": "Month" });
-    let segment = json!({ "number": 1, "period": period, "terms": terms, "continues": true });
+    let segment = json!({ "number": 1, "period": period, "terms": terms, "opened_by": 0 });
     let used = json!({ "total": 7, "high": 8, "billed": 1, "amount": 1 });
     let plan = json!({ "terms": terms, "quantity": 3, "interval": month, "subscription_period": month, "credits": [attachment()] });
     let renewal = json!({ "terms": terms, "quantity": 2, "period": period });

@@ -115,6 +115,7 @@ fn check_refusal(
         Refused::NotFound(_)
         | Refused::Conflict(_)
         | Refused::Gone(_)
+        | Refused::Insufficient
         | Refused::Invalid { .. }
         | Refused::IdempotencyKeyReused => panic!("{sent:?}: {refused}"),
     }
@@ -133,7 +134,7 @@ fn put(model: &mut Model, outcome: Outcome) {
         Outcome::Subscription(subscription) => model.put_subscription(&subscription),
         Outcome::Payment(payment) => model.put_payment(&payment),
         Outcome::Checkout(_) => panic!("it is taken up with its order"),
-        Outcome::Entitlement(_) => panic!("not drawn"),
+        Outcome::Entitlement(_) | Outcome::LedgerEntry(_) => panic!("not drawn"),
         Outcome::Clock(_) => {}
     }
 }
@@ -271,7 +272,8 @@ fn resolve_change(process: &Process, model: &mut Model, command: &Command) -> Op
         | Command::UnarchiveProduct(id) => resolve_product(process, model, id),
         Command::CreateCheckout(new) => model.resolve_creation(process, &new.metadata),
         Command::ConfirmCheckout(id, _) => model.resolve_confirmation(process, id),
-        Command::CreateEntitlement(_)
+        Command::EnterCredits(_)
+        | Command::CreateEntitlement(_)
         | Command::UpdateEntitlement(..)
         | Command::DeleteEntitlement(_)
         | Command::UndeleteEntitlement(_)

@@ -151,7 +151,7 @@ impl Oracle {
                 LineDetail::Unused(fixed) => {
                     assert_eq!(i128::from(line.amount.as_minor()), -fixed_amount(fixed));
                 }
-                LineDetail::Charge(_) | LineDetail::Credit => {}
+                LineDetail::Overage(_) | LineDetail::Charge(_) | LineDetail::Credit => {}
                 LineDetail::Usage(usage) => {
                     let meter = meter.as_ref().expect("a usage line has a meter");
                     let customer = view.customer_id.as_str();

@@ -31,4 +31,4 @@ pub use mark::{DrawTerms, Mark, Usage};
 pub use passage::{Passage, passage};
 pub use pool::{OverageDue, Pool};
 pub use totals::Totals;
-pub use turn::{Attached, low_balance_threshold};
+pub use turn::{Attached, earliest_end, low_balance_threshold};

@@ -38,6 +38,13 @@ pub enum Passage {
         /// Whether it is the trial.
         in_trial: bool,
     },
+    /// It was paused: its period goes on later.
+    Paused {
+        /// The cut.
+        at: Timestamp,
+        /// The segment that was cut.
+        segment: u32,
+    },
     /// It has ended.
     Ended {
         /// Its end.
@@ -62,7 +69,11 @@ pub fn passage(before: Option<&Subscription>, after: &Subscription) -> Passage {
         (false, false, Some(_)) => {
             cut.map_or(Passage::Nothing, |cut| cut_short(before, after, &cut))
         }
-        (true, _, _) | (false, false, None) => Passage::Nothing,
+        (false, false, None) => cut.map_or(Passage::Nothing, |cut| Passage::Paused {
+            at: cut.segment.period.end,
+            segment: cut.segment.number,
+        }),
+        (true, _, _) => Passage::Nothing,
     }
 }
 

@@ -38,6 +38,15 @@ pub fn low_balance_threshold(attachment: &Attachment) -> Option<Credits> {
     attachment.low_balance_percent.map(|percent| percent_of(attachment.amount, percent))
 }
 
+/// The earliest instant at which a grant can end that a turn at `at` makes.
+pub fn earliest_end(attachment: &Attachment, at: Timestamp) -> Option<Timestamp> {
+    let days = attachment.terms.expires_after_days;
+    let of_period = days.and_then(|days| at.days_later(days.into()));
+    let timeframe = attachment.terms.rollover.timeframe;
+    let of_rollover = timeframe.and_then(|timeframe| boundary(at, timeframe, 1));
+    of_period.into_iter().chain(of_rollover).min()
+}
+
 /// Whether new grants repay overage under these terms.
 pub(super) fn repays(terms: &OverageTerms) -> bool {
     match terms.behavior {
@@ -91,6 +100,9 @@ impl Pool {
                 let amount = share_of_change(attached.before, after, share, in_trial);
                 let new = NewGrant { amount, ..of_period(after, subscription, in_trial, at) };
                 if amount.is_zero() { Left::default() } else { self.grant(new, ids) }
+            }
+            Passage::Paused { at, segment } => {
+                self.pause(subscription, (at, segment), attached.before, ids)
             }
             Passage::Ended { at, segment } => {
                 let turn = Turn { subscription, at, segment, is_end: true };
@@ -166,6 +178,29 @@ impl Pool {
         for grant in rest {
             self.lose(grant, Move::Expired, scribe);
         }
+    }
+
+    /// A pause closes the usage so far, and with it the overage that is invoiced: a subscription that ends
+    /// while it is paused has no other close.
+    fn pause(
+        &mut self,
+        subscription: SubscriptionIndex,
+        (at, segment): (Timestamp, u32),
+        attachment: Option<&Attachment>,
+        ids: &mut Ids,
+    ) -> Left {
+        let Some(terms) = attachment.map(|attachment| &attachment.terms.overage) else {
+            return Left::default();
+        };
+        if terms.behavior != OverageBehavior::InvoiceAtBilling
+            || self.overage_of(subscription).is_zero()
+        {
+            return Left::default();
+        }
+        let turn = Turn { subscription, at, segment: Some(segment), is_end: false };
+        let mut scribe = self.settled(at, ids);
+        self.end_overage(&turn, Some(terms), &mut scribe);
+        scribe.left
     }
 
     /// Settles the overage of an ended period.

@@ -153,6 +153,7 @@ pub fn subscribe(draft: Draft) -> Result<Subscription, Refusal> {
         running: None,
         closing: Vec::new(),
         next_segment: 0,
+        period_opened_by: 0,
         cancel_at_next_billing_date: false,
         in_trial: false,
         paused_at: None,
@@ -403,7 +404,11 @@ impl Subscription {
     fn run(&mut self, start: Timestamp, continues: bool) {
         let period = Period { start, end: self.cycle.next_billing_date };
         let number = self.next_segment;
-        self.running = Some(Segment { number, period, terms: self.terms, continues });
+        if !continues {
+            self.period_opened_by = number;
+        }
+        let opened_by = self.period_opened_by;
+        self.running = Some(Segment { number, period, terms: self.terms, opened_by });
         self.next_segment += 1;
     }
 

@@ -6,6 +6,7 @@ use proptest::collection;
 use proptest::prelude::*;
 
 use super::begun;
+use crate::billing::Consumption;
 use crate::billing::{Bill, Closed, Overflow, Prices, Reading, close_cycle, first_bill};
 use crate::model::customer::Metadata;
 use crate::model::invoice::{FixedLine, InvoiceLine, LineDetail, UsageLine};
@@ -91,7 +92,7 @@ fn renewal(quantity: u32) -> Renewal {
 }
 
 fn closing(renewal: Option<Renewal>) -> Closing {
-    let segment = Segment { number: 0, period: month(0), terms: terms(1), continues: false };
+    let segment = Segment { number: 0, period: month(0), terms: terms(1), opened_by: 0 };
     let (due_at, close_at) = (month(0).end, month(0).end);
     Closing { segment, due_at, close_at, renewal, ends_period: true }
 }
@@ -105,7 +106,8 @@ fn closed(
 ) -> Result<Closed, Overflow> {
     let credit = Money::from_minor(credit);
     let before = Subscription { credit, closing: vec![*closing], ..begun("1970-01-01") };
-    let closed = close_cycle(&before, closing, readings, prices)?;
+    let consumption = Consumption { readings, overage: &[] };
+    let closed = close_cycle(&before, closing, consumption, prices)?;
     let credit = closed.subscription.credit;
     let after = Subscription { credit, closing: Vec::new(), ..before };
     assert_eq!(closed.subscription, after, "nothing else changes");

@@ -162,7 +162,7 @@ fn in_a_trial_the_old_price_is_nothing_and_the_trial_ends() {
         assert_eq!(after.in_trial, keeps_trial);
         let end = if mode.keeps_cycle() { "2026-06-11" } else { "2026-07-06" };
         check_running(&after, "2026-06-06", end);
-        assert_eq!(after.running.unwrap().continues, keeps_trial, "its own free units");
+        assert_eq!(after.running.unwrap().continues(), keeps_trial, "its own free units");
         assert!(!turned(&after).in_trial);
     }
 }
@@ -178,7 +178,7 @@ fn a_mode_that_keeps_the_cycle_keeps_its_boundaries_and_the_others_begin_anew() 
         assert_eq!((cut.segment.period, cut.segment.terms), (period, TERMS));
         assert_eq!((cut.renewal, cut.due_at), (None, at("2026-03-10")));
         assert_eq!(cut.ends_period, !mode.keeps_cycle());
-        assert_eq!(after.running.unwrap().continues, mode.keeps_cycle());
+        assert_eq!(after.running.unwrap().continues(), mode.keeps_cycle());
         // The close that was waiting still renews the period that is now cut.
         assert_eq!(after.closing[0].renewal, Some(renewal("2026-02-28", "2026-03-31")));
         let (end, next) = if mode.keeps_cycle() {
@@ -272,7 +272,7 @@ fn a_pause_moves_the_dates_by_its_length_and_nothing_is_due_meanwhile() {
     assert_eq!((resumed.status, resumed.paused_at), (SubscriptionStatus::Active, None));
     // 18 days were left; the pause took 30.
     check_running(&resumed, "2026-03-12", "2026-03-30");
-    assert!(resumed.running.unwrap().continues);
+    assert!(resumed.running.unwrap().continues());
     assert_eq!(resumed.cycle.expires_at, at("2027-03-02"));
     assert_eq!(unused(&resumed, at("2026-03-12")), unused(&before, at("2026-02-10")));
     check_running(&turned(&resumed), "2026-03-30", "2026-04-30");

@@ -2,6 +2,7 @@
 
 mod checkouts;
 mod credits;
+mod overage;
 mod payments;
 mod plans;
 mod subscriptions;
@@ -19,6 +20,7 @@ use crate::model::{
 };
 use crate::storage::{codec, rows};
 
+pub(in crate::engine) use overage::overage;
 pub(in crate::engine) use payments::payment_by_id;
 pub(in crate::engine) use usage::readings;
 

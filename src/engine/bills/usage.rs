@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
+use super::overage;
 use super::payments::invoice_at;
 use super::{BillsError, MeterUsage, Upcoming, UpcomingInvoices, UsageHistoryQuery, UsagePeriod};
-use crate::billing::{self, Bill, Closed, Overflow, Prices, Reading, close_cycle};
+use crate::billing::{self, Bill, Closed, Consumption, Overflow, Prices, Reading, close_cycle};
 use crate::engine::books::Books;
 use crate::engine::books::routes::SegmentKey;
 use crate::engine::catalogue::Catalogue;
 use crate::engine::shared::Shared;
 use crate::engine::{Engine, Page};
 use crate::metering::accumulator::Kind;
-use crate::model::invoice::{Invoice, InvoiceCause, InvoiceLine};
+use crate::model::invoice::{Invoice, InvoiceCause, InvoiceLine, OverageLine};
 use crate::model::subscription::{Closing, Segment};
 use crate::model::{
     Currency, CustomerId, InvoiceNumber, MeterId, Period, Subscription, SubscriptionId,
@@ -149,14 +150,17 @@ impl Engine {
     fn open_segments(&self, subscription: &Subscription) -> Vec<OpenSegment> {
         // As if the boundary had come.
         let turned = billing::turn(subscription, self.shared.options.grace);
-        let mut left = turned.unwrap_or_else(|_| subscription.clone());
+        let turned = turned.unwrap_or_else(|_| subscription.clone());
+        let mut left = turned.clone();
         let mut open = Vec::new();
         for closing in left.closing.clone() {
-            let Some((currency, closed)) = self.close(&left, &closing) else { continue };
+            let has_ended = subscription.closing.contains(&closing);
+            let turned = (!has_ended).then_some(&turned);
+            let overage = overage(&self.shared, subscription, turned, closing.segment.number);
+            let Some((currency, closed)) = self.close(&left, &closing, &overage) else { continue };
             let closed = closed.inspect_err(|_: &Overflow| {
                 tracing::warn!(subscription = %subscription.id, "an upcoming total leaves 64 bits");
             });
-            let has_ended = subscription.closing.contains(&closing);
             let bill = closed.ok().map(|Closed { bill, subscription }| {
                 left = subscription;
                 bill
@@ -171,13 +175,15 @@ impl Engine {
         &self,
         subscription: &Subscription,
         closing: &Closing,
+        overage: &[OverageLine],
     ) -> Option<(Currency, Result<Closed, Overflow>)> {
         let readings = readings(&self.shared, subscription, &closing.segment);
         let catalogue = self.shared.state.catalogue();
         self.shared.state.with_books(|books: &Books| {
             let prices = Prices { products: books.products(), meters: catalogue.meters() };
             let currency = books.price(closing.segment.terms)?.currency;
-            Some((currency, close_cycle(subscription, closing, &readings, prices)))
+            let consumption = Consumption { readings: &readings, overage };
+            Some((currency, close_cycle(subscription, closing, consumption, prices)))
         })
     }
 }

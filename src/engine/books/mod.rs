@@ -41,6 +41,16 @@ impl Turn {
         };
         Self { at: due.at, is_close }
     }
+
+    /// The first turn of an instant.
+    pub fn first_at(at: Timestamp) -> Self {
+        Self { at, is_close: false }
+    }
+
+    /// The instant.
+    pub fn at(self) -> Timestamp {
+        self.at
+    }
 }
 
 /// Something that is due at an instant; sorts in the order in which it is done.
@@ -200,6 +210,11 @@ impl Books {
     /// The subscription with this id.
     pub fn subscription_by_id(&self, id: &SubscriptionId) -> Option<&Arc<Subscription>> {
         self.subscription(*self.subscription_ids.get(id)?)
+    }
+
+    /// When the running segment of a subscription ends; nothing while none runs.
+    pub fn turns_at(&self, index: SubscriptionIndex) -> Option<Timestamp> {
+        self.subscription(index)?.running.map(|segment| segment.period.end)
     }
 
     /// The subscriptions of a customer, oldest first.

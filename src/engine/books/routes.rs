@@ -9,12 +9,15 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
+use crate::billing::credits::{DrawTerms, Mark, Usage, low_balance_threshold};
 use crate::billing::{boundary, cycle_ahead};
+use crate::engine::pools::draws::Drawing;
 use crate::engine::striped::StripedKey;
-use crate::model::subscription::Cycle;
+use crate::model::price::MeterPrice;
+use crate::model::subscription::{Cycle, Segment};
 use crate::model::{
-    CustomerIndex, MeterIndex, Period, Price, Product, Subscription, SubscriptionIndex, Terms,
-    Timestamp,
+    Attachment, Credits, CustomerIndex, MeterIndex, Period, Price, Product, Subscription,
+    SubscriptionId, SubscriptionIndex, Terms, Timestamp,
 };
 
 /// What one segment counts of one meter.
@@ -39,19 +42,22 @@ impl StripedKey for SegmentKey {
 /// The segments of all customers.
 #[derive(Debug, Default)]
 pub struct Routes {
-    /// By customer; those who subscribe to nothing with a meter have none.
+    /// By customer, those of a customer by subscription id; those who subscribe to nothing with a meter
+    /// have none.
     of_customer: Vec<Vec<Route>>,
-    /// The meters of a price, which never change, and the price: shared by all routes.
+    /// The meters of prices that are paid in money alone: they never change, and all routes share them.
     meters: HashMap<Terms, Meters>,
 }
 
-type Meters = Arc<[MeterIndex]>;
+type Meters = Arc<[Counted]>;
 
 /// One segment.
 #[derive(Debug)]
 struct Route {
+    id: SubscriptionId,
     subscription: SubscriptionIndex,
     segment: u32,
+    opened_by: u32,
     period: Period,
     meters: Meters,
     /// Of the running segment of a subscription that goes on.
@@ -66,6 +72,63 @@ struct Ahead {
     meters: Meters,
 }
 
+/// A meter that a segment counts.
+#[derive(Debug)]
+struct Counted {
+    meter: MeterIndex,
+    /// What its usage means for credits.
+    credit: Option<Box<CreditUse>>,
+}
+
+impl Entry<'_> {
+    /// Where the mark of the period stands.
+    pub fn mark_key(&self) -> SegmentKey {
+        SegmentKey { segment: self.opened_by, ..self.key }
+    }
+}
+
+/// What usage of a meter means for credits.
+#[derive(Debug)]
+pub enum CreditUse {
+    /// It draws.
+    Draws(Drawing),
+    /// It is paid in money, and counts as used where a part of the same period draws.
+    Passes,
+}
+
+impl CreditUse {
+    /// Takes the mark of a period on with usage: how that draws, and what it is worth. Where the turn that
+    /// begins the period is late nothing draws before it.
+    pub fn take_on(
+        &self,
+        mark: &mut Mark,
+        usage: Usage,
+        is_ahead: bool,
+    ) -> Option<(&Drawing, Credits)> {
+        match self {
+            Self::Passes => mark.skip(usage),
+            Self::Draws(_) if is_ahead => mark.defer(usage),
+            Self::Draws(drawing) => return Some((drawing, mark.enter(usage, &drawing.terms))),
+        }
+        None
+    }
+}
+
+/// A segment that an event enters.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'r> {
+    /// What counts it there.
+    pub key: SegmentKey,
+    /// The segment that its period began with.
+    pub opened_by: u32,
+    /// Whether the turn that begins the segment is late.
+    pub is_ahead: bool,
+    /// The place of the subscription among those of its customer, by id.
+    pub rank: usize,
+    /// What it means for credits.
+    pub credit: Option<&'r CreditUse>,
+}
+
 impl Routes {
     /// Replaces the segments of a subscription by those that it has now.
     pub fn put<'p>(
@@ -75,14 +138,36 @@ impl Routes {
     ) {
         let place = subscription.customer.position();
         let Self { of_customer, meters: known } = self;
-        let mut meters = |terms: Terms| {
-            if let Some(known) = known.get(&terms) {
+        let price_of =
+            |terms: Terms| product(terms).and_then(|product| product.price_at(terms.version));
+        let closing = subscription.closing.iter().map(|closing| &closing.segment);
+        let of_others = |segment: &Segment| {
+            let all = closing.clone().chain(&subscription.running);
+            let (number, opened_by) = (segment.number, segment.opened_by);
+            all.filter(move |other| other.opened_by == opened_by && other.number != number)
+        };
+        // Whether another part of the same period draws for a meter.
+        let is_drawn = |meter: MeterIndex, segment: &Segment| {
+            let prices = of_others(segment).filter_map(|other| price_of(other.terms));
+            let mut meters = prices.flat_map(Price::meters);
+            meters.any(|price| price.meter == meter && price.rate.credits().is_some())
+        };
+        let mut meters = |terms: Terms, segment: Option<&Segment>| -> Meters {
+            let is_alone = segment.is_none_or(|segment| of_others(segment).next().is_none());
+            if let Some(known) = known.get(&terms).filter(|_| is_alone) {
                 return Meters::clone(known);
             }
-            let price = product(terms).and_then(|product| product.price_at(terms.version));
-            let meters = price.into_iter().flat_map(Price::meters);
-            let meters: Meters = meters.map(|meter| meter.meter).collect();
-            if price.is_some() {
+            let Some(price) = price_of(terms) else { return Meters::default() };
+            let counted = price.meters().iter().map(|of_meter| {
+                let credit = drawing(of_meter, attachments(subscription, terms, price));
+                let credit = credit.map(CreditUse::Draws).or_else(|| {
+                    let passes = segment.is_some_and(|segment| is_drawn(of_meter.meter, segment));
+                    passes.then_some(CreditUse::Passes)
+                });
+                Counted { meter: of_meter.meter, credit: credit.map(Box::new) }
+            });
+            let meters: Meters = counted.collect();
+            if meters.iter().all(|counted| counted.credit.is_none()) {
                 known.insert(terms, Meters::clone(&meters));
             }
             meters
@@ -96,11 +181,13 @@ impl Routes {
         let mut routes = closing
             .chain(running)
             .map(|(segment, ahead)| Route {
+                id: subscription.id.clone(),
                 subscription: subscription.index,
                 segment: segment.number,
+                opened_by: segment.opened_by,
                 period: segment.period,
-                meters: meters(segment.terms),
-                ahead: ahead.map(|(cycle, terms)| Ahead { cycle, meters: meters(terms) }),
+                meters: meters(segment.terms, Some(segment)),
+                ahead: ahead.map(|(cycle, terms)| Ahead { cycle, meters: meters(terms, None) }),
             })
             .filter(|route| {
                 let follow = route.ahead.as_ref().is_some_and(|ahead| !ahead.meters.is_empty());
@@ -115,7 +202,8 @@ impl Routes {
         }
         if let Some(all) = of_customer.get_mut(place) {
             all.retain(|route| route.subscription != subscription.index);
-            all.extend(routes);
+            let place = all.partition_point(|route| route.id < subscription.id);
+            all.splice(place..place, routes);
         }
     }
 
@@ -130,24 +218,82 @@ impl Routes {
         customer: CustomerIndex,
         meter: MeterIndex,
         at: Timestamp,
-        mut enter: impl FnMut(SegmentKey),
+        mut enter: impl FnMut(Entry<'_>),
     ) {
         let Some(routes) = self.of_customer.get(customer.position()) else { return };
-        for route in routes {
+        for (rank, route) in routes.iter().enumerate() {
             let subscription = route.subscription;
             if route.period.holds(at) {
-                if route.meters.contains(&meter) {
-                    enter(SegmentKey { subscription, segment: route.segment, meter });
+                if let Some(counted) = find(&route.meters, meter) {
+                    enter(Entry {
+                        key: SegmentKey { subscription, segment: route.segment, meter },
+                        opened_by: route.opened_by,
+                        is_ahead: false,
+                        rank,
+                        credit: counted.credit.as_deref(),
+                    });
                 }
             } else if at >= route.period.end
                 && let Some(ahead) = &route.ahead
-                && ahead.meters.contains(&meter)
+                && let Some(counted) = find(&ahead.meters, meter)
                 && let Some(later) = ahead.segments_later(at)
             {
-                enter(SegmentKey { subscription, segment: route.segment + later, meter });
+                let segment = route.segment + later;
+                enter(Entry {
+                    key: SegmentKey { subscription, segment, meter },
+                    opened_by: segment,
+                    is_ahead: true,
+                    rank,
+                    credit: counted.credit.as_deref(),
+                });
             }
         }
     }
+
+    /// How a meter draws under the price that a subscription of this customer runs under.
+    pub fn drawing(
+        &self,
+        customer: CustomerIndex,
+        subscription: SubscriptionIndex,
+        (segment, meter): (u32, MeterIndex),
+    ) -> Option<(usize, &Drawing)> {
+        let routes = self.of_customer.get(customer.position())?;
+        let is_wanted =
+            |route: &Route| route.subscription == subscription && route.segment == segment;
+        let (rank, route) = routes.iter().enumerate().find(|(_, route)| is_wanted(route))?;
+        match find(&route.meters, meter)?.credit.as_deref()? {
+            CreditUse::Draws(drawing) => Some((rank, drawing)),
+            CreditUse::Passes => None,
+        }
+    }
+}
+
+fn find(meters: &[Counted], meter: MeterIndex) -> Option<&Counted> {
+    meters.iter().find(|counted| counted.meter == meter)
+}
+
+/// The settings of credits that a subscription has under a price: its own, where it runs under that.
+fn attachments<'a>(
+    subscription: &'a Subscription,
+    terms: Terms,
+    price: &'a Price,
+) -> &'a [Attachment] {
+    if terms == subscription.terms { &subscription.credits } else { &price.credits }
+}
+
+fn drawing(price: &MeterPrice, attachments: &[Attachment]) -> Option<Drawing> {
+    let link = price.rate.credits()?;
+    let attached = attachments.iter().find(|found| found.entitlement == link.entitlement)?;
+    Some(Drawing {
+        entitlement: link.entitlement,
+        terms: DrawTerms {
+            free_threshold: price.free_threshold,
+            units_per_credit: link.units_per_credit,
+            precision: attached.precision,
+        },
+        overage: attached.terms.overage,
+        low_below: low_balance_threshold(attached),
+    })
 }
 
 impl Ahead {

@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::books::routes::{Routes, SegmentKey};
+use crate::billing::credits::{Mark, Usage};
+use crate::engine::books::routes::{CreditUse, Entry, Routes, SegmentKey};
+use crate::engine::pools::draws::Draws;
 use crate::engine::striped::{Striped, StripedKey};
 use crate::engine::stripes::Delta;
 use crate::metering::accumulator::{Accumulator, Kind, Sample};
@@ -84,10 +86,21 @@ impl Default for PendingSample {
     }
 }
 
+/// How an event of this value takes a meter's usage on, which is `value_now` from then on.
+pub fn usage(kind: Kind, value: Quantity, value_now: Quantity) -> Usage {
+    match kind {
+        Kind::Count => Usage::By(Quantity::from_count(1)),
+        Kind::Sum => Usage::By(value),
+        Kind::Max | Kind::Last => Usage::To(value_now),
+    }
+}
+
 /// All segments' accumulators and all pending samples.
 #[derive(Debug, Default)]
 pub struct Segments {
     counted: Striped<SegmentKey, SegmentAccumulator>,
+    /// Of meters that draw credits, under the segment that the period began with.
+    marks: Striped<SegmentKey, Mark>,
     pending: Striped<PendingKey, PendingSample>,
     /// The keys of `pending`, in the order in which their time comes.
     order: Mutex<BTreeSet<PendingKey>>,
@@ -100,22 +113,32 @@ impl Segments {
     }
 
     /// Lets the samples enter whose time has come at `log_time`.
-    pub fn release(&self, log_time: Timestamp, routes: &Routes) {
+    pub fn release(&self, log_time: Timestamp, routes: &Routes, draws: &mut Draws<'_>) {
         loop {
             // Held until the sample has moved: whoever reads finds it in one place.
             let mut order = self.order.lock();
             let Some(key) = order.first().copied().filter(|key| key.at < log_time) else { return };
             if let Some(PendingSample { kind, value }) = self.pending.get(&key) {
                 let sample = Sample { value, at: key.at, lsn: key.lsn };
-                self.enter(key.customer, key.meter, (kind, sample), routes);
+                self.enter((key.customer, key.meter), (kind, sample), routes, draws);
             }
             self.pending.remove(&key);
             order.remove(&key);
+            // What one event draws is drawn together.
+            if order.first().is_none_or(|next| next.lsn != key.lsn) {
+                draws.draw();
+            }
         }
     }
 
-    /// Takes in what events add, at `log_time`.
-    pub fn take_in(&self, deltas: &[Delta], log_time: Timestamp, routes: &Routes) {
+    /// Takes in what events add, at `log_time`; deltas of an event follow each other.
+    pub fn take_in(
+        &self,
+        deltas: &[Delta],
+        log_time: Timestamp,
+        routes: &Routes,
+        draws: &mut Draws<'_>,
+    ) {
         for delta in deltas {
             let Ok(sample) = &delta.outcome else { continue };
             let (customer, meter) = (delta.key.customer, delta.key.meter);
@@ -125,21 +148,48 @@ impl Segments {
                 self.pending.change(key, |place| *place = pending);
                 self.order.lock().insert(key);
             } else if routes.is_any(customer) {
-                self.enter(customer, meter, (delta.kind, *sample), routes);
+                draws.next_event(sample.lsn);
+                self.enter((customer, meter), (delta.kind, *sample), routes, draws);
             }
         }
+        draws.draw();
     }
 
     fn enter(
         &self,
-        customer: CustomerIndex,
-        meter: MeterIndex,
+        (customer, meter): (CustomerIndex, MeterIndex),
         (kind, sample): (Kind, Sample),
         routes: &Routes,
+        draws: &mut Draws<'_>,
     ) {
-        routes.each(customer, meter, sample.at, |key| {
-            self.counted.change(key, |accumulator| accumulator.add(kind, sample));
+        routes.each(customer, meter, sample.at, |entry| {
+            let mut value = Quantity::ZERO;
+            self.counted.change(entry.key, |accumulator| {
+                accumulator.add(kind, sample);
+                value = accumulator.value(kind);
+            });
+            if let Some(credit) = entry.credit {
+                let usage = usage(kind, sample.value, value);
+                self.mark(customer, usage, (&entry, credit), draws);
+            }
         });
+    }
+
+    /// Moves the mark of a period, and draws what that is worth.
+    fn mark(
+        &self,
+        customer: CustomerIndex,
+        usage: Usage,
+        (entry, credit): (&Entry<'_>, &CreditUse),
+        draws: &mut Draws<'_>,
+    ) {
+        let mut worth = None;
+        let key = entry.mark_key();
+        self.marks.change(key, |mark| worth = credit.take_on(mark, usage, entry.is_ahead));
+        if let Some((drawing, credits)) = worth {
+            let subscription = (entry.rank, key.subscription);
+            draws.want(drawing, subscription, (customer, key.meter), credits);
+        }
     }
 
     /// What a segment of `customer` has counted under each key, with the pending samples of its
@@ -176,6 +226,23 @@ impl Segments {
         of_customer.map(|(key, sample)| (*key, *sample)).collect()
     }
 
+    /// The pending samples of a customer whose time has come at `at`, in the order in which they will
+    /// enter; none enters while `look` looks.
+    pub fn with_entering<T>(
+        &self,
+        customer: CustomerIndex,
+        at: Timestamp,
+        look: impl FnOnce(&[(PendingKey, PendingSample)]) -> T,
+    ) -> T {
+        let order = self.order.lock();
+        if order.first().is_none_or(|first| first.at >= at) {
+            return look(&[]);
+        }
+        let mut entering = self.pending_in(customer, Period { start: Timestamp::MIN, end: at });
+        entering.sort_unstable_by_key(|(key, _)| *key);
+        look(&entering)
+    }
+
     /// How many samples are pending.
     pub fn pending_count(&self) -> usize {
         self.order.lock().len()
@@ -184,6 +251,11 @@ impl Segments {
     /// Forgets what a segment has counted: it has its invoice.
     pub fn forget(&self, key: &SegmentKey) {
         self.counted.remove(key);
+    }
+
+    /// The marks of periods that draw credits, each under the segment that its period began with.
+    pub fn marks(&self) -> &Striped<SegmentKey, Mark> {
+        &self.marks
     }
 
     /// The accumulators, for a checkpoint to copy.

@@ -41,6 +41,15 @@ impl<T> Shelf<T> {
         self.drawers.get(place / DRAWER)?.get(place % DRAWER)
     }
 
+    /// The object at `place`, to be changed; a copy elsewhere keeps it as it was.
+    pub fn get_mut(&mut self, place: usize) -> Option<&mut T>
+    where
+        T: Clone,
+    {
+        let drawer = Arc::make_mut(self.drawers.get_mut(place / DRAWER)?);
+        drawer.get_mut(place % DRAWER).map(Arc::make_mut)
+    }
+
     /// Puts an object over the one at `place`, or behind the last one.
     ///
     /// # Panics

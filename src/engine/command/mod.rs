@@ -2,10 +2,12 @@
 
 pub mod billing;
 pub mod credits;
+pub mod entries;
 
 use std::sync::Arc;
 
 use crate::engine::ClockState;
+use crate::engine::pools::PoolKey;
 use crate::model::customer::Metadata;
 use crate::model::{
     Aggregation, ApiKey, CheckoutId, CheckoutSession, CreditEntitlement, Customer, CustomerId,
@@ -18,6 +20,7 @@ use billing::{
     ProductPatch, SubscriptionPatch,
 };
 use credits::{EntitlementPatch, NewEntitlement};
+use entries::NewEntry;
 
 /// A change that the committer decides on.
 #[derive(Clone, Debug)]
@@ -72,6 +75,8 @@ pub enum Command {
     MarkPayment(PaymentId, Mark),
     /// Try a payment that has failed again, with another payment.
     RetryPayment(PaymentId),
+    /// Give or take credits.
+    EnterCredits(Box<NewEntry>),
     /// Move the test clock forward.
     AdvanceClock(Timestamp),
     /// Say that the wall clock is right.
@@ -181,6 +186,8 @@ pub enum Outcome {
     Checkout(Arc<CheckoutSession>),
     /// The payment as it is now.
     Payment(Arc<Payment>),
+    /// The last row that the change has made in the ledger of this pool.
+    LedgerEntry(PoolKey),
     /// The clock as it is now.
     Clock(ClockState),
 }
@@ -219,6 +226,9 @@ pub enum Refused {
         /// What is wrong with it.
         message: String,
     },
+    /// There is not as much as is to be taken.
+    #[error("the balance is lower than this amount")]
+    Insufficient,
     /// The `Idempotency-Key` was used with another request.
     #[error("this Idempotency-Key was used with another body")]
     IdempotencyKeyReused,

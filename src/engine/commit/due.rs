@@ -6,18 +6,24 @@
 //! as it took. Changes wait, so that they find every boundary passed; what waits behind them does not. A
 //! test clock that is moved stops at every due instant.
 
+use std::iter::Peekable;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::ahead::Batch;
 use super::{Committer, GROUP_BYTES, Reply};
-use crate::billing::{self, Closed, Cut, Due, Overflow, PastDueEnd, Prices, Step, close_cycle};
-use crate::engine::bills::readings;
+use crate::billing::credits::earliest_end;
+use crate::billing::{
+    self, Closed, Consumption, Cut, Due, Overflow, PastDueEnd, Prices, Step, close_cycle,
+};
+use crate::engine::bills::{overage, readings};
 use crate::engine::books::{DueWork, Turn};
 use crate::engine::command::Changed;
 use crate::engine::decide::{ClockMove, Proposal};
 use crate::engine::invoicing::{Billed, Numbers, bill};
-use crate::engine::record::{Body, Change, ChangeEntry, ClosedEntry};
+use crate::engine::pools::Pools;
+use crate::engine::pools::work::{PoolStep, PoolWork};
+use crate::engine::record::{Body, Change, ChangeEntry, ClosedEntry, CreditsEntry, CreditsMove};
 use crate::engine::shared::Shared;
 use crate::model::invoice::InvoiceCause;
 use crate::model::subscription::Closing;
@@ -27,6 +33,8 @@ use crate::model::{Lsn, Subscription, Timestamp};
 const BATCH_MAX: usize = 4_000;
 /// Pieces that are looked up at once.
 const LOOK_UP: usize = 128;
+/// Pools that one record settles at most: applied in about a millisecond.
+const POOLS_AT_ONCE: usize = 512;
 /// Bytes of a group of due work while ingest is on its way: decided and applied in some 3 ms.
 const WORK_BYTES_BESIDE_INGEST: usize = GROUP_BYTES / 4;
 /// How many times as long as a group of due work took ingest has the committer after it.
@@ -77,12 +85,17 @@ impl Committer {
             return;
         }
         let horizon = self.horizon();
-        let first = self.shared.state.with_books(|books| books.due().next().map(|work| work.at));
+        let first = self.shared.state.first_due();
         self.is_work_due = first.is_some_and(|at| at <= horizon) && !self.waits_for_clock();
         if !self.open.is_empty() || self.other_in_flight > 0 {
             return;
         }
         if self.is_work_due {
+            // What moves credits is decided against the pools themselves: nothing of it is in flight.
+            let is_ahead_allowed = || self.shared.state.with_pools(Pools::is_empty);
+            if !self.is_idle() && !is_ahead_allowed() {
+                return;
+            }
             if !self.ahead.is_awaited() && !self.is_ingest_first() {
                 self.do_batch(horizon);
             }
@@ -176,23 +189,30 @@ impl Committer {
         let mut batch = Batch { new_due: self.ahead.new_due(), ..Batch::default() };
         let mut last = self.ahead.last().cloned();
         let works = Works::new(&shared, horizon, last.clone());
-        for (work, known) in works.take(BATCH_MAX) {
+        for work in works.take(BATCH_MAX) {
             // What this work makes due must not be overtaken by other work.
             if batch.new_due.is_some_and(|due| work.turn() >= due)
                 || self.open.due_bytes > bytes_max
             {
                 break;
             }
+            let log_time = match &self.advancing {
+                Some(_) => self.log_time.max(work.turn().at()),
+                None => horizon,
+            };
+            let (work, known) = match work {
+                Work::Subscription(work, known) => (work, known),
+                Work::Pools(works) => {
+                    self.append_due(moved_credits(works), log_time);
+                    continue;
+                }
+            };
             let changed = batch.changed.get(&work.subscription);
             let subscription = match changed.or_else(|| self.ahead.get(work.subscription)) {
                 // An end, or a stop, at this very instant has left nothing of it to do.
                 Some(now) if !is_due(now, &work) => continue,
                 Some(now) => Arc::clone(now),
                 None => known,
-            };
-            let log_time = match &self.advancing {
-                Some(_) => self.log_time.max(work.at),
-                None => horizon,
             };
             let at = Instants { log_time, cut_off, counted_through };
             let done = do_work(&shared, &subscription, work.step, at, &mut numbers);
@@ -204,6 +224,9 @@ impl Committer {
             };
             let due = billing::each_due(&done.subscription).map(|due| Turn::of(&due));
             batch.note_due(due.filter(|due| *due > work.turn()).min());
+            let credits = done.subscription.credits.iter().chain(subscription.credits.iter());
+            let ends = credits.filter_map(|attached| earliest_end(attached, work.at)).min();
+            batch.note_due(ends.map(Turn::first_at));
             self.append_due(done.body, log_time);
             batch.changed.insert(work.subscription, done.subscription);
             last = Some(work);
@@ -222,39 +245,134 @@ fn is_due(subscription: &Subscription, work: &DueWork) -> bool {
     billing::each_due(subscription).any(|due| due == Due { at: work.at, step: work.step })
 }
 
-/// What is due as the state says, in order, with its subscriptions; looked up a few at a time. What comes
-/// after `last`.
+/// The next piece of due work.
+enum Work {
+    /// Of a subscription.
+    Subscription(DueWork, Arc<Subscription>),
+    /// The same of several pools, at one instant when it matters; never none.
+    Pools(Vec<PoolWork>),
+}
+
+impl Work {
+    fn turn(&self) -> Turn {
+        match self {
+            Self::Subscription(work, _) => work.turn(),
+            Self::Pools(works) => {
+                Turn::first_at(works.first().map_or(Timestamp::MAX, |work| work.at))
+            }
+        }
+    }
+}
+
+/// What is due as the state says, in order, with its subscriptions; looked up a few at a time. Of
+/// subscriptions what comes after `last`.
 struct Works<'s> {
-    shared: &'s Shared,
-    horizon: Timestamp,
-    last: Option<DueWork>,
-    looked_up: std::vec::IntoIter<(DueWork, Arc<Subscription>)>,
+    subscriptions: Peekable<LookedUp<'s, (DueWork, Arc<Subscription>)>>,
+    pools: Peekable<LookedUp<'s, PoolWork>>,
 }
 
 impl<'s> Works<'s> {
     fn new(shared: &'s Shared, horizon: Timestamp, last: Option<DueWork>) -> Self {
-        Self { shared, horizon, last, looked_up: Vec::new().into_iter() }
+        let subscriptions = LookedUp::new(move |found: Option<&(DueWork, _)>| {
+            let behind = found.map(|(work, _)| work).or(last.as_ref());
+            shared.state.with_books(|books| {
+                let due = books.due_behind(behind);
+                let due = due.take_while(|work| work.at <= horizon).take(LOOK_UP);
+                due.filter_map(|work| {
+                    Some((work.clone(), Arc::clone(books.subscription(work.subscription)?)))
+                })
+                .collect()
+            })
+        });
+        let pools = LookedUp::new(move |last: Option<&PoolWork>| {
+            shared.state.with_pools(|pools| {
+                let due = pools.due_behind(last).take_while(|work| work.at <= horizon);
+                due.take(POOLS_AT_ONCE).copied().collect()
+            })
+        });
+        Self { subscriptions: subscriptions.peekable(), pools: pools.peekable() }
+    }
+
+    /// Whether what is due of a pool comes first: at one instant grants expire before anything turns, and
+    /// draws are settled at the end.
+    fn is_pool_next(&mut self) -> bool {
+        match (self.pools.peek(), self.subscriptions.peek()) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(pool), Some((work, _))) => match pool.step {
+                PoolStep::Expire => pool.at <= work.at,
+                PoolStep::Settle => pool.at < work.at,
+            },
+        }
     }
 }
 
 impl Iterator for Works<'_> {
-    type Item = (DueWork, Arc<Subscription>);
+    type Item = Work;
 
-    fn next(&mut self) -> Option<Self::Item> {
-        if let Some(next) = self.looked_up.next() {
+    fn next(&mut self) -> Option<Work> {
+        if !self.is_pool_next() {
+            let (work, subscription) = self.subscriptions.next()?;
+            return Some(Work::Subscription(work, subscription));
+        }
+        let first = self.pools.next()?;
+        let mut works = vec![first];
+        while works.len() < POOLS_AT_ONCE
+            && self.is_pool_next()
+            && let Some(next) = self.pools.next_if(|next| goes_with(&first, next))
+        {
+            works.push(next);
+        }
+        Some(Work::Pools(works))
+    }
+}
+
+/// Whether two pieces of work are one record.
+fn goes_with(first: &PoolWork, next: &PoolWork) -> bool {
+    first.step == next.step
+        && match first.step {
+            PoolStep::Expire => first.at == next.at,
+            PoolStep::Settle => true,
+        }
+}
+
+fn moved_credits(works: Vec<PoolWork>) -> Body<'static> {
+    let first = works.first().copied();
+    let pools = works.into_iter().map(|work| work.pool).collect();
+    let moved = match first.map(|work| (work.step, work.at)) {
+        Some((PoolStep::Expire, at)) => CreditsMove::Expired { pools, at },
+        Some((PoolStep::Settle, _)) | None => CreditsMove::Settled(pools),
+    };
+    Body::CreditsMoved(Box::new(CreditsEntry { moved, identity: None }))
+}
+
+/// Finds the next few things behind one.
+type Look<'s, T> = Box<dyn Fn(Option<&T>) -> Vec<T> + 's>;
+
+/// Looks things up a few at a time, behind the last one that was found.
+struct LookedUp<'s, T> {
+    look: Look<'s, T>,
+    last: Option<T>,
+    found: std::vec::IntoIter<T>,
+}
+
+impl<'s, T: Clone> LookedUp<'s, T> {
+    fn new(look: impl Fn(Option<&T>) -> Vec<T> + 's) -> Self {
+        Self { look: Box::new(look), last: None, found: Vec::new().into_iter() }
+    }
+}
+
+impl<T: Clone> Iterator for LookedUp<'_, T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        if let Some(next) = self.found.next() {
             return Some(next);
         }
-        let found: Vec<Self::Item> = self.shared.state.with_books(|books| {
-            let due = books.due_behind(self.last.as_ref());
-            let due = due.take_while(|work| work.at <= self.horizon).take(LOOK_UP);
-            due.filter_map(|work| {
-                Some((work.clone(), Arc::clone(books.subscription(work.subscription)?)))
-            })
-            .collect()
-        });
-        self.last = found.last().map(|(work, _)| work.clone()).or_else(|| self.last.take());
-        self.looked_up = found.into_iter();
-        self.looked_up.next()
+        let found = (self.look)(self.last.as_ref());
+        self.last = found.last().cloned().or_else(|| self.last.take());
+        self.found = found.into_iter();
+        self.found.next()
     }
 }
 
@@ -330,10 +448,12 @@ fn price(
 ) -> Result<Closed, Overflow> {
     // Every event of the segment has come: those whose time had not when they did are before its end.
     let readings = readings(shared, subscription, &closing.segment);
+    let overage = overage(shared, subscription, None, closing.segment.number);
     let catalogue = shared.state.catalogue();
     shared.state.with_books(|books| {
         let prices = Prices { products: books.products(), meters: catalogue.meters() };
-        close_cycle(subscription, closing, &readings, prices)
+        let consumption = Consumption { readings: &readings, overage: &overage };
+        close_cycle(subscription, closing, consumption, prices)
     })
 }
 

@@ -11,7 +11,7 @@ use crate::engine::command::{EventRefusal, Refused};
 use crate::engine::options::UnknownCustomers;
 use crate::engine::prepare::{Prepared, PreparedCustomer, PreparedEvent};
 use crate::engine::record::{EncodedEvents, splice_events};
-use crate::engine::state::{Admitted, Record};
+use crate::engine::state::{Admitted, AdmittedRequest, Record};
 use crate::engine::stripes::{Delta, Key};
 use crate::metering::accumulator::Sample;
 use crate::metering::evaluate::Contribution;
@@ -198,9 +198,12 @@ impl Committer {
             let (indexes, created) = self.create_customers(prepared, &findings.has_new);
             self.splice(prepared, findings, &created);
             let created = created.into_iter().map(|(_, id, index)| (id, index)).collect();
+            let lsn = first_lsn;
             let (first_lsn, mut admitted) = self.open.continue_events(first_lsn, created);
             admitted.event_count += findings.new_count as u64;
             self.remember(prepared, findings, &indexes, &mut admitted);
+            let deltas_end = admitted.deltas.len();
+            admitted.requests.push(AdmittedRequest { lsn, log_time: self.log_time, deltas_end });
             self.open.records.push((first_lsn, self.log_time, Record::Events(admitted)));
             self.open.lsn_count += findings.new_count as u64;
         }

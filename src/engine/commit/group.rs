@@ -135,7 +135,8 @@ impl Group {
             | Record::Backfilled(_)
             | Record::PeriodTurned(_)
             | Record::CycleClosed(_)
-            | Record::PaymentMarked(_) => false,
+            | Record::PaymentMarked(_)
+            | Record::CreditsMoved(_) => false,
         });
         match last {
             Some((first_lsn, _, Record::Events(before))) => (first_lsn, before),

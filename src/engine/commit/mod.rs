@@ -181,7 +181,7 @@ impl Committer {
     fn admit_change(&mut self, proposal: Box<Proposal>, reply: Reply<Changed>) {
         self.observe_clock();
         let at = self.log_time.max(self.shared.world.clock.wall());
-        let first = self.shared.state.with_books(|books| books.due().next().map(|work| work.at));
+        let first = self.shared.state.first_due();
         if first.is_some_and(|due| due <= at) && !self.shared.clock_in_doubt() {
             self.is_work_due = true;
             self.is_ingest_next = false;
@@ -364,6 +364,7 @@ fn record_of(body: Body<'static>) -> Record {
         Body::PeriodTurned(subscription) => Record::PeriodTurned(subscription),
         Body::CycleClosed(entry) => Record::CycleClosed(entry),
         Body::PaymentMarked(entry) => Record::PaymentMarked(entry),
+        Body::CreditsMoved(entry) => Record::CreditsMoved(entry),
         Body::Events(_) => Record::Events(Admitted::default()),
     }
 }

@@ -6,6 +6,7 @@ mod checkouts;
 mod credit_terms;
 mod customers;
 mod entitlements;
+mod entries;
 mod keys;
 mod meters;
 mod payments;
@@ -196,6 +197,7 @@ fn plan(command: &Command, moment: Moment<'_>, marks: Marks) -> Result<Decision,
         Command::ConfirmCheckout(id, by) => return checkouts::confirm(id, by, moment),
         Command::MarkPayment(id, mark) => return apply(payments::mark(id, mark, moment)?),
         Command::RetryPayment(id) => return apply(payments::retry(id, moment)?),
+        Command::EnterCredits(new) => return apply(entries::enter(new, moment)?),
         Command::AdvanceClock(to) => {
             advance_clock(*to, shared, at)?;
             return Ok(Decision::SetClock(Box::new(moment.clock(*to, *to))));
@@ -217,6 +219,7 @@ fn repeat(lsn: Lsn, reply: &Reply, shared: &Shared) -> Result<Changed, Refused> 
     let outcome = match &reply.answer {
         KeptAnswer::Clock => Outcome::Clock(clock_state(shared, reply.log_time, reply.log_time)),
         KeptAnswer::Change(change) => change.outcome().ok_or(Refused::Busy)?,
+        KeptAnswer::LedgerEntry(pool) => Outcome::LedgerEntry(*pool),
         KeptAnswer::Payment(id) => Outcome::Payment(payments::find(id, shared)?),
     };
     Ok(Changed { outcome, replayed: true, lsn })

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::State;
+use super::{Admitted, Applying, State};
+use crate::billing::credits::Ids;
 use crate::billing::{self, Step};
 use crate::engine::books::Books;
 use crate::engine::books::routes::SegmentKey;
@@ -40,17 +41,37 @@ impl Default for BillingMarks {
 
 impl State {
     /// Lets the events enter their segments whose time has come.
-    pub(super) fn enter_due(&self, log_time: Timestamp) {
+    pub(super) fn enter_due(&self, now: &mut Applying) {
         let mut marks = self.marks.lock();
-        marks.entered_through = marks.entered_through.max(log_time);
+        marks.entered_through = marks.entered_through.max(now.log_time);
         drop(marks);
-        if self.segments.is_any_due(log_time) {
-            self.segments.release(log_time, &self.books.read().routes);
+        if self.segments.is_any_due(now.log_time) {
+            let (books, catalogue) = (self.books.read(), self.catalogue());
+            let log_time = now.log_time;
+            let mut draws = self.draws(now, &books, &catalogue);
+            self.segments.release(log_time, &books.routes, &mut draws);
         }
     }
 
-    pub(super) fn apply_turned(&self, log_time: Timestamp, subscription: &Arc<Subscription>) {
-        let mut books = self.books.write();
+    /// Lets events enter their segments, request by request.
+    pub(super) fn enter(&self, now: &mut Applying, admitted: &Admitted) {
+        let mut from = 0;
+        for request in &admitted.requests {
+            if request.lsn != now.lsn {
+                (now.lsn, now.ids) = (request.lsn, Ids::of(request.lsn));
+            }
+            now.log_time = request.log_time;
+            self.enter_due(now);
+            let deltas = admitted.deltas.get(from..request.deltas_end).unwrap_or_default();
+            from = request.deltas_end;
+            let (books, catalogue) = (self.books.read(), self.catalogue());
+            let mut draws = self.draws(now, &books, &catalogue);
+            self.segments.take_in(deltas, request.log_time, &books.routes, &mut draws);
+        }
+    }
+
+    pub(super) fn apply_turned(&self, now: &mut Applying, subscription: &Arc<Subscription>) {
+        let books = self.books.read();
         let before = books.subscription(subscription.index);
         let due = before.into_iter().flat_map(|before| billing::due(before));
         let turns = due.filter(|due| match due.step {
@@ -58,18 +79,20 @@ impl State {
             Step::Close { .. } => false,
         });
         let done_at = turns.map(|due| due.at).min();
-        books.put_subscription(Arc::clone(subscription));
         drop(books);
+        self.put_subscription(now, subscription);
         if let Some(at) = done_at {
-            self.mark_done(at, log_time);
+            self.mark_done(at, now.log_time);
         }
     }
 
-    pub(super) fn apply_closed(&self, lsn: Lsn, log_time: Timestamp, entry: &ClosedEntry) {
+    pub(super) fn apply_closed(&self, now: &mut Applying, entry: &ClosedEntry) {
+        let (lsn, log_time) = (now.lsn, now.log_time);
         if let Some(invoice) = &entry.invoice
             && let (InvoiceCause::Closed(segment), Some(index)) =
                 (invoice.cause, invoice.subscription)
         {
+            self.forget_overage(now, index, segment);
             self.forget_segment(index, segment, log_time);
         }
         let mut rows = self.rows.lock();
@@ -81,10 +104,11 @@ impl State {
             books.payments.put_invoice(Some(lsn), Arc::clone(invoice));
         }
         books.payments.put(Some(lsn), Arc::clone(&entry.payment));
-        if let Some(subscription) = &entry.subscription {
-            books.put_subscription(Arc::clone(subscription));
-        }
         drop(books);
+        if let Some(subscription) = &entry.subscription {
+            self.put_subscription(now, subscription);
+        }
+        self.hand_out(now, &entry.payment);
         let answer = KeptAnswer::Payment(entry.payment.id.clone());
         self.keep_reply(lsn, log_time, entry.identity, answer);
     }
@@ -100,6 +124,15 @@ impl State {
         for meter in books.meters(closing.segment.terms) {
             self.segments.forget(&SegmentKey { subscription: index, segment: number, meter });
         }
+        if closing.ends_period {
+            // A mark stands under the segment that the period began with, and outlives a change of plan.
+            let earlier = subscription.into_iter().flat_map(|known| &known.used);
+            let earlier = earlier.map(|(meter, _)| *meter);
+            for meter in books.meters(closing.segment.terms).into_iter().chain(earlier) {
+                let segment = closing.segment.opened_by;
+                self.segments.marks().remove(&SegmentKey { subscription: index, segment, meter });
+            }
+        }
         let (end, close_at) = (closing.segment.period.end, closing.close_at);
         drop(books);
         self.mark_done(close_at, log_time);
@@ -113,16 +146,15 @@ impl State {
         marks.last_run = Some(log_time);
     }
 
-    pub(super) fn apply_marked(&self, lsn: Lsn, log_time: Timestamp, entry: &MarkedEntry) {
+    pub(super) fn apply_marked(&self, now: &mut Applying, entry: &MarkedEntry) {
         self.rows.lock().push(Row::Payment(Arc::clone(&entry.payment)));
-        let mut books = self.books.write();
-        books.payments.put(Some(lsn), Arc::clone(&entry.payment));
+        self.books.write().payments.put(Some(now.lsn), Arc::clone(&entry.payment));
         if let Some(subscription) = &entry.subscription {
-            books.put_subscription(Arc::clone(subscription));
+            self.put_subscription(now, subscription);
         }
-        drop(books);
+        self.hand_out(now, &entry.payment);
         let answer = KeptAnswer::Payment(entry.payment.id.clone());
-        self.keep_reply(lsn, log_time, entry.identity, answer);
+        self.keep_reply(now.lsn, now.log_time, entry.identity, answer);
     }
 
     /// Ends and forgets the checkout sessions whose time has come.
@@ -151,6 +183,13 @@ impl State {
     /// Looks at products, subscriptions, payments and invoices; `look` only copies.
     pub fn with_books<T>(&self, look: impl FnOnce(&Books) -> T) -> T {
         look(&self.books.read())
+    }
+
+    /// When the next thing is due, of subscriptions or pools.
+    pub fn first_due(&self) -> Option<Timestamp> {
+        let of_books = self.books.read().due().next().map(|work| work.at);
+        let of_pools = self.pools.lock().due_behind(None).next().map(|work| work.at);
+        of_books.into_iter().chain(of_pools).min()
     }
 
     /// What segments have counted.

@@ -6,19 +6,22 @@
 //! those of the books and then of segments.
 
 mod billing;
+pub mod credits;
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::billing::credits::Ids;
 use crate::engine::accounts::Accounts;
 use crate::engine::backfill::{Backfill, Backfills};
 use crate::engine::books::Books;
 use crate::engine::books::segments::Segments;
 use crate::engine::catalogue::Catalogue;
 use crate::engine::checkouts::Checkouts;
+use crate::engine::pools::Pools;
 use crate::engine::record::{
-    BackfilledEntry, Change, ChangeEntry, ClosedEntry, Identity, MarkedEntry,
+    BackfilledEntry, Change, ChangeEntry, ClosedEntry, CreditsEntry, Identity, MarkedEntry,
 };
 use crate::engine::replies::{KeptAnswer, Replies, Reply};
 use crate::engine::rows::Row;
@@ -50,6 +53,17 @@ pub enum Record {
     CycleClosed(Box<ClosedEntry>),
     /// What became of a payment that waited.
     PaymentMarked(Box<MarkedEntry>),
+    /// Credits were moved.
+    CreditsMoved(Box<CreditsEntry>),
+}
+
+/// A record that is being applied.
+#[derive(Debug)]
+struct Applying {
+    lsn: Lsn,
+    log_time: Timestamp,
+    /// The ids of what it makes.
+    ids: Ids,
 }
 
 /// What the admitted events of one request do, or of several in a row.
@@ -61,6 +75,19 @@ pub struct Admitted {
     pub created: Vec<(CustomerId, CustomerIndex)>,
     /// What they add to accumulators.
     pub deltas: Vec<Delta>,
+    /// The requests, in order: each enters at its own log time, as it would by itself.
+    pub requests: Vec<AdmittedRequest>,
+}
+
+/// A request among those that are applied together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdmittedRequest {
+    /// Its first LSN.
+    pub lsn: Lsn,
+    /// Its log time.
+    pub log_time: Timestamp,
+    /// Where its deltas end among those of all.
+    pub deltas_end: usize,
 }
 
 /// What one meter has seen.
@@ -87,6 +114,7 @@ pub struct State {
     books: RwLock<Books>,
     checkouts: RwLock<Checkouts>,
     segments: Segments,
+    pools: Mutex<Pools>,
     marks: Mutex<BillingMarks>,
     /// Events that were ever admitted.
     events: AtomicU64,
@@ -101,48 +129,52 @@ pub struct State {
 impl State {
     /// Applies the record whose first LSN is `lsn`.
     pub fn apply(&self, lsn: Lsn, log_time: Timestamp, record: &Record) {
-        self.enter_due(log_time);
+        let mut now = Applying { lsn, log_time, ids: Ids::of(lsn) };
         self.end_checkouts(log_time);
-        let last = match record {
+        let mut last = lsn;
+        match record {
             Record::Events(admitted) => {
-                let last = lsn.plus(admitted.event_count).previous();
-                self.apply_events(last, log_time, admitted);
-                last
+                last = lsn.plus(admitted.event_count).previous();
+                self.apply_events(last, &mut now, admitted);
             }
             Record::Change(entry) => {
-                self.apply_change(lsn, &entry.change);
+                self.enter_due(&mut now);
+                self.apply_change(&mut now, &entry.change);
                 let answer = KeptAnswer::Change(entry.change.clone());
                 self.keep_reply(lsn, log_time, entry.identity, answer);
-                lsn
             }
             Record::ClockSet(identity) => {
+                self.enter_due(&mut now);
                 self.keep_reply(lsn, log_time, *identity, KeptAnswer::Clock);
-                lsn
             }
             Record::Backfilled(entry) => {
+                self.enter_due(&mut now);
                 self.apply_backfilled(lsn, entry);
-                lsn
             }
             Record::PeriodTurned(subscription) => {
-                self.apply_turned(log_time, subscription);
-                lsn
+                self.enter_due(&mut now);
+                self.apply_turned(&mut now, subscription);
             }
             Record::CycleClosed(entry) => {
-                self.apply_closed(lsn, log_time, entry);
-                lsn
+                self.enter_due(&mut now);
+                self.apply_closed(&mut now, entry);
             }
             Record::PaymentMarked(entry) => {
-                self.apply_marked(lsn, log_time, entry);
-                lsn
+                self.enter_due(&mut now);
+                self.apply_marked(&mut now, entry);
             }
-        };
+            Record::CreditsMoved(entry) => {
+                self.enter_due(&mut now);
+                self.apply_credits(&mut now, entry);
+            }
+        }
         self.log_time.store(log_time.as_nanos(), Ordering::Release);
         self.applied.store(last.0, Ordering::Release);
     }
 
-    fn apply_events(&self, last: Lsn, log_time: Timestamp, admitted: &Admitted) {
+    fn apply_events(&self, last: Lsn, now: &mut Applying, admitted: &Admitted) {
         for (id, index) in &admitted.created {
-            let customer = Customer::from_ingest(id.clone(), *index, log_time);
+            let customer = Customer::from_ingest(id.clone(), *index, now.log_time);
             self.rows.lock().push(Row::customer(&customer));
             self.accounts.write().put(customer);
         }
@@ -152,7 +184,7 @@ impl State {
         }
         drop(totals);
         self.stripes.apply(last, &admitted.deltas, *self.memory_from.read());
-        self.segments.take_in(&admitted.deltas, log_time, &self.books.read().routes);
+        self.enter(now, admitted);
         self.events.fetch_add(admitted.event_count, Ordering::AcqRel);
     }
 
@@ -168,7 +200,7 @@ impl State {
         self.backfills.write().apply(entry);
     }
 
-    fn apply_change(&self, lsn: Lsn, change: &Change) {
+    fn apply_change(&self, now: &mut Applying, change: &Change) {
         match change {
             Change::Meter(meter) => {
                 let catalogue = self.catalogue();
@@ -176,7 +208,7 @@ impl State {
                 let is_created = catalogue.kind(meter.index).is_none();
                 if is_created && events > 0 {
                     let settings = catalogue.settings();
-                    let backfill = Backfill::pending(meter.index, lsn, events, settings);
+                    let backfill = Backfill::pending(meter.index, now.lsn, events, settings);
                     self.backfills.write().begin(backfill);
                 }
                 let next = catalogue.with_meter(meter.clone());
@@ -196,7 +228,7 @@ impl State {
             }
             Change::Product(product) => self.books.write().put_product(Arc::clone(product)),
             Change::Subscription(subscription) => {
-                self.books.write().put_subscription(Arc::clone(subscription));
+                self.put_subscription(now, subscription);
             }
             Change::Checkout(session) => self.put_checkout(session),
             Change::Entitlement(entitlement) => {
@@ -304,7 +336,9 @@ impl State {
 
     /// Takes the rows that changed since the last call.
     pub fn take_rows(&self) -> Vec<Row> {
-        std::mem::take(&mut self.rows.lock())
+        let mut rows = std::mem::take(&mut *self.rows.lock());
+        rows.extend(self.pools.lock().take_rows());
+        rows
     }
 
     /// A state that stands at a checkpoint; accumulators, customers, keys and answers are loaded

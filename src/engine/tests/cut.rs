@@ -59,6 +59,9 @@ fn read_snapshot(rig: &Rig) -> (SnapshotBase, Accumulators) {
             SnapshotChunk::Hours(entries) => entries,
             SnapshotChunk::Segments(_)
             | SnapshotChunk::Pending(_)
+            | SnapshotChunk::Pools(_)
+            | SnapshotChunk::Marks(_)
+            | SnapshotChunk::Entries(_)
             | SnapshotChunk::Subscriptions(_) => continue,
         };
         for (key, accumulator) in entries {

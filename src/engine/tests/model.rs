@@ -279,7 +279,8 @@ impl Model {
                 let key = self.keys.iter().find(live).cloned()?;
                 Some(Object::Key(ApiKey { deleted_at: Some(at), ..key }))
             }
-            Command::CreateProduct(_)
+            Command::EnterCredits(_)
+            | Command::CreateProduct(_)
             | Command::UpdateProduct(..)
             | Command::ArchiveProduct(_)
             | Command::UnarchiveProduct(_)
@@ -359,6 +360,7 @@ impl Object {
             | Outcome::Entitlement(_)
             | Outcome::Subscription(_)
             | Outcome::Checkout(_)
+            | Outcome::LedgerEntry(_)
             | Outcome::Payment(_) => {
                 panic!("this model bills nothing")
             }

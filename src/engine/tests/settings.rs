@@ -20,7 +20,7 @@ fn a_changed_setting_is_logged_once_and_replay_keeps_to_it() {
             let before = trial.model.lsn;
             let changes = trial.model.numeric_strings != numeric_strings;
             trial = trial.restarted(End::Crashes(Crash::Killed), |options| {
-                options.settings = Settings { numeric_strings };
+                options.settings = Settings { numeric_strings, ..Settings::default() };
             });
             let lsn = trial.rig.engine.stats().last_lsn.0;
             assert_eq!(lsn, before + u64::from(changes), "logged when it differs, and once");
@@ -43,7 +43,7 @@ fn a_setting_whose_record_is_lost_is_logged_again() {
     trial.send(vec![number_as_text("before")]);
     trial.settle().unwrap();
     let mut place = trial.rig.place.after(Crash::Killed);
-    place.options.settings = Settings { numeric_strings: true };
+    place.options.settings = Settings { numeric_strings: true, ..Settings::default() };
     // Every operation of the start fails once; the start after the crash logs what is missing.
     let whole = place.fork();
     whole.open();

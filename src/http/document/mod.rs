@@ -95,6 +95,10 @@ impl Row {
                 let how = charge.description.iter().cloned().collect();
                 (how, "1".to_owned(), major(line.amount, currency))
             }
+            LineDetail::Overage(overage) => {
+                let price = usage::unit_price(Some(overage.price), currency);
+                (Vec::new(), overage.credits.to_string(), price)
+            }
             LineDetail::Credit => (Vec::new(), String::new(), String::new()),
             LineDetail::Usage(line) => {
                 let (quantity, unit_price, how) = usage::usage(line, currency);

@@ -270,6 +270,7 @@ impl LineItemsBody {
                     (usage.name.clone(), meter.as_ref().map_or("", |meter| meter.as_str()))
                 }
                 LineDetail::Charge(charge) => (charge.name.clone(), product.as_str()),
+                LineDetail::Overage(overage) => (overage.name.clone(), product.as_str()),
                 LineDetail::Credit => (description(line), product.as_str()),
             };
             LineItemBody {

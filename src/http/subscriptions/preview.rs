@@ -133,7 +133,10 @@ impl FixedBody {
             LineDetail::Fixed(fixed) => (fixed, 1),
             LineDetail::Unused(fixed) => (fixed, -1),
             // Money that is kept or taken stands in the summary.
-            LineDetail::Usage(_) | LineDetail::Charge(_) | LineDetail::Credit => return None,
+            LineDetail::Usage(_)
+            | LineDetail::Overage(_)
+            | LineDetail::Charge(_)
+            | LineDetail::Credit => return None,
         };
         let product = edge.engine.product_at(line.product)?;
         let factor = fixed.share.map_or_else(|| "1".to_owned(), Share::to_decimal);

@@ -109,10 +109,10 @@ fn it_ends_with_its_running_segment_or_with_the_last_that_is_open() {
 }
 
 #[test]
-fn a_pause_is_nothing() {
+fn a_pause_cuts_a_period_that_goes_on() {
     let first = begun("2026-01-01");
     let paused = pause(&first, cut("2026-01-11")).unwrap();
-    check(&first, &paused, Passage::Nothing);
+    check(&first, &paused, Passage::Paused { at: at("2026-01-11"), segment: 0 });
     let resumed = resume(&paused, cut("2026-01-16")).unwrap();
     check(&paused, &resumed, Passage::Nothing);
     let turned_later = turned(&resumed);

@@ -283,6 +283,7 @@ fn code(refused: &Refused) -> u16 {
         Refused::Invalid { .. } => 422,
         Refused::NotFound(_) => 404,
         Refused::Gone(_)
+        | Refused::Insufficient
         | Refused::Event(_)
         | Refused::IdempotencyKeyReused
         | Refused::StorageFull
@@ -383,6 +384,7 @@ fn differences(before: &Subscription, after: &Subscription) -> BTreeSet<&'static
         running,
         closing,
         next_segment,
+        period_opened_by,
         cancel_at_next_billing_date,
         in_trial,
         paused_at,
@@ -421,7 +423,10 @@ fn differences(before: &Subscription, after: &Subscription) -> BTreeSet<&'static
         ("length", *subscription_period != after.subscription_period),
         ("running", *running != after.running),
         ("closing", *closing != after.closing),
-        ("segments", *next_segment != after.next_segment),
+        (
+            "segments",
+            (*next_segment, *period_opened_by) != (after.next_segment, after.period_opened_by),
+        ),
         ("flag", *cancel_at_next_billing_date != after.cancel_at_next_billing_date),
         ("trial", *in_trial != after.in_trial),
         ("paused", *paused_at != after.paused_at),

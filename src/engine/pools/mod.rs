@@ -1,0 +1,215 @@
+//! The pools of credits: what each customer has of each entitlement, and what is due of it.
+//!
+//! Pools change as records are applied, by [`billing::credits`](crate::billing::credits), which is pure.
+//! Rows of the ledger and grants that have ended go to disk with the next checkpoint; until then they are
+//! found here.
+
+pub mod draws;
+pub mod rows;
+pub mod view;
+pub mod work;
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::billing::credits::{Left, Pool};
+use crate::engine::books::shelf::Shelf;
+use crate::engine::books::wide::WideMap;
+use crate::engine::rows::Row;
+use crate::model::{CustomerIndex, EntitlementIndex, Lsn, SubscriptionIndex, Timestamp};
+
+use rows::Recent;
+use work::{PoolWork, Scheduled};
+
+/// A pool's number: the n-th pool of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PoolIndex(pub u32);
+
+impl PoolIndex {
+    fn position(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What names a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PoolKey {
+    /// The entitlement.
+    pub entitlement: EntitlementIndex,
+    /// The customer.
+    pub customer: CustomerIndex,
+}
+
+/// A pool, and when something happened to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptPool {
+    /// The pool.
+    pub pool: Pool,
+    /// Log time of the record that made it.
+    pub created_at: Timestamp,
+    /// Log time of the last change.
+    pub updated_at: Timestamp,
+    /// The instant of the last row of its ledger.
+    pub last_row_at: Option<Timestamp>,
+}
+
+/// The digest of a manual entry's `idempotency_key` and its pool.
+pub type EntryDigest = [u8; 16];
+
+/// All pools; see the module.
+#[derive(Debug, Default)]
+pub struct Pools {
+    all: Shelf<KeptPool>,
+    places: WideMap<PoolKey, PoolIndex>,
+    of_customer: WideMap<CustomerIndex, Vec<PoolIndex>>,
+    due: BTreeSet<PoolWork>,
+    /// What is due of each pool.
+    scheduled: Vec<Scheduled>,
+    /// Rows and ended grants that no checkpoint has yet.
+    recent: Recent,
+    /// Those that the next cut takes.
+    fresh: Vec<Row>,
+    /// Digests of the `idempotency_key`s of manual entries, which are kept for ever.
+    entries: HashSet<EntryDigest>,
+}
+
+impl Pools {
+    /// The number of a pool.
+    pub fn index(&self, key: &PoolKey) -> Option<PoolIndex> {
+        self.places.get(key).copied()
+    }
+
+    /// The pool with this number.
+    pub fn get(&self, index: PoolIndex) -> Option<&Arc<KeptPool>> {
+        self.all.get(index.position())
+    }
+
+    /// The pool of a customer and an entitlement.
+    pub fn by_key(&self, key: &PoolKey) -> Option<&Arc<KeptPool>> {
+        self.get(self.index(key)?)
+    }
+
+    /// The pools of a customer, oldest first.
+    pub fn of_customer(&self, customer: CustomerIndex) -> &[PoolIndex] {
+        self.of_customer.get(&customer).map_or(&[], Vec::as_slice)
+    }
+
+    /// Every pool, in the order of their indexes.
+    pub fn all(&self) -> &Shelf<KeptPool> {
+        &self.all
+    }
+
+    /// Whether there are none: nothing has to do with credits then.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// The number of a pool, which is made when it is not there.
+    pub fn index_or_make(&mut self, key: PoolKey, log_time: Timestamp) -> PoolIndex {
+        self.index(&key).unwrap_or_else(|| {
+            let pool = Pool::new(key.entitlement, key.customer);
+            self.add(Arc::new(KeptPool {
+                pool,
+                created_at: log_time,
+                updated_at: log_time,
+                last_row_at: None,
+            }))
+        })
+    }
+
+    /// Puts a loaded or new pool behind the last one.
+    ///
+    /// # Panics
+    /// After 2^32 pools.
+    pub fn add(&mut self, kept: Arc<KeptPool>) -> PoolIndex {
+        let index = u32::try_from(self.all.len()).expect("fewer than 2^32 pools");
+        let index = PoolIndex(index);
+        let (entitlement, customer) = (kept.pool.entitlement(), kept.pool.customer());
+        self.places.insert(PoolKey { entitlement, customer }, index);
+        self.of_customer.or_default(customer).push(index);
+        self.scheduled.push(Scheduled::default());
+        self.all.put(index.position(), kept);
+        index
+    }
+
+    /// Changes a pool by a record, keeps what that leaves, and notes what is due of it from then on.
+    /// `turns_at` says when the running segment of a subscription ends.
+    ///
+    /// # Panics
+    /// When there is no such pool.
+    pub fn change(
+        &mut self,
+        index: PoolIndex,
+        (lsn, log_time): (Lsn, Timestamp),
+        turns_at: impl Fn(SubscriptionIndex) -> Option<Timestamp>,
+        change: impl FnOnce(&mut Pool) -> Left,
+    ) {
+        let kept = self.all.get_mut(index.position()).expect("pools are never removed");
+        let Left { rows, ended } = change(&mut kept.pool);
+        kept.updated_at = log_time;
+        kept.last_row_at = rows.last().map(|row| row.created_at).or(kept.last_row_at);
+        let key = PoolKey { entitlement: kept.pool.entitlement(), customer: kept.pool.customer() };
+        for row in rows {
+            self.fresh.push(self.recent.keep_row(index, row));
+        }
+        for grant in ended {
+            self.fresh.push(self.recent.keep_grant((index, key), lsn, grant));
+        }
+        self.reschedule(index, turns_at);
+    }
+
+    /// Notes what is due of a pool as it stands.
+    pub fn reschedule(
+        &mut self,
+        index: PoolIndex,
+        turns_at: impl Fn(SubscriptionIndex) -> Option<Timestamp>,
+    ) {
+        let Some(kept) = self.all.get(index.position()) else { return };
+        let now = Scheduled::of(&kept.pool, turns_at);
+        let Some(before) = self.scheduled.get_mut(index.position()) else { return };
+        if *before == now {
+            return;
+        }
+        for work in std::mem::replace(before, now).works(index) {
+            self.due.remove(&work);
+        }
+        self.due.extend(now.works(index));
+    }
+
+    /// What is due behind a piece of work, in order; everything when there is none before it.
+    pub fn due_behind(&self, last: Option<&PoolWork>) -> impl Iterator<Item = &PoolWork> {
+        work::behind(&self.due, last)
+    }
+
+    /// Rows and ended grants that no checkpoint has yet.
+    pub fn recent(&self) -> &Recent {
+        &self.recent
+    }
+
+    /// Takes out of one of [`rows::PARTS`] the rows and ended grants that are durable up to `lsn`.
+    pub fn take_recent(&mut self, part: usize, lsn: Lsn) -> impl Sized + use<> {
+        self.recent.take(part, lsn)
+    }
+
+    /// Takes the rows that were made since the last call.
+    pub fn take_rows(&mut self) -> Vec<Row> {
+        std::mem::take(&mut self.fresh)
+    }
+
+    /// Whether a manual entry with this digest was made.
+    pub fn knows_entry(&self, digest: &EntryDigest) -> bool {
+        self.entries.contains(digest)
+    }
+
+    /// Remembers a manual entry.
+    pub fn remember_entry(&mut self, digest: EntryDigest) {
+        self.entries.insert(digest);
+    }
+
+    /// The digests of manual entries, in no order.
+    pub fn entries(&self) -> Vec<EntryDigest> {
+        self.entries.iter().copied().collect()
+    }
+}
