@@ -112,23 +112,26 @@ impl Segments {
         self.order.lock().first().is_some_and(|first| first.at < log_time)
     }
 
-    /// Lets the samples enter whose time has come at `log_time`.
+    /// Lets the samples enter whose time has come at `log_time`. Each draws at its own time, so that it does
+    /// not matter which record comes next, or when.
     pub fn release(&self, log_time: Timestamp, routes: &Routes, draws: &mut Draws<'_>) {
         loop {
-            // Held until the sample has moved: whoever reads finds it in one place.
+            // Held until an event has entered whole and has drawn: whoever reads finds it in one place.
             let mut order = self.order.lock();
-            let Some(key) = order.first().copied().filter(|key| key.at < log_time) else { return };
-            if let Some(PendingSample { kind, value }) = self.pending.get(&key) {
-                let sample = Sample { value, at: key.at, lsn: key.lsn };
-                self.enter((key.customer, key.meter), (kind, sample), routes, draws);
+            let is_due = |key: &PendingKey| key.at < log_time;
+            let Some(event) = order.first().copied().filter(is_due) else { break };
+            draws.happen_at(event.at);
+            while let Some(key) = order.first().copied().filter(|key| key.lsn == event.lsn) {
+                if let Some(PendingSample { kind, value }) = self.pending.get(&key) {
+                    let sample = Sample { value, at: key.at, lsn: key.lsn };
+                    self.enter((key.customer, key.meter), (kind, sample), routes, draws);
+                }
+                self.pending.remove(&key);
+                order.remove(&key);
             }
-            self.pending.remove(&key);
-            order.remove(&key);
-            // What one event draws is drawn together.
-            if order.first().is_none_or(|next| next.lsn != key.lsn) {
-                draws.draw();
-            }
+            draws.draw();
         }
+        draws.happen_at(log_time);
     }
 
     /// Takes in what events add, at `log_time`; deltas of an event follow each other.

@@ -60,6 +60,8 @@ pub struct Draws<'s> {
     /// The record, then the event.
     lsn: Lsn,
     log_time: Timestamp,
+    /// When what is drawn next is drawn.
+    at: Timestamp,
     wanted: Vec<Wanted>,
 }
 
@@ -71,7 +73,7 @@ impl<'s> Draws<'s> {
         (lsn, log_time): (Lsn, Timestamp),
         ids: &'s mut Ids,
     ) -> Self {
-        Self { pools, books, catalogue, ids, lsn, log_time, wanted: Vec::new() }
+        Self { pools, books, catalogue, ids, lsn, log_time, at: log_time, wanted: Vec::new() }
     }
 
     /// An event of this LSN enters next: what it leaves gets ids of its own. So it does not matter how
@@ -82,6 +84,12 @@ impl<'s> Draws<'s> {
             self.lsn = lsn;
             *self.ids = Ids::of(lsn);
         }
+    }
+
+    /// What is drawn from now on is drawn at this instant: log time, or that of an event which was stamped
+    /// ahead of it. Never before what was drawn already.
+    pub fn happen_at(&mut self, at: Timestamp) {
+        self.at = at;
     }
 
     /// Usage is worth so many credits.
@@ -97,7 +105,7 @@ impl<'s> Draws<'s> {
         }
         let key = PoolKey { entitlement: drawing.entitlement, customer };
         let order = self.catalogue.settings().credit_order;
-        let draw = drawing.draw(subscription, amount, order, self.log_time);
+        let draw = drawing.draw(subscription, amount, order, self.at);
         self.wanted.push(Wanted { rank, meter, key, draw });
     }
 

@@ -39,7 +39,7 @@ pub fn as_of(state: &State, keys: &[PoolKey], at: Timestamp) -> View {
             .with_pools(|pools| keys.iter().map(|key| pools.by_key(key).map(Arc::clone)).collect());
         let mut view = View { pools, marks: HashMap::new() };
         if !entering.is_empty() {
-            let mut ahead = Ahead { state, books, catalogue, counted: HashMap::new(), at };
+            let mut ahead = Ahead { state, books, catalogue, counted: HashMap::new() };
             for event in entering.chunk_by(|(left, _), (right, _)| left.lsn == right.lsn) {
                 ahead.enter(event, keys, &mut view);
             }
@@ -54,7 +54,6 @@ struct Ahead<'s> {
     books: &'s Books,
     catalogue: &'s Catalogue,
     counted: HashMap<SegmentKey, SegmentAccumulator>,
-    at: Timestamp,
 }
 
 /// What is drawn first of one event: the place of the subscription, then the meter.
@@ -63,6 +62,7 @@ type Rank = (usize, Option<MeterId>);
 impl Ahead<'_> {
     /// Lets one event enter, with all its samples.
     fn enter(&mut self, event: &[(PendingKey, PendingSample)], keys: &[PoolKey], view: &mut View) {
+        let Some(at) = event.first().map(|(pending, _)| pending.at) else { return };
         let mut wanted: Vec<(Rank, SubscriptionIndex, Drawing, Credits)> = Vec::new();
         for (pending, found) in event {
             let sample = Sample { value: found.value, at: pending.at, lsn: pending.lsn };
@@ -91,7 +91,7 @@ impl Ahead<'_> {
             // A pool that is not there yet has nothing to give.
             let Some(kept) = pool else { continue };
             let order = self.catalogue.settings().credit_order;
-            let draw = drawing.draw(subscription, amount, order, self.at);
+            let draw = drawing.draw(subscription, amount, order, at);
             drop(Arc::make_mut(kept).pool.draw(&draw, &mut Ids::of(Lsn::ZERO)));
         }
     }

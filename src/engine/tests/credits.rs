@@ -25,14 +25,14 @@ const DAY: Duration = Duration::from_hours(24);
 const MONTH: Interval = Interval { count: 1, unit: IntervalUnit::Month };
 const POOL: PoolKey = PoolKey { entitlement: EntitlementIndex(0), customer: CustomerIndex(0) };
 
-fn credits(whole: i128) -> Credits {
+pub(super) fn credits(whole: i128) -> Credits {
     Credits::from_units(whole * 1_000_000_000_000)
 }
 
 /// An engine with one customer, an entitlement, and a plan of 100 credits a month that calls draw on.
 pub(super) struct Shop {
     pub rig: Rig,
-    entitlement: EntitlementId,
+    pub entitlement: EntitlementId,
     meter: MeterId,
     pub product: ProductId,
     sent: u64,
@@ -106,7 +106,7 @@ impl Shop {
         product.id.clone()
     }
 
-    fn subscribe(&mut self) -> SubscriptionId {
+    pub(super) fn subscribe(&mut self) -> SubscriptionId {
         self.subscribe_customer(0)
     }
 
@@ -131,17 +131,17 @@ impl Shop {
         }
     }
 
-    fn pass(&mut self, time: Duration) {
+    pub(super) fn pass(&mut self, time: Duration) {
         self.rig.advance(time);
         self.rig.settle().unwrap();
     }
 
-    fn pool(&self) -> Arc<KeptPool> {
+    pub(super) fn pool(&self) -> Arc<KeptPool> {
         let shared = &self.rig.machine.shared;
         view::as_of(&shared.state, &[POOL], self.rig.engine.now()).pools[0].clone().unwrap()
     }
 
-    fn balance(&self) -> (String, String) {
+    pub(super) fn balance(&self) -> (String, String) {
         let pool = &self.pool().pool;
         (pool.balance_at(self.rig.engine.now()).to_string(), pool.overage().to_string())
     }
@@ -157,7 +157,7 @@ impl Shop {
     }
 
     /// What each row says: what, how much, balance and overage after it.
-    fn ledger(&self) -> Vec<(TransactionType, String, String, String)> {
+    pub(super) fn ledger(&self) -> Vec<(TransactionType, String, String, String)> {
         let said = |row: LedgerEntry| {
             let text = |amount: Credits| amount.to_string();
             (row.transaction, text(row.amount), text(row.balance_after), text(row.overage_after))
@@ -173,7 +173,12 @@ impl Shop {
         invoices.unwrap().iter().map(|view| view.invoice.total.as_minor()).rev().collect()
     }
 
-    fn enter(&mut self, kind: NewEntryKind, amount: i128, key: &str) -> Result<(), Refused> {
+    pub(super) fn enter(
+        &mut self,
+        kind: NewEntryKind,
+        amount: i128,
+        key: &str,
+    ) -> Result<(), Refused> {
         let entry = NewEntry {
             entitlement_id: self.entitlement.clone(),
             customer_id: CustomerId::new("c0"),
@@ -187,7 +192,7 @@ impl Shop {
     }
 
     /// Kills the process; what a replay comes to must be what was there.
-    fn killed(self) -> Self {
+    pub(super) fn killed(self) -> Self {
         let all = |rig: &Rig| {
             rig.machine.shared.state.with_pools(|pools| {
                 pools.all().iter().map(|kept| KeptPool::clone(kept)).collect::<Vec<_>>()
@@ -202,11 +207,11 @@ impl Shop {
     }
 }
 
-fn line(what: TransactionType, amount: &str, balance: &str, overage: &str) -> Line {
+pub(super) fn line(what: TransactionType, amount: &str, balance: &str, overage: &str) -> Line {
     (what, amount.to_owned(), balance.to_owned(), overage.to_owned())
 }
 
-type Line = (TransactionType, String, String, String);
+pub(super) type Line = (TransactionType, String, String, String);
 
 #[test]
 fn calls_draw_and_what_goes_beyond_is_on_the_next_invoice() {
