@@ -289,6 +289,27 @@ impl View {
         Ok(())
     }
 
+    /// Shows the rows with `from <= key < to` to `visit`, the last one first, until it says `false`.
+    ///
+    /// # Errors
+    /// [`Error::Access`], [`Error::Damaged`]
+    pub fn range_back(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: &[u8],
+        mut visit: impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), Error> {
+        let table = self.transaction.open_table(table.definition()).map_err(access)?;
+        for row in table.range(from..to).map_err(access)?.rev() {
+            let (key, value) = row.map_err(access)?;
+            if !visit(key.value(), unsealed(key.value(), value.value())?) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// One row.
     ///
     /// # Errors
@@ -391,6 +412,31 @@ mod tests {
         batch.commit().unwrap();
         assert_eq!(before.count(Table::Objects).unwrap(), 0);
         assert_eq!(store.read().unwrap().count(Table::Objects).unwrap(), 1);
+    }
+
+    #[test]
+    fn a_range_is_shown_backwards_until_it_is_enough() {
+        let store = RowStore::open(&SimDisk::new()).unwrap();
+        let batch = store.begin().unwrap();
+        let rows: Vec<_> = (1..=9).map(|key| [key]).collect();
+        let rows: Vec<_> = rows.iter().map(|key| (&key[..], Some(&key[..]))).collect();
+        put(&batch, Table::Objects, &rows);
+        batch.commit().unwrap();
+        let shown = |from: &[u8], to: &[u8], most: usize| {
+            let mut found = Vec::new();
+            let view = store.read().unwrap();
+            view.range_back(Table::Objects, from, to, |key, value| {
+                assert_eq!(key, value);
+                found.push(key[0]);
+                found.len() < most
+            })
+            .unwrap();
+            found
+        };
+        assert_eq!(shown(&[3], &[7], 10), [6, 5, 4, 3]);
+        assert_eq!(shown(&[3], &[7], 2), [6, 5]);
+        assert_eq!(shown(&[0], &[255], 1), [9]);
+        assert_eq!(shown(&[4], &[4], 1), Vec::<u8>::new());
     }
 
     #[test]
