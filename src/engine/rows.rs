@@ -149,6 +149,14 @@ pub fn pool_key(kind: RowKind, pool: PoolKey, (lsn, number): (Lsn, u32)) -> Vec<
     key(kind, &rest)
 }
 
+/// The LSN and the number in the key of a row of a pool.
+pub fn pool_row_id(key: &[u8]) -> Option<(Lsn, u32)> {
+    let mut parts = key.get(17..33)?.chunks_exact(8);
+    let mut next = || parts.next()?.first_chunk().copied().map(u64::from_be_bytes);
+    let (lsn, number) = (next()?, next()?);
+    Some((Lsn(lsn), u32::try_from(number).ok()?))
+}
+
 fn key(kind: RowKind, rest: &[u8]) -> Vec<u8> {
     let mut key = vec![kind.prefix()];
     key.extend_from_slice(rest);

@@ -1,6 +1,7 @@
 //! What the engine's threads share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam::channel::{Sender, TrySendError};
 
@@ -105,6 +106,12 @@ impl Shared {
     /// Whether the world's clock is a test clock.
     pub fn is_test_clock(&self) -> bool {
         self.test_clock.is_some()
+    }
+
+    /// The instant from which everything is seen that is stamped with `now`. A test clock stands still: what
+    /// comes in has the very instant of what is read afterwards.
+    pub fn seen_from(&self, now: Timestamp) -> Timestamp {
+        if self.is_test_clock() { now.plus(Duration::from_nanos(1)) } else { now }
     }
 
     /// Applies a durable record; a test clock follows the log time that a record sets.

@@ -1,10 +1,14 @@
 //! What can be read of products, subscriptions, payments and invoices.
 
+mod balances;
 mod checkouts;
 mod credits;
+mod grants;
+mod ledger;
 mod overage;
 mod payments;
 mod plans;
+mod pool_rows;
 mod subscriptions;
 mod usage;
 
@@ -20,6 +24,9 @@ use crate::model::{
 };
 use crate::storage::{codec, rows};
 
+pub use balances::{BalanceView, CreditUsage};
+pub use grants::{GrantStatus, GrantView};
+pub use ledger::{LedgerFilter, LedgerView};
 pub(in crate::engine) use overage::overage;
 pub(in crate::engine) use payments::payment_by_id;
 pub(in crate::engine) use usage::readings;

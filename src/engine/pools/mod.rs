@@ -9,7 +9,7 @@ pub mod rows;
 pub mod view;
 pub mod work;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,13 @@ pub struct KeptPool {
     pub last_row_at: Option<Timestamp>,
 }
 
+impl KeptPool {
+    /// What names it.
+    pub fn key(&self) -> PoolKey {
+        PoolKey { entitlement: self.pool.entitlement(), customer: self.pool.customer() }
+    }
+}
+
 /// The digest of a manual entry's `idempotency_key` and its pool.
 pub type EntryDigest = [u8; 16];
 
@@ -64,6 +71,8 @@ pub struct Pools {
     all: Shelf<KeptPool>,
     places: WideMap<PoolKey, PoolIndex>,
     of_customer: WideMap<CustomerIndex, Vec<PoolIndex>>,
+    /// There are few entitlements, and the list of a million pools takes 4 MB.
+    of_entitlement: BTreeMap<EntitlementIndex, Vec<PoolIndex>>,
     due: BTreeSet<PoolWork>,
     /// What is due of each pool.
     scheduled: Vec<Scheduled>,
@@ -96,6 +105,11 @@ impl Pools {
         self.of_customer.get(&customer).map_or(&[], Vec::as_slice)
     }
 
+    /// The pools of an entitlement, oldest first.
+    pub fn of_entitlement(&self, entitlement: EntitlementIndex) -> &[PoolIndex] {
+        self.of_entitlement.get(&entitlement).map_or(&[], Vec::as_slice)
+    }
+
     /// Every pool, in the order of their indexes.
     pub fn all(&self) -> &Shelf<KeptPool> {
         &self.all
@@ -126,9 +140,10 @@ impl Pools {
     pub fn add(&mut self, kept: Arc<KeptPool>) -> PoolIndex {
         let index = u32::try_from(self.all.len()).expect("fewer than 2^32 pools");
         let index = PoolIndex(index);
-        let (entitlement, customer) = (kept.pool.entitlement(), kept.pool.customer());
-        self.places.insert(PoolKey { entitlement, customer }, index);
-        self.of_customer.or_default(customer).push(index);
+        let key = kept.key();
+        self.places.insert(key, index);
+        self.of_customer.or_default(key.customer).push(index);
+        self.of_entitlement.entry(key.entitlement).or_default().push(index);
         self.scheduled.push(Scheduled::default());
         self.all.put(index.position(), kept);
         index
@@ -150,7 +165,7 @@ impl Pools {
         let Left { rows, ended } = change(&mut kept.pool);
         kept.updated_at = log_time;
         kept.last_row_at = rows.last().map(|row| row.created_at).or(kept.last_row_at);
-        let key = PoolKey { entitlement: kept.pool.entitlement(), customer: kept.pool.customer() };
+        let key = kept.key();
         for row in rows {
             self.fresh.push(self.recent.keep_row(index, row));
         }

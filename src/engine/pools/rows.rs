@@ -52,16 +52,20 @@ impl Recent {
         Row::Grant(key, grant)
     }
 
-    /// The rows of a pool, newest first.
-    pub fn rows_of(&self, pool: PoolIndex) -> impl Iterator<Item = &Arc<LedgerEntry>> {
-        let range = (pool, LedgerEntryId::FIRST)..=(pool, LedgerEntryId::LAST);
+    /// The rows of a pool with ids below this one, newest first.
+    pub fn rows_below(
+        &self,
+        pool: PoolIndex,
+        id: LedgerEntryId,
+    ) -> impl Iterator<Item = &Arc<LedgerEntry>> {
+        let range = (pool, LedgerEntryId::FIRST)..(pool, id);
         let part = self.parts.get(place(pool)).into_iter();
         part.flat_map(move |part| part.rows.range(range.clone()).rev()).map(|(_, row)| row)
     }
 
-    /// The ended grants of a pool, newest first.
-    pub fn grants_of(&self, pool: PoolIndex) -> impl Iterator<Item = &Arc<Grant>> {
-        let range = (pool, GrantId::FIRST)..=(pool, GrantId::LAST);
+    /// The ended grants of a pool with ids below this one, newest first.
+    pub fn grants_below(&self, pool: PoolIndex, id: GrantId) -> impl Iterator<Item = &Arc<Grant>> {
+        let range = (pool, GrantId::FIRST)..(pool, id);
         let part = self.parts.get(place(pool)).into_iter();
         let found = part.flat_map(move |part| part.grants.range(range.clone()).rev());
         found.map(|(_, (_, grant))| grant)

@@ -12,13 +12,15 @@ use crate::engine::books::segments::{PendingKey, PendingSample, SegmentAccumulat
 use crate::engine::catalogue::Catalogue;
 use crate::engine::state::State;
 use crate::metering::accumulator::Sample;
-use crate::model::{Credits, Lsn, MeterId, SubscriptionIndex, Timestamp};
+use crate::model::{Credits, Grant, Lsn, MeterId, SubscriptionIndex, Timestamp};
 
 /// What a customer's usage comes to at an instant.
 #[derive(Debug, Default)]
 pub struct View {
     /// The pools that were asked for, in that order; nothing for those that are not there.
     pub pools: Vec<Option<Arc<KeptPool>>>,
+    /// Grants of those pools that have ended by what events draw since the last record.
+    pub ended: Vec<(PoolKey, Grant)>,
     /// The marks that have moved since the last record.
     marks: HashMap<SegmentKey, Mark>,
 }
@@ -37,7 +39,7 @@ pub fn as_of(state: &State, keys: &[PoolKey], at: Timestamp) -> View {
     state.with_entering(first.customer, at, |entering, books, catalogue| {
         let pools = state
             .with_pools(|pools| keys.iter().map(|key| pools.by_key(key).map(Arc::clone)).collect());
-        let mut view = View { pools, marks: HashMap::new() };
+        let mut view = View { pools, ..View::default() };
         if !entering.is_empty() {
             let mut ahead = Ahead { state, books, catalogue, counted: HashMap::new() };
             for event in entering.chunk_by(|(left, _), (right, _)| left.lsn == right.lsn) {
@@ -86,13 +88,14 @@ impl Ahead<'_> {
         }
         wanted.sort_by(|(left, ..), (right, ..)| left.cmp(right));
         for (_, subscription, drawing, amount) in wanted {
-            let place = keys.iter().position(|key| key.entitlement == drawing.entitlement);
-            let pool = place.and_then(|place| view.pools.get_mut(place)).and_then(Option::as_mut);
+            let mut pools = keys.iter().zip(&mut view.pools);
+            let pool = pools.find(|(key, _)| key.entitlement == drawing.entitlement);
             // A pool that is not there yet has nothing to give.
-            let Some(kept) = pool else { continue };
+            let Some((key, Some(kept))) = pool else { continue };
             let order = self.catalogue.settings().credit_order;
             let draw = drawing.draw(subscription, amount, order, at);
-            drop(Arc::make_mut(kept).pool.draw(&draw, &mut Ids::of(Lsn::ZERO)));
+            let left = Arc::make_mut(kept).pool.draw(&draw, &mut Ids::of(Lsn::ZERO));
+            view.ended.extend(left.ended.into_iter().map(|grant| (*key, grant)));
         }
     }
 }

@@ -18,7 +18,8 @@ use crate::model::credit::{CreditProration, OverageBehavior};
 use crate::model::price::{Interval, IntervalUnit};
 use crate::model::{
     Aggregation, Credits, Currency, CustomerId, CustomerIndex, EntitlementId, EntitlementIndex,
-    LedgerEntry, MeterId, ProductId, Quantity, SubscriptionId, UnitPrice, UnitsPerCredit,
+    LedgerEntry, LedgerEntryId, MeterId, ProductId, Quantity, SubscriptionId, UnitPrice,
+    UnitsPerCredit,
 };
 
 const DAY: Duration = Duration::from_hours(24);
@@ -149,8 +150,11 @@ impl Shop {
     fn rows(&self) -> Vec<LedgerEntry> {
         self.rig.machine.shared.state.with_pools(|pools| {
             let index = pools.index(&POOL).unwrap();
-            let mut rows: Vec<_> =
-                pools.recent().rows_of(index).map(|row| LedgerEntry::clone(row)).collect();
+            let mut rows: Vec<_> = pools
+                .recent()
+                .rows_below(index, LedgerEntryId::LAST)
+                .map(|row| LedgerEntry::clone(row))
+                .collect();
             rows.reverse();
             rows
         })
