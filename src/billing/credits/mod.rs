@@ -29,6 +29,6 @@ pub use hold::Hold;
 pub use ledger::{Ids, Left};
 pub use mark::{DrawTerms, Mark, Usage};
 pub use passage::{Passage, passage};
-pub use pool::{OverageDue, Pool};
+pub use pool::{OverageDue, Pool, SETTLE_AFTER};
 pub use totals::Totals;
 pub use turn::{Attached, earliest_end, low_balance_threshold};

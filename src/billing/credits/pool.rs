@@ -12,7 +12,7 @@ use crate::model::{
 };
 
 /// A draw stands in the ledger after so long at most.
-const SETTLE_AFTER: std::time::Duration = std::time::Duration::from_mins(1);
+pub const SETTLE_AFTER: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// The grants of a customer that have not ended, and what was drawn beyond them. There may be a million
 /// pools: lists are empty, or as long as they must be.

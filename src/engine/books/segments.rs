@@ -112,6 +112,11 @@ impl Segments {
         self.order.lock().first().is_some_and(|first| first.at < log_time)
     }
 
+    /// When the time of the first pending sample comes.
+    pub fn first_pending(&self) -> Option<Timestamp> {
+        self.order.lock().first().map(|first| first.at)
+    }
+
     /// Lets the samples enter whose time has come at `log_time`. Each draws at its own time, so that it does
     /// not matter which record comes next, or when.
     pub fn release(&self, log_time: Timestamp, routes: &Routes, draws: &mut Draws<'_>) {

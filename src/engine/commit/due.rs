@@ -187,6 +187,9 @@ impl Committer {
         let bytes_max = bytes_max.min(shared.options.due_bytes);
         let mut numbers = self.ahead.take_numbers(&shared);
         let mut batch = Batch { new_due: self.ahead.new_due(), ..Batch::default() };
+        // Nor must what pending events will draw.
+        let entering = shared.state.entering_due();
+        batch.note_due(entering.map(Turn::first_at));
         let mut last = self.ahead.last().cloned();
         let works = Works::new(&shared, horizon, last.clone());
         for work in works.take(BATCH_MAX) {
@@ -230,6 +233,11 @@ impl Committer {
             self.append_due(done.body, log_time);
             batch.changed.insert(work.subscription, done.subscription);
             last = Some(work);
+        }
+        if let Some(at) = entering.filter(|at| *at <= horizon && self.open.due.is_empty()) {
+            // Whatever is applied lets them enter.
+            let at = if self.advancing.is_some() { at } else { horizon };
+            self.append_due(moved_credits(Vec::new()), self.log_time.max(at));
         }
         self.closed_through = self.closed_through.max(numbers.closed_through);
         if let Some(last) = last.filter(|_| !batch.changed.is_empty()) {

@@ -33,7 +33,9 @@ pub(super) fn enter(new: &NewEntry, moment: Moment<'_>) -> Result<Plan, Refused>
         let message = "an entry with this idempotency_key was made already";
         return Err(Refused::Conflict(message.to_owned()));
     }
-    let found = view::as_of(state, &[pool], at).pools.into_iter().flatten().next();
+    // What has come in at this very instant of a test clock is drawn before.
+    let seen_from = shared.seen_from(at);
+    let found = view::as_of(state, &[pool], seen_from).pools.into_iter().flatten().next();
     let kind = match new.kind {
         NewEntryKind::Credit { expires_at } => {
             if entitlement.deleted {
@@ -49,7 +51,7 @@ pub(super) fn enter(new: &NewEntry, moment: Moment<'_>) -> Result<Plan, Refused>
             EntryKind::Credit { expires_at }
         }
         NewEntryKind::Debit => {
-            if !found.is_some_and(|kept| kept.pool.can_debit(new.amount, at)) {
+            if !found.is_some_and(|kept| kept.pool.can_debit(new.amount, seen_from)) {
                 return Err(Refused::Insufficient);
             }
             EntryKind::Debit

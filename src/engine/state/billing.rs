@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{Admitted, Applying, State};
-use crate::billing::credits::Ids;
+use crate::billing::credits::{Ids, SETTLE_AFTER};
 use crate::billing::{self, Step};
 use crate::engine::books::Books;
 use crate::engine::books::routes::SegmentKey;
@@ -189,7 +189,16 @@ impl State {
     pub fn first_due(&self) -> Option<Timestamp> {
         let of_books = self.books.read().due().next().map(|work| work.at);
         let of_pools = self.pools.lock().due_behind(None).next().map(|work| work.at);
-        of_books.into_iter().chain(of_pools).min()
+        of_books.into_iter().chain(of_pools).chain(self.entering_due()).min()
+    }
+
+    /// When the first pending event must have entered, although nothing else is written: its draws stand in
+    /// the ledger then. Nothing while nobody has credits.
+    pub fn entering_due(&self) -> Option<Timestamp> {
+        if self.pools.lock().is_empty() {
+            return None;
+        }
+        self.segments.first_pending().map(|at| at.plus(SETTLE_AFTER))
     }
 
     /// What segments have counted.

@@ -284,3 +284,20 @@ fn a_pending_event_draws_at_its_own_time_whenever_the_next_record_comes() {
     let uncovered = shop.pool().pool.totals().uncovered;
     assert_eq!(uncovered, Credits::ZERO);
 }
+
+/// Its draws were settled a minute after the next record, whatever that was: without one never, and under a
+/// test clock behind the answer of whoever had moved it.
+#[test]
+fn a_pending_event_stands_in_the_ledger_a_minute_later_though_nothing_else_is_written() {
+    let mut shop = Shop::new(CreditTermsPatch::default());
+    shop.subscribe();
+    let at = shop.rig.engine.now().plus(60 * SECOND);
+    shop.rig.ingest(&[Sent::new("ahead", "c0").at(at)]).unwrap();
+    shop.pass(119 * SECOND);
+    assert_eq!(shop.ledger().len(), 1);
+    shop.pass(SECOND);
+    assert_eq!(shop.ledger()[1..], [line(TransactionType::CreditDeducted, "0.1", "99.9", "0")]);
+    let lsn = shop.rig.machine.shared.state.applied();
+    shop.pass(600 * SECOND);
+    assert_eq!(shop.rig.machine.shared.state.applied(), lsn, "and then nothing is due");
+}
