@@ -168,10 +168,25 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let decoded = Path::from_request_parts(parts, state).await;
-        let message = "the path is not UTF-8";
-        let refusal = |_| ApiError::new(StatusCode::BAD_REQUEST, "INVALID_REQUEST", message);
-        decoded.map(|Path(text)| Self(text)).map_err(refusal)
+        decoded.map(|Path(text)| Self(text)).map_err(|_| not_utf8())
     }
+}
+
+/// The two parts of the path that vary, percent-decoded.
+#[derive(Debug)]
+pub(crate) struct Segments(pub(crate) String, pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segments {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let decoded = Path::from_request_parts(parts, state).await;
+        decoded.map(|Path((first, second))| Self(first, second)).map_err(|_| not_utf8())
+    }
+}
+
+fn not_utf8() -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, "INVALID_REQUEST", "the path is not UTF-8")
 }
 
 async fn admit(
@@ -268,6 +283,13 @@ mod tests {
         ("PATCH /credit-entitlements/{id}", ADMIN),
         ("DELETE /credit-entitlements/{id}", ADMIN),
         ("POST /credit-entitlements/{id}/undelete", ADMIN),
+        ("GET /credit-entitlements/{id}/balances", READ),
+        ("GET /credit-entitlements/{id}/balances/{customer_id}", READ),
+        ("GET /credit-entitlements/{id}/balances/{customer_id}/grants", READ),
+        ("GET /credit-entitlements/{id}/balances/{customer_id}/ledger", READ),
+        ("POST /credit-entitlements/{id}/balances/{customer_id}/ledger-entries", ADMIN),
+        ("GET /customers/{customer_id}/credit-entitlements", READ),
+        ("GET /subscriptions/{subscription_id}/credit-usage", READ),
         ("GET /subscriptions", READ),
         ("POST /subscriptions", ADMIN),
         ("POST /subscriptions/{subscription_id}/change-plan", ADMIN),

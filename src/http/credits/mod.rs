@@ -1,7 +1,11 @@
 //! Credits on the wire.
 
 mod attachments;
+mod balances;
 mod entitlements;
+mod entries;
+mod grants;
+mod ledger;
 mod overrides;
 mod terms;
 
@@ -21,7 +25,8 @@ const ONE: i128 = 10_i128.pow(12);
 
 /// Adds the routes of credits.
 pub(crate) fn routes(routes: Routes) -> Routes {
-    entitlements::routes(routes)
+    let routes = balances::routes(entitlements::routes(routes));
+    entries::routes(ledger::routes(grants::routes(routes)))
 }
 
 /// An amount of credits, from nothing to less than 10^10, with up to 10 digits behind the point.
@@ -29,6 +34,11 @@ pub(crate) fn routes(routes: Routes) -> Routes {
 /// # Errors
 /// 422 that names `field`
 pub(crate) fn amount(field: &str, text: &str) -> Result<Credits, ApiError> {
+    bounded(field, &decimal(field, text)?)
+}
+
+/// A decimal number with up to 10 digits behind the point.
+fn decimal<'t>(field: &str, text: &'t str) -> Result<Number<'t>, ApiError> {
     let refusal = |message: &str| ApiError::invalid(field, format!("{field}: {message}"));
     let unsigned = text.strip_prefix('-').unwrap_or(text);
     let is_plain = unsigned.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
@@ -38,6 +48,12 @@ pub(crate) fn amount(field: &str, text: &str) -> Result<Credits, ApiError> {
     if fraction.trim_end_matches('0').len() > usize::from(PRECISION_MAX) {
         return Err(refusal(&format!("has more than {PRECISION_MAX} digits behind the point")));
     }
+    Ok(number)
+}
+
+/// The amount that a number is: from nothing to less than 10^10.
+fn bounded(field: &str, number: &Number<'_>) -> Result<Credits, ApiError> {
+    let refusal = |message: &str| ApiError::invalid(field, format!("{field}: {message}"));
     let units = number.to_quantity().ok().map(Quantity::as_units);
     match units {
         Some(units) if units < 0 => Err(refusal("must not be negative")),
