@@ -180,9 +180,10 @@ fn subscription() -> Value {
         }],
         "in_trial": false, "paused_at": 7, "past_due_until": 8,
         "scheduled_change": { "id": "pch_1", "plan": plan, "created_at": 6 },
-        "pending_change": { "invoice": 2, "plan": plan, "mode": "DoNotBill", "credit": 5 },
+        "pending_change": { "invoice": 2, "plan": plan, "mode": "DoNotBill", "credit": 5,
+            "total": 6 },
         "used": [[0, used]], "credit": 9,
-        "next_segment": 2, "cancel_at_next_billing_date": true,
+        "next_segment": 2, "period_opened_by": 0, "cancel_at_next_billing_date": true,
         "cancellation": { "at": 8, "reason": "CancelledByCustomer", "feedback": "Unused",
             "comment": "c" },
         "unpaid": [4], "stopped": false, "first_payment": "pay_1", "billing": address(),
@@ -198,6 +199,7 @@ fn invoice() -> Value {
         "share": { "part": { "secs": 1, "nanos": 0 }, "whole": { "secs": 2, "nanos": 0 } },
     });
     let charge = json!({ "name": "P", "description": "d" });
+    let overage = json!({ "entitlement": 0, "name": "Tokens", "unit": "token", "credits": 5, "price": "0.25" });
     let usage = json!({
         "meter": 0, "name": "Calls", "measurement_unit": "calls", "consumed": 2500,
         "free_threshold": 1000, "chargeable": 1500, "rate": { "PerUnit": "0.25" }, "position": 0,
@@ -218,6 +220,7 @@ fn invoice() -> Value {
         "lines": [
             line(json!({ "Fixed": fixed })), line(json!({ "Unused": fixed })),
             line(json!({ "Usage": usage })), line(json!({ "Charge": charge })),
+            line(json!({ "Overage": overage })),
             line(json!("Credit")),
         ],
     })
@@ -279,11 +282,27 @@ fn records() -> Vec<Vec<u8>> {
         vec![change(Change::Key(object(key()))), Body::ClockSet(Some(object(identity())))],
         vec![change(Change::Product(object(product())))],
         vec![change(Change::Entitlement(object(entitlement())))],
-        vec![change(Change::Settings(object(json!({ "numeric_strings": true }))))],
+        vec![change(Change::Settings(object(json!({
+            "numeric_strings": true, "credit_order": "ExpiresFirst",
+        }))))],
         vec![Body::Backfilled(object(backfilled))],
         vec![Body::PeriodTurned(object(subscription()))],
         vec![Body::CycleClosed(object(closed))],
         vec![Body::PaymentMarked(object(marked))],
+        vec![
+            Body::CreditsMoved(object(json!({ "moved": { "Settled": [0, 7] }, "identity": null }))),
+            Body::CreditsMoved(object(json!({
+                "moved": { "Expired": { "pools": [3], "at": 9 } }, "identity": null,
+            }))),
+            Body::CreditsMoved(object(json!({
+                "moved": { "Entered": {
+                    "pool": { "entitlement": 0, "customer": 3 },
+                    "kind": { "Credit": { "expires_at": 99 } }, "amount": 5, "reason": "r",
+                    "metadata": [["a", { "Boolean": true }]], "digest": vec![7; 16],
+                } },
+                "identity": identity(),
+            }))),
+        ],
     ];
     bodies.into_iter().map(payload).collect()
 }

@@ -36,7 +36,7 @@ use life::live;
 use reached::Reached;
 
 /// Crash points of an ordinary `cargo test`: enough that what is missing would be seen.
-const POINTS: u64 = 400;
+const POINTS: u64 = 1_000;
 
 fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
