@@ -13,13 +13,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::command::{Outcome, RequestIdentity};
-use crate::engine::pools::{EntryDigest, PoolIndex, PoolKey};
+use crate::engine::pools::moves::CreditsMove;
 use crate::engine::state::MeterTotals;
 use crate::metering::accumulator::Accumulator;
-use crate::model::customer::Metadata;
 use crate::model::{
-    ApiKey, CheckoutSession, CreditEntitlement, Credits, Customer, CustomerIndex, Event, Hour,
-    Invoice, Meter, MeterIndex, Payment, Product, Scalar, Settings, Subscription, Timestamp,
+    ApiKey, CheckoutSession, CreditEntitlement, Customer, CustomerIndex, Event, Hour, Invoice,
+    Meter, MeterIndex, Payment, Product, Scalar, Settings, Subscription, Timestamp,
 };
 use crate::storage::codec::{self, Fields};
 
@@ -192,51 +191,6 @@ pub struct CreditsEntry {
     pub moved: CreditsMove,
     /// What a repetition of the request is recognised by, when somebody asked.
     pub identity: Option<Identity>,
-}
-
-/// How credits were moved.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum CreditsMove {
-    /// What was drawn on these pools is brought to their ledgers.
-    Settled(Vec<PoolIndex>),
-    /// Grants of these pools end whose time is over, unless a turn ends them at that instant.
-    Expired {
-        /// The pools.
-        pools: Vec<PoolIndex>,
-        /// The instant.
-        at: Timestamp,
-    },
-    /// Somebody has given or taken.
-    Entered(ManualEntry),
-}
-
-/// Credits that somebody has given or taken.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ManualEntry {
-    /// Whose, and of which entitlement.
-    pub pool: PoolKey,
-    /// Given or taken.
-    pub kind: EntryKind,
-    /// How much; more than nothing, and of a debit no more than there is.
-    pub amount: Credits,
-    /// Why.
-    pub reason: Option<String>,
-    /// Free details.
-    pub metadata: Metadata,
-    /// What another entry with the same `idempotency_key` is recognised by.
-    pub digest: Option<EntryDigest>,
-}
-
-/// What a manual entry does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum EntryKind {
-    /// It gives a grant.
-    Credit {
-        /// When that ends.
-        expires_at: Option<Timestamp>,
-    },
-    /// It takes from the grants.
-    Debit,
 }
 
 /// A part of what a meter counts of the events before its creation.

@@ -1,7 +1,8 @@
 //! About how many bytes due work takes in the log: its groups are bounded while they are decided, and the
 //! log's thread encodes them later.
 
-use crate::engine::record::{Body, Change, CreditsMove};
+use crate::engine::pools::moves::CreditsMove;
+use crate::engine::record::{Body, Change};
 use crate::model::customer::{Metadata, MetadataValue};
 use crate::model::invoice::{Invoice, LineDetail};
 use crate::model::subscription::BillingAddress;

@@ -6,8 +6,9 @@ use std::hash::Hash;
 use super::{Moment, Plan};
 use crate::engine::command::entries::{NewEntry, NewEntryKind};
 use crate::engine::command::{Outcome, Refused};
+use crate::engine::pools::moves::{CreditsMove, EntryKind, ManualEntry};
 use crate::engine::pools::{EntryDigest, PoolKey, view};
-use crate::engine::record::{Body, CreditsEntry, CreditsMove, EntryKind, ManualEntry};
+use crate::engine::record::{Body, CreditsEntry};
 use crate::model::credit::GrantSource;
 use crate::model::{CreditEntitlement, Timestamp};
 

@@ -5,6 +5,7 @@
 //! found here.
 
 pub mod draws;
+pub mod moves;
 pub mod rows;
 pub mod view;
 pub mod work;

@@ -11,8 +11,9 @@ use crate::engine::books::routes::SegmentKey;
 use crate::engine::books::segments::{PendingKey, PendingSample};
 use crate::engine::catalogue::Catalogue;
 use crate::engine::pools::draws::Draws;
+use crate::engine::pools::moves::{CreditsMove, EntryKind, ManualEntry};
 use crate::engine::pools::{EntryDigest, KeptPool, PoolKey, Pools};
-use crate::engine::record::{CreditsEntry, CreditsMove, EntryKind, ManualEntry};
+use crate::engine::record::CreditsEntry;
 use crate::engine::replies::KeptAnswer;
 use crate::metering::accumulator::Kind;
 use crate::model::credit::{GrantOrder, GrantSource};
@@ -53,9 +54,11 @@ impl State {
         let mut pools = self.pools.lock();
         if passage != Passage::Nothing {
             for key in concerned(&pools, before, after) {
+                let handed_out = attachment(after, key.entitlement);
+                let handed_out = handed_out.map(|attached| still_granted(attached, &books));
                 let attached = Attached {
                     before: before.and_then(|before| attachment(before, key.entitlement)),
-                    after: attachment(after, key.entitlement),
+                    after: handed_out.as_ref(),
                 };
                 let pool = pools.index_or_make(key, now.log_time);
                 let (moment, ids) = ((now.lsn, now.log_time), &mut now.ids);
@@ -158,6 +161,7 @@ impl State {
         let books = self.books.read();
         let mut pools = self.pools.lock();
         for (attached, count) in handed_out() {
+            let attached = still_granted(&attached, &books);
             let at = payment.updated_at;
             let days = attached.terms.expires_after_days;
             let source = GrantSource::OneTime(payment.id.clone());
@@ -351,6 +355,16 @@ fn concerned(pools: &Pools, before: Option<&Subscription>, after: &Subscription)
     keys.sort_unstable();
     keys.dedup();
     keys
+}
+
+/// An attachment as it is handed out now: of a deleted entitlement nothing is, and the rest stays.
+fn still_granted(attached: &Attachment, books: &Books) -> Attachment {
+    let is_deleted = books.entitlements.get(attached.entitlement).is_some_and(|of| of.deleted);
+    if is_deleted {
+        Attachment { amount: Credits::ZERO, trial_amount: None, ..*attached }
+    } else {
+        *attached
+    }
 }
 
 /// What a subscription has attached of an entitlement.

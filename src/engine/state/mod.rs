@@ -3,7 +3,7 @@
 //! [`State::apply`] is the same function live and at recovery. It reads no clock, disk, randomness
 //! or configuration, and cannot fail. One thread applies, in LSN order; any number read. Each part
 //! has its own lock, held for a copy or a change. Of the parts' locks no two are held at once, but
-//! those of the books and then of segments.
+//! those of the books, then of segments, then of the pools.
 
 mod billing;
 pub mod credits;

@@ -252,6 +252,23 @@ fn calls_draw_and_what_goes_beyond_is_on_the_next_invoice() {
 }
 
 #[test]
+fn a_deleted_entitlement_is_drawn_on_and_hands_out_no_more() {
+    let mut shop = Shop::new(CreditTermsPatch::default());
+    shop.subscribe();
+    let delete = Command::DeleteEntitlement(shop.entitlement.clone());
+    shop.rig.change(delete).unwrap();
+    shop.call(0, 10);
+    assert_eq!(shop.balance(), ("99".to_owned(), "0".to_owned()));
+    shop.pass(32 * DAY);
+    assert_eq!(shop.balance(), ("0".to_owned(), "0".to_owned()));
+    let again = Command::UndeleteEntitlement(shop.entitlement.clone());
+    shop.rig.change(again).unwrap();
+    shop.pass(32 * DAY);
+    assert_eq!(shop.balance(), ("100".to_owned(), "0".to_owned()));
+    shop.killed();
+}
+
+#[test]
 fn an_entry_by_hand_gives_or_takes_once() {
     let mut shop = Shop::new(CreditTermsPatch::default());
     let credit = NewEntryKind::Credit { expires_at: None };
