@@ -37,6 +37,9 @@ impl Trust {
         self.says_doubt = witness.is_in_doubt;
         if !self.says_doubt {
             self.trusted = Some((process.clock.wall(), process.clock.since_boot()));
+        } else if self.trusted.is_none() {
+            // A write that failed has made it unknown; what is on disk now names it.
+            self.trusted = Some((witness.wall, witness.since_boot));
         }
     }
 
