@@ -76,6 +76,8 @@ pub struct Writer {
     /// Bytes written so far.
     offset: u64,
     hasher: blake3::Hasher,
+    /// Failures to make names durable before this one was made.
+    failed_name_syncs: u64,
 }
 
 impl Writer {
@@ -86,6 +88,7 @@ impl Writer {
     pub fn create(disk: &dyn Disk, name: &str, incarnation: [u8; 16]) -> Result<Self, Error> {
         // Not emptied but removed: an earlier attempt at this LSN may have failed to make its name durable,
         // and no later sync could heal that.
+        let failed_name_syncs = disk.failed_name_syncs();
         let file = remove_if_there(disk, name)
             .and_then(|()| disk.create(name))
             .map_err(|cause| Error::Io { name: name.to_owned(), cause })?;
@@ -94,7 +97,7 @@ impl Writer {
         pending.extend_from_slice(&VERSION.to_le_bytes());
         pending.extend_from_slice(&incarnation);
         let hasher = blake3::Hasher::new();
-        Ok(Self { name: name.to_owned(), file, pending, offset: 0, hasher })
+        Ok(Self { name: name.to_owned(), file, pending, offset: 0, hasher, failed_name_syncs })
     }
 
     /// Appends a chunk; an empty one is left out. Writes and syncs whenever 4 MiB are together.
@@ -140,6 +143,10 @@ impl Writer {
         self.file.write_at(self.offset, &hash).map_err(failed)?;
         self.file.sync().map_err(failed)?;
         disk.sync_names().map_err(failed)?;
+        if disk.failed_name_syncs() != self.failed_name_syncs {
+            // Somebody else's, who tries again: for this name that is too late.
+            return Err(failed(io::Error::other("its name may not be durable")));
+        }
         Ok(hash)
     }
 }
@@ -267,7 +274,7 @@ pub fn verify(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::world::sim::SimDisk;
+    use crate::world::sim::{FaultKind, Repeat, SimDisk};
 
     const NAME: &str = "snapshot-1";
     const OWNER: [u8; 16] = [7; 16];
@@ -287,6 +294,21 @@ mod tests {
             chunks.push(chunk);
         }
         Ok(chunks)
+    }
+
+    /// Another job's attempt to make names durable fails, and its next one succeeds: this name may be lost all
+    /// the same, as a life of the simulation has shown.
+    #[test]
+    fn a_name_that_was_in_the_making_when_a_sync_failed_is_not_relied_on() {
+        let disk = SimDisk::new();
+        let writer = Writer::create(&disk, NAME, OWNER).unwrap();
+        disk.fail_at(disk.operations() + 1, FaultKind::Io, Repeat::Once);
+        disk.sync_names().unwrap_err();
+        disk.sync_names().unwrap();
+        assert!(matches!(writer.finish(&disk), Err(Error::Io { .. })));
+        let hash = written(&disk, &[b"again".to_vec()]);
+        let after = disk.crash_dropping_all();
+        assert_eq!(read(&after, &hash).unwrap(), [b"again".to_vec()]);
     }
 
     #[test]

@@ -46,6 +46,11 @@ pub trait Disk: Debug + Send + Sync {
     /// What the operating system says; afterwards it is unknown which of them are durable.
     fn sync_names(&self) -> io::Result<()>;
 
+    /// How often [`Disk::sync_names`] has failed, for anybody. Names that were made before such a failure may
+    /// not be durable, although a later call says so: whoever relies on one that it has made must have seen
+    /// no failure since.
+    fn failed_name_syncs(&self) -> u64;
+
     /// Bytes that can still be written.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::world::disk::{Disk, DiskFile, check_name};
 
@@ -24,6 +25,7 @@ pub struct Directory {
     /// The directory itself, opened so that its names can be synced.
     handle: File,
     access: Access,
+    failed_name_syncs: AtomicU64,
     /// None only for a directory opened for reading in which no process has ever locked.
     _lock: Option<File>,
 }
@@ -79,7 +81,13 @@ impl Directory {
             .open(&lock_path)
             .map_err(io_error("create", &lock_path))?;
         lock_or_refuse(&lock, path)?;
-        Ok(Self { path: path.to_owned(), handle, access: Access::ReadWrite, _lock: Some(lock) })
+        Ok(Self {
+            path: path.to_owned(),
+            handle,
+            access: Access::ReadWrite,
+            failed_name_syncs: AtomicU64::new(0),
+            _lock: Some(lock),
+        })
     }
 
     /// Opens and locks an existing directory for offline tools. Nothing in it is created or
@@ -99,7 +107,13 @@ impl Directory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(io_error("open", &lock_path)(error)),
         };
-        Ok(Self { path: path.to_owned(), handle, access: Access::ReadOnly, _lock: lock })
+        Ok(Self {
+            path: path.to_owned(),
+            handle,
+            access: Access::ReadOnly,
+            failed_name_syncs: AtomicU64::new(0),
+            _lock: lock,
+        })
     }
 
     /// Where the directory is, as it was given.
@@ -167,7 +181,13 @@ impl Disk for Directory {
     }
 
     fn sync_names(&self) -> io::Result<()> {
-        self.handle.sync_all()
+        self.handle.sync_all().inspect_err(|_| {
+            self.failed_name_syncs.fetch_add(1, Ordering::Relaxed);
+        })
+    }
+
+    fn failed_name_syncs(&self) -> u64 {
+        self.failed_name_syncs.load(Ordering::Relaxed)
     }
 
     fn free_bytes(&self) -> io::Result<u64> {

@@ -33,6 +33,7 @@ struct State {
     plan: Plan,
     capacity_bytes: u64,
     losses: Losses,
+    failed_name_syncs: u64,
 }
 
 #[derive(Debug)]
@@ -58,7 +59,15 @@ impl SimDisk {
     fn with(inodes: BTreeMap<InodeNumber, Inode>, names: Names, capacity_bytes: u64) -> Self {
         let inodes_made = inodes.last_key_value().map_or(0, |(number, _)| *number);
         let (plan, losses) = (Plan::default(), Losses::default());
-        let state = State { inodes, inodes_made, names, plan, capacity_bytes, losses };
+        let state = State {
+            inodes,
+            inodes_made,
+            names,
+            plan,
+            capacity_bytes,
+            losses,
+            failed_name_syncs: 0,
+        };
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
@@ -282,10 +291,15 @@ impl Disk for SimDisk {
             Err(failed) => {
                 if let Some((_, mut state)) = failed.fault {
                     state.names.sync_failed();
+                    state.failed_name_syncs += 1;
                 }
                 Err(failed.error)
             }
         }
+    }
+
+    fn failed_name_syncs(&self) -> u64 {
+        self.state.lock().failed_name_syncs
     }
 
     fn free_bytes(&self) -> io::Result<u64> {

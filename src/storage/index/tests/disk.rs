@@ -161,6 +161,10 @@ impl Disk for MemoryDisk {
         Ok(self.names.lock().live.keys().cloned().collect())
     }
 
+    fn failed_name_syncs(&self) -> u64 {
+        0
+    }
+
     fn sync_names(&self) -> io::Result<()> {
         self.faults.pass()?;
         let mut names = self.names.lock();

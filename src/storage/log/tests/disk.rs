@@ -298,6 +298,10 @@ impl Disk for TestDisk {
         Ok(self.operate()?.names.keys().cloned().collect())
     }
 
+    fn failed_name_syncs(&self) -> u64 {
+        0
+    }
+
     fn sync_names(&self) -> io::Result<()> {
         let mut inner = self.operate()?;
         inner.pending_names.clear();
