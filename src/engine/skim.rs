@@ -1,7 +1,7 @@
 //! Goes over a payload of the log without building anything: events are stepped over, and only what
 //! somebody looks for is decoded.
 //!
-//! The layout is that of `record.rs`, read field by field; a test there and one here hold the two
+//! The layout is that of `record/payload.rs`, read field by field; a test there and one here hold the two
 //! together. Damage is found by checksums before this: bytes that are no payload are an error here
 //! too, but texts that nobody decodes are not looked into.
 

@@ -1,25 +1,13 @@
-//! What stands in the log: one payload a commit group, one record a request or change.
+//! Payloads: records as they stand in the log.
 //!
 //! A payload is a version, a count and so many [`Entry`]s in the codec's form. In front of each stand four
 //! bytes: zero before events, which are gone over one by one, and the entry's length before everything
 //! else, so that who looks for events steps over it. Events are encoded by the
 //! worker that prepared them and spliced into the list by the committer; [`splice_events`] makes
-//! exactly the bytes that encoding a whole [`EventsEntry`] would. Names, keys and customers that
-//! repeat within a request stand once, in its `texts`.
+//! exactly the bytes that encoding a whole `EventsEntry` would.
 
-use std::borrow::Cow;
-use std::sync::Arc;
-
-use serde::{Deserialize, Serialize};
-
-use crate::engine::command::{Outcome, RequestIdentity};
-use crate::engine::pools::moves::CreditsMove;
-use crate::engine::state::MeterTotals;
-use crate::metering::accumulator::Accumulator;
-use crate::model::{
-    ApiKey, CheckoutSession, CreditEntitlement, Customer, CustomerIndex, Event, Hour, Invoice,
-    Meter, MeterIndex, Payment, Product, Scalar, Settings, Subscription, Timestamp,
-};
+use super::{Body, Entry};
+use crate::model::Timestamp;
 use crate::storage::codec::{self, Fields};
 
 /// The version in front of every payload. A payload of another version is refused, never guessed.
@@ -30,212 +18,6 @@ const UNMEASURED: [u8; 4] = [0; 4];
 
 /// The number of [`Body::Events`] in the encoding.
 pub const VARIANT_EVENTS: u32 = 0;
-
-/// One record and when it was decided.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry<'a> {
-    /// The log time of the decision.
-    pub log_time: Timestamp,
-    /// What was decided.
-    #[serde(borrow)]
-    pub body: Body<'a>,
-}
-
-/// The kinds of record. A new kind breaks every place that must know it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Body<'a> {
-    /// Admitted events of one request, one LSN each.
-    #[serde(borrow)]
-    Events(EventsEntry<'a>),
-    /// A catalogue object as it is from now on; one LSN.
-    Change(ChangeEntry),
-    /// Log time moves to the entry's own, for a test clock or after a clock that was wrong; one LSN.
-    ClockSet(Option<Identity>),
-    /// A part of what a meter counts of the events before its creation; one LSN.
-    Backfilled(BackfilledEntry),
-    /// A boundary has passed, or a subscription has ended: it is like this from now on; one LSN.
-    PeriodTurned(Arc<Subscription>),
-    /// A payment was made, with its invoice unless it is another attempt; one LSN.
-    CycleClosed(Box<ClosedEntry>),
-    /// What became of a payment that waited; one LSN.
-    PaymentMarked(Box<MarkedEntry>),
-    /// Credits were moved; one LSN.
-    CreditsMoved(Box<CreditsEntry>),
-}
-
-impl Body<'_> {
-    /// How many LSNs the record takes.
-    pub fn lsn_count(&self) -> u64 {
-        match self {
-            Self::Events(entry) => entry.events.len() as u64,
-            Self::Change(_)
-            | Self::ClockSet(_)
-            | Self::Backfilled(_)
-            | Self::PeriodTurned(_)
-            | Self::CycleClosed(_)
-            | Self::PaymentMarked(_)
-            | Self::CreditsMoved(_) => 1,
-        }
-    }
-}
-
-/// Admitted events of one request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EventsEntry<'a> {
-    /// When the request arrived.
-    pub received_at: Timestamp,
-    /// Places in `texts` of the customers that this request creates, in the order of their indexes.
-    pub created: Vec<u32>,
-    /// Customers, names and metadata keys, each once.
-    #[serde(borrow)]
-    pub texts: Vec<&'a str>,
-    /// The events, in LSN order.
-    #[serde(borrow)]
-    pub events: Vec<EventEntry<'a>>,
-}
-
-/// One event; customer, name and keys are places in the request's texts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EventEntry<'a> {
-    /// The event id.
-    pub id: &'a str,
-    /// The customer.
-    pub customer: u32,
-    /// The event name.
-    pub name: u32,
-    /// When it happened.
-    pub timestamp: Timestamp,
-    /// Whether the client gave the timestamp.
-    pub timestamp_given: bool,
-    /// The metadata, in the client's order.
-    #[serde(borrow)]
-    pub metadata: Option<Vec<(u32, Scalar<'a>)>>,
-}
-
-/// A catalogue object as it is from now on, and the request that made it so.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChangeEntry {
-    /// The object.
-    pub change: Change,
-    /// What a repetition of the request is recognised by.
-    pub identity: Option<Identity>,
-}
-
-/// The objects that a change can leave behind.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Change {
-    /// A meter, created or altered.
-    Meter(Meter),
-    /// A customer, created, completed or altered.
-    Customer(Customer),
-    /// A key, created or deleted.
-    Key(ApiKey),
-    /// Settings that the following records are counted under.
-    Settings(Settings),
-    /// A product, created or altered.
-    Product(Arc<Product>),
-    /// A subscription, created or altered.
-    Subscription(Arc<Subscription>),
-    /// A checkout session, created or confirmed.
-    Checkout(Arc<CheckoutSession>),
-    /// A credit entitlement, created or altered.
-    Entitlement(Arc<CreditEntitlement>),
-}
-
-impl Change {
-    /// The answer to the request that made this change; settings are changed by no request.
-    pub fn outcome(&self) -> Option<Outcome> {
-        match self {
-            Self::Meter(meter) => Some(Outcome::Meter(meter.clone())),
-            Self::Customer(customer) => Some(Outcome::Customer(customer.clone())),
-            Self::Key(key) => Some(Outcome::Key(key.clone())),
-            Self::Settings(_) => None,
-            Self::Product(product) => Some(Outcome::Product(Arc::clone(product))),
-            Self::Subscription(subscription) => {
-                Some(Outcome::Subscription(Arc::clone(subscription)))
-            }
-            Self::Checkout(session) => Some(Outcome::Checkout(Arc::clone(session))),
-            Self::Entitlement(entitlement) => Some(Outcome::Entitlement(Arc::clone(entitlement))),
-        }
-    }
-}
-
-/// A payment that was made, whatever its cause.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClosedEntry {
-    /// The payment.
-    pub payment: Arc<Payment>,
-    /// Its invoice, unless an earlier payment of it failed.
-    pub invoice: Option<Arc<Invoice>>,
-    /// The subscription as it is from now on, when it differs.
-    pub subscription: Option<Arc<Subscription>>,
-    /// What a repetition of the request is recognised by, when the payment was asked for.
-    pub identity: Option<Identity>,
-}
-
-/// What became of a payment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MarkedEntry {
-    /// The payment as it is now.
-    pub payment: Arc<Payment>,
-    /// The subscription as it is now; a cart has none.
-    pub subscription: Option<Arc<Subscription>>,
-    /// What a repetition of the request is recognised by.
-    pub identity: Option<Identity>,
-}
-
-/// Credits were moved, by time or by hand.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CreditsEntry {
-    /// What happened.
-    pub moved: CreditsMove,
-    /// What a repetition of the request is recognised by, when somebody asked.
-    pub identity: Option<Identity>,
-}
-
-/// A part of what a meter counts of the events before its creation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BackfilledEntry {
-    /// The meter.
-    pub meter: MeterIndex,
-    /// What all those events come to, in the first record of a backfill and in no other.
-    pub totals: Option<MeterTotals>,
-    /// Hours that are in memory, ascending by customer and hour, above those of earlier records.
-    pub entries: Vec<(CustomerIndex, Hour, Accumulator)>,
-    /// How the backfill ends with this record, when it does.
-    pub end: Option<BackfillEnd>,
-}
-
-/// How a backfill ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum BackfillEnd {
-    /// The meter has counted every event.
-    Complete,
-    /// It cannot be finished: the meter goes on with the events after its creation.
-    Failed,
-}
-
-impl BackfilledEntry {
-    /// The record that ends the backfill of `meter` without success.
-    pub fn failed(meter: MeterIndex) -> Self {
-        Self { meter, totals: None, entries: Vec::new(), end: Some(BackfillEnd::Failed) }
-    }
-}
-
-/// What a repetition of a request is recognised by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Identity {
-    /// Digest of API key, route and `Idempotency-Key`.
-    pub explicit: Option<[u8; 32]>,
-    /// Digest of API key, route and body.
-    pub content: [u8; 32],
-}
-
-impl From<RequestIdentity> for Identity {
-    fn from(identity: RequestIdentity) -> Self {
-        Self { explicit: identity.explicit, content: identity.content }
-    }
-}
 
 /// Why a payload cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -328,7 +110,7 @@ pub fn payload_entries(payload: &[u8]) -> Result<Fields<'_>, PayloadError> {
     }
 }
 
-/// The already encoded parts of an [`EventsEntry`].
+/// The already encoded parts of an [`EventsEntry`](super::EventsEntry).
 #[derive(Debug)]
 pub struct EncodedEvents<'a> {
     /// When the request arrived.
@@ -342,7 +124,7 @@ pub struct EncodedEvents<'a> {
 }
 
 /// Appends an events entry to a payload, up to its events: those follow as encoded by
-/// [`Encoder::event`](super::encoder::Encoder::event), `event_count` of them.
+/// [`Encoder::event`](crate::engine::encoder::Encoder::event), `event_count` of them.
 pub fn splice_events(log_time: Timestamp, parts: &EncodedEvents<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(&UNMEASURED);
     codec::encode(&(log_time, VARIANT_EVENTS, parts.received_at, parts.created), out);
@@ -350,48 +132,16 @@ pub fn splice_events(log_time: Timestamp, parts: &EncodedEvents<'_>, out: &mut V
     codec::encode_count(parts.event_count, out);
 }
 
-impl<'a> EventsEntry<'a> {
-    /// The text at a place.
-    ///
-    /// # Errors
-    /// [`PayloadError::NoSuchText`] when there is none.
-    pub fn text(&self, place: u32) -> Result<&'a str, PayloadError> {
-        self.texts.get(place as usize).copied().ok_or(PayloadError::NoSuchText(place))
-    }
-
-    /// The event that an entry stands for.
-    ///
-    /// # Errors
-    /// [`PayloadError::NoSuchText`] when it names a text that is not there.
-    pub fn event(&self, entry: &EventEntry<'a>) -> Result<Event<'a>, PayloadError> {
-        let metadata = match &entry.metadata {
-            None => None,
-            Some(members) => Some(
-                members
-                    .iter()
-                    .map(|(key, value)| Ok((Cow::Borrowed(self.text(*key)?), value.clone())))
-                    .collect::<Result<_, PayloadError>>()?,
-            ),
-        };
-        Ok(Event {
-            id: Cow::Borrowed(entry.id),
-            customer_id: Cow::Borrowed(self.text(entry.customer)?),
-            name: Cow::Borrowed(self.text(entry.name)?),
-            timestamp: entry.timestamp,
-            timestamp_given: entry.timestamp_given,
-            metadata,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::{BackfillEnd, BackfilledEntry, EventsEntry};
     use super::*;
     use crate::engine::encoder::Encoder;
-    use crate::metering::accumulator::SkipReason;
-    use crate::model::{Filter, Number};
+    use crate::engine::state::MeterTotals;
+    use crate::metering::accumulator::{Accumulator, SkipReason};
+    use crate::model::{CustomerIndex, Event, Filter, Hour, MeterIndex, Number, Scalar};
 
     fn text() -> impl Strategy<Value = String> {
         "[a-c]{1,3}"
