@@ -1,19 +1,17 @@
 //! Single events, read back from the log and from history.
 
-use std::ops::ControlFlow;
-use std::time::Duration;
+use std::iter;
+use std::ops::{ControlFlow, RangeInclusive};
 
+use crate::engine::forgotten::remembered_from;
 use crate::engine::record::PayloadError;
 use crate::engine::shared::Shared;
 use crate::engine::skim::{Found, FoundEvent, Sought};
 use crate::metering::filter::matches;
 use crate::model::customer::{Metadata, MetadataValue};
 use crate::model::{CustomerId, Event, EventId, Lsn, Meter, MeterId, Scalar, Timestamp};
-use crate::storage::index::Hit;
+use crate::storage::index::{Hit, IdHash};
 use crate::storage::{history, index, log};
-
-/// A request is decided at most this long after it arrived.
-const DECIDED_WITHIN: Duration = Duration::from_hours(1);
 
 /// An event as it stands in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,7 +96,7 @@ fn find(shared: &Shared, id: &EventId) -> Result<Option<StoredEvent>, InspectErr
     };
     let Some(Hit { lsn, .. }) = hit else {
         // Beyond the window the id may come again, but its event is kept longer.
-        return match forgotten_in_log(shared, id)? {
+        return match forgotten_in_log(shared, hash, id)? {
             Some(found) => Ok(Some(found)),
             None => Ok(shared.history.find(hash, id.as_str(), owned_of_history)?),
         };
@@ -132,19 +130,39 @@ fn newest(
     Ok(newest)
 }
 
-/// The newest event with this id in the part of the log that the index has forgotten. That is nothing
-/// unless so little comes that a segment takes longer to fill than an id is remembered.
-fn forgotten_in_log(shared: &Shared, id: &EventId) -> Result<Option<StoredEvent>, InspectError> {
-    let window = shared.options.dedupe_window;
-    if window.is_zero() {
-        return Ok(None);
+/// The newest event with this id in the part of the log that the index has forgotten.
+///
+/// # Errors
+/// [`InspectError`]
+pub(in crate::engine) fn forgotten_in_log(
+    shared: &Shared,
+    hash: IdHash,
+    id: &EventId,
+) -> Result<Option<StoredEvent>, InspectError> {
+    let Some(remembered_from) = remembered_from(shared) else { return Ok(None) };
+    let first = shared.history.last_lsn().next();
+    let (candidates, unknown) = shared.forgotten.candidates(hash, first);
+    let newest_first = iter::once(unknown..=shared.state.applied()).chain(candidates);
+    for lsns in newest_first {
+        let found = newest_in_log(shared, lsns, remembered_from, id)?;
+        if found.is_some() {
+            return Ok(found);
+        }
     }
-    let remembered_from = shared.state.log_time().minus(window).plus(DECIDED_WITHIN);
-    let from = shared.history.last_lsn().next();
-    let sought = Sought { id: Some(id.as_str()), ..Sought::default() };
+    Ok(None)
+}
+
+/// The newest event with this id in a range of the log, as far as log time has not come to an instant.
+fn newest_in_log(
+    shared: &Shared,
+    lsns: RangeInclusive<Lsn>,
+    before: Timestamp,
+    id: &EventId,
+) -> Result<Option<StoredEvent>, InspectError> {
+    let sought = Sought { lsns: lsns.clone(), id: Some(id.as_str()), ..Sought::default() };
     let mut found = None;
-    let visited = shared.log.visit(from..=shared.state.applied(), |frame| {
-        if frame.log_time >= remembered_from {
+    let visited = shared.log.visit(lsns, |frame| {
+        if frame.log_time >= before {
             return Err(Ended::Remembered);
         }
         let in_frame = newest(frame.payload, frame.first_lsn, &sought).map_err(Ended::Failed)?;

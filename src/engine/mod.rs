@@ -18,6 +18,7 @@ pub mod counters;
 pub mod decide;
 pub mod encoder;
 pub mod flush;
+pub mod forgotten;
 pub mod health;
 pub mod incarnation;
 pub mod inspect;

@@ -16,6 +16,7 @@ use crate::engine::clock_guard::{ClockGuard, Earlier};
 use crate::engine::commit::{Committer, Submission};
 use crate::engine::counters::Counters;
 use crate::engine::flush::Flush;
+use crate::engine::forgotten::Forgotten;
 use crate::engine::incarnation::{self, Incarnation};
 use crate::engine::machine::Machine;
 use crate::engine::open_error::{OpenError, SnapshotError};
@@ -96,6 +97,7 @@ pub fn open(
         index: replayed.index,
         generations: Mutex::new(replayed.generations),
         outline: Outline::new(replayed.hasher, options.stretch_events),
+        forgotten: Forgotten::default(),
         hasher: replayed.hasher,
         rows,
         log: log.reader,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::backfill::Backfills;
+use crate::engine::forgotten::Gatherer;
 use crate::engine::outline::CatchUp;
 use crate::engine::record::{Body, Entry, PayloadError, decode_payload, encode_entry};
 use crate::engine::shared::Shared;
@@ -61,6 +62,8 @@ pub struct Sealer {
     writing: Option<Writing>,
     /// Before anything else: what is packed next is listed as quickly as what comes in.
     catch_up: Option<CatchUp>,
+    /// Behind everything else.
+    gatherer: Gatherer,
     load: Load,
     retry_at: Duration,
     retention_at: Duration,
@@ -101,6 +104,7 @@ impl Sealer {
             catch_up: Some(CatchUp::new(&shared)),
             shared,
             writing: None,
+            gatherer: Gatherer::default(),
             load: Load::default(),
             retry_at: Duration::ZERO,
             retention_at: Duration::ZERO,
@@ -140,7 +144,11 @@ impl Sealer {
         }
         let Some(mut writing) = self.writing.take() else {
             self.writing = self.begin()?;
-            return Ok(self.writing.is_some());
+            return if self.writing.is_some() {
+                Ok(true)
+            } else {
+                self.gatherer.step(&self.shared)
+            };
         };
         if writing.writer.next_lsn() <= writing.last_lsn {
             writing.fill(&self.shared)?;
@@ -149,7 +157,10 @@ impl Sealer {
         }
         match writing.writer.finish_step()? {
             Progress::Working => self.writing = Some(writing),
-            Progress::Done => self.shared.outline.forget_through(writing.last_lsn),
+            Progress::Done => {
+                self.shared.outline.forget_through(writing.last_lsn);
+                self.shared.forgotten.forget_through(writing.last_lsn);
+            }
         }
         Ok(true)
     }

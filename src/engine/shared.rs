@@ -11,6 +11,7 @@ use crate::engine::clock_guard::Witness;
 use crate::engine::command::Refused;
 use crate::engine::commit::{Reply, Submission};
 use crate::engine::counters::Counters;
+use crate::engine::forgotten::Forgotten;
 use crate::engine::health::Stats;
 use crate::engine::incarnation::Incarnation;
 use crate::engine::options::Options;
@@ -52,6 +53,8 @@ pub struct Shared {
     pub log: LogReader,
     /// Where in the log to look for events.
     pub outline: Outline,
+    /// Ids that stand in the log and not in the index any more.
+    pub forgotten: Forgotten,
     /// What the log held before.
     pub history: History,
     /// The last LSN of the older of the two checkpoints that are kept; zero while there is one.

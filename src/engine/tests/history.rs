@@ -6,12 +6,12 @@ use super::compare::{all_events, assert_event, assert_same};
 use super::model::Model;
 use super::rig::{Crash, Place, chain, tiny};
 use super::story::meter_of;
-use super::trial::{Trial, check};
+use super::trial::{End, Trial, check};
 use crate::engine::backfill::Step;
 use crate::engine::command::Command;
 use crate::engine::open_error::OpenError;
 use crate::engine::options::Options;
-use crate::model::{Aggregation, Lsn};
+use crate::model::{Aggregation, EventId, Lsn};
 use crate::storage::{index, rows};
 use crate::world::Disk;
 
@@ -69,6 +69,49 @@ fn an_event_is_found_long_after_its_id_was_forgotten() {
     let options = Options { dedupe_window: Duration::from_hours(7), ..options() };
     let trial = sealed(&options, 5);
     assert_events(&trial);
+}
+
+#[test]
+fn an_event_whose_id_was_forgotten_is_found_in_a_log_that_is_never_sealed() {
+    let window = Duration::from_hours(7);
+    for seed in 8..11 {
+        let options = Options { dedupe_window: window, segment_bytes: 1 << 20, ..options() };
+        let mut trial = Trial::new(&options, seed).with_meters();
+        let mut gathered = 0;
+        for _ in 0..40 {
+            trial.send_any();
+            trial.settle().unwrap();
+            trial.advance(Duration::from_hours(1));
+            trial.rig.flush_all();
+            if trial.story.dice.one_in(3) {
+                seal(&mut trial);
+            }
+            let shared = &trial.rig.machine.shared;
+            gathered = gathered.max(shared.forgotten.stretches());
+        }
+        assert!(gathered > 3, "{gathered}");
+        // Some ids came again after they were forgotten: the newest is found.
+        assert_events(&trial);
+        assert_eq!(trial.rig.machine.shared.history.last_lsn(), Lsn::ZERO);
+        assert_eq!(trial.rig.engine.event(&EventId::new("nowhere")).unwrap(), None);
+        // Now all but the last is forgotten, and for what is not there less than a stretch is read.
+        let last_forgotten = trial.rig.machine.shared.state.applied();
+        trial.advance(2 * window);
+        trial.send_any();
+        trial.settle().unwrap();
+        seal(&mut trial);
+        assert_events(&trial);
+        let shared = &trial.rig.machine.shared;
+        let nowhere = shared.hasher.hash("nowhere");
+        let (candidates, unknown) = shared.forgotten.candidates(nowhere, Lsn(1));
+        assert_eq!(candidates, Vec::new());
+        assert!(unknown.plus(shared.options.stretch_events) > last_forgotten, "{unknown:?}");
+        // After a start they are made again; what was sealed is not looked for.
+        let trial = trial.restarted(End::Crashes(Crash::Killed), |_| {});
+        let shared = &trial.rig.machine.shared;
+        assert_eq!(shared.forgotten.stretches(), 0);
+        assert_events(&trial);
+    }
 }
 
 #[test]

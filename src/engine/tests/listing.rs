@@ -9,11 +9,12 @@ use super::rig::{Crash, Rig, Sent, Value, prepare, start_time, tiny};
 use super::story::{equals, meter_of};
 use super::trial::{End, Trial};
 use crate::engine::command::{Command, NewMeter};
+use crate::engine::forgotten::Gatherer;
 use crate::engine::machine::Machine;
 use crate::engine::options::Options;
 use crate::engine::outline::Outline;
 use crate::engine::recover::{self, Recovered};
-use crate::engine::{Engine, EventQuery, InspectError};
+use crate::engine::{Engine, EventQuery, InspectError, inspect, seal};
 use crate::model::{Aggregation, CustomerId, EventId, Lsn, Meter, Timestamp};
 use crate::storage::log::{Durability, Frame, ReadError};
 use crate::world::clock::SystemClock;
@@ -197,6 +198,46 @@ fn fill(machine: &mut Machine, engine: &Engine, clock: &SimClock) {
     }
 }
 
+/// Reads the whole log, which is what a search costs without an outline, and what making one costs.
+fn read_all(machine: &Machine) {
+    let all = Lsn(1)..=Lsn(EVENTS);
+    let visited = |visit: &dyn Fn(Frame<'_>)| {
+        machine.shared.log.visit::<ReadError>(all.clone(), |frame| {
+            visit(frame);
+            Ok(())
+        })
+    };
+    timed("read all", || visited(&|_| {}).unwrap());
+    timed("read and outline all", || {
+        let (hasher, events) = (machine.shared.hasher, machine.shared.options.stretch_events);
+        let outline = Outline::new(hasher, events);
+        visited(&|frame| outline.add(frame.payload, frame.first_lsn).unwrap()).unwrap();
+        outline.stretches()
+    });
+}
+
+/// Lets the index forget all ids, and looks for them in the log.
+fn find_forgotten(machine: &mut Machine, engine: &Engine, clock: &SimClock) {
+    clock.advance(machine.shared.options.dedupe_window + Duration::from_hours(2));
+    engine.submit(prepare(engine, &[event(EVENTS)]).unwrap(), drop);
+    machine.settle().unwrap();
+    let shared = &machine.shared;
+    let mut gatherer = Gatherer::default();
+    let mut gather = || while gatherer.step::<seal::Error>(shared).unwrap() {};
+    timed("filters of all forgotten ids", &mut gather);
+    println!("{} filters", shared.forgotten.stretches());
+    let find = |id: &str| {
+        inspect::forgotten_in_log(shared, shared.hasher.hash(id), &EventId::new(id)).unwrap()
+    };
+    let mut number = 0;
+    let (_, forgotten) = timed("a forgotten id", || {
+        number += EVENTS / 11;
+        find(&format!("evt_{number:020}")).unwrap()
+    });
+    let ((), unknown) = timed("an id that was never there", || assert_eq!(find("nowhere"), None));
+    assert!(forgotten.max(unknown) < Duration::from_millis(5), "{forgotten:?} {unknown:?}");
+}
+
 /// The question: is a page of events there within 100 ms, and an event within 5 ms, when 4 million
 /// events are still in the log of a real disk? Run it optimised and alone:
 /// `cargo test --profile quick --lib four_million -- --ignored --nocapture`.
@@ -215,20 +256,7 @@ fn four_million_events_of_the_log_are_listed_and_found_in_time() {
     let Recovered { mut machine, .. } = recover::open(world, None, options).unwrap();
     let engine = Engine::new(Arc::clone(&machine.shared));
     fill(&mut machine, &engine, &clock);
-    let all = Lsn(1)..=Lsn(EVENTS);
-    let visited = |visit: &dyn Fn(Frame<'_>)| {
-        machine.shared.log.visit::<ReadError>(all.clone(), |frame| {
-            visit(frame);
-            Ok(())
-        })
-    };
-    timed("read all", || visited(&|_| {}).unwrap());
-    timed("read and outline all", || {
-        let (hasher, events) = (machine.shared.hasher, machine.shared.options.stretch_events);
-        let outline = Outline::new(hasher, events);
-        visited(&|frame| outline.add(frame.payload, frame.first_lsn).unwrap()).unwrap();
-        outline.stretches()
-    });
+    read_all(&machine);
     println!("{} stretches", machine.shared.outline.stretches());
     let page = || EventQuery { limit: 100, ..EventQuery::default() };
     let of = |id: &str| EventQuery { customer_id: Some(CustomerId::new(id)), ..page() };
@@ -256,13 +284,14 @@ fn four_million_events_of_the_log_are_listed_and_found_in_time() {
         (took > Duration::from_millis(100)).then_some((what, took))
     })
     .collect();
-    let shared = &machine.shared;
     let mut number = 0;
     let (_, took) = timed("an event by id", || {
         number += EVENTS / 11;
         engine.event(&EventId::new(format!("evt_{number:020}"))).unwrap().unwrap()
     });
     assert!(took < Duration::from_millis(5), "{took:?}");
+    find_forgotten(&mut machine, &engine, &clock);
+    let shared = &machine.shared;
     shared.outline.forget_through(shared.state.applied());
     timed("a customer, read without an outline", || engine.events(&of("cus_00012345")).unwrap());
     assert!(too_slow.is_empty(), "{too_slow:?}");
