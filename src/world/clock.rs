@@ -17,6 +17,12 @@ pub trait Clock: Debug + Send + Sync {
     /// What the wall clock shows. It may jump either way.
     fn wall(&self) -> Timestamp;
 
+    /// What the machine's wall clock shows, also where [`Clock::wall`] is a test's: how long somebody waits
+    /// is never a matter of trying out.
+    fn real(&self) -> Timestamp {
+        self.wall()
+    }
+
     /// Time since the machine started, including sleep. It never goes back; a wall clock that moved
     /// differently from this one was set.
     fn since_boot(&self) -> Duration;
@@ -68,6 +74,10 @@ impl Clock for TestClock {
         Timestamp::from_nanos(self.wall_nanos.load(Ordering::Acquire))
     }
 
+    fn real(&self) -> Timestamp {
+        SystemClock.wall()
+    }
+
     fn since_boot(&self) -> Duration {
         SystemClock.since_boot()
     }
@@ -93,6 +103,7 @@ mod tests {
         assert_eq!((clock.wall(), clock.wall()), (start, start));
         clock.set(Timestamp::from_nanos(5));
         assert_eq!(clock.wall(), Timestamp::from_nanos(5));
+        assert!(clock.real() >= SystemClock.wall().minus(Duration::from_mins(1)));
         let boot = clock.since_boot();
         assert!(boot > Duration::ZERO && clock.since_boot() >= boot);
     }
