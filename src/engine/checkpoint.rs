@@ -19,6 +19,7 @@ use crate::engine::books::shelf::Shelf;
 use crate::engine::catalogue::Catalogue;
 use crate::engine::commit::Submission;
 use crate::engine::pools::{self, EntryDigest, KeptPool};
+use crate::engine::reservations::{Part, Reservation, Reservations};
 use crate::engine::rows::Row;
 use crate::engine::shared::Shared;
 use crate::engine::state::{BillingMarks, MeterTotals, State};
@@ -56,6 +57,7 @@ pub struct Cut {
     subscriptions: Shelf<Subscription>,
     pools: Shelf<KeptPool>,
     entries: Vec<EntryDigest>,
+    reservations: Vec<Arc<Part>>,
     rows: Vec<Row>,
     memory_from: Hour,
 }
@@ -102,6 +104,8 @@ pub enum SnapshotChunk {
     Marks(Vec<(SegmentKey, Mark)>),
     /// What manual entries are recognised by.
     Entries(Vec<EntryDigest>),
+    /// Reservations of credits.
+    Reservations(Vec<Arc<Reservation>>),
 }
 
 /// What the row store says of the checkpoints it belongs to.
@@ -181,6 +185,7 @@ impl Cut {
         };
         let subscriptions = state.with_books(|books| books.subscriptions().clone());
         let (pools, entries) = state.with_pools(|pools| (pools.all().clone(), pools.entries()));
+        let reservations = state.with_reservations(Reservations::parts);
         let mut rows = state.take_rows();
         let old = state.with_replies(|replies| replies.forget_old(now));
         rows.extend(old.into_iter().map(Row::no_reply));
@@ -188,7 +193,7 @@ impl Cut {
         state.segments().counted().begin_cut();
         state.segments().pending().begin_cut();
         state.segments().marks().begin_cut();
-        Self { base, catalogue, subscriptions, pools, entries, rows, memory_from }
+        Self { base, catalogue, subscriptions, pools, entries, reservations, rows, memory_from }
     }
 }
 
@@ -471,10 +476,16 @@ impl Copying {
         Ok(true)
     }
 
-    /// Writes the next pools; whether there were any. What manual entries are recognised by goes first.
+    /// Writes the next pools; whether there were any. What manual entries are recognised by goes first, then
+    /// reservations.
     fn write_pools(&mut self) -> Result<bool, Error> {
         if !self.cut.entries.is_empty() {
             write_all(&mut self.cut.entries, 0, SnapshotChunk::Entries, &mut self.writer)?;
+        }
+        if let Some(part) = self.cut.reservations.pop() {
+            let chunk = SnapshotChunk::Reservations(part.values().map(Arc::clone).collect());
+            write_chunk(&chunk, &mut self.writer)?;
+            return Ok(true);
         }
         let all = &self.cut.pools;
         let next = (self.pools_written..all.len()).take(CHUNK_POOLS);

@@ -35,6 +35,7 @@ pub mod record;
 pub mod recover;
 pub mod replay;
 pub mod replies;
+pub mod reservations;
 pub mod rows;
 pub mod seal;
 pub mod shared;

@@ -84,6 +84,8 @@ pub struct Options {
     pub pending_max: usize,
     /// Bytes that open checkout sessions may take together; beyond, no more are made.
     pub checkout_bytes_max: u64,
+    /// Reservations of credits that may be open at once; beyond, no more are made.
+    pub reservations_max: usize,
     /// Submissions that may wait for the committer.
     pub queue_length: usize,
     /// Texts of keys that open everything, from outside the data directory.
@@ -128,6 +130,8 @@ impl Default for Options {
             pending_max: 1_000_000,
             // Each is open for a day.
             checkout_bytes_max: 64 * 1024 * 1024,
+            // Some 40 MB.
+            reservations_max: 100_000,
             queue_length: 4_096,
             configured_keys: Vec::new(),
         }

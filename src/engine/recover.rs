@@ -332,6 +332,11 @@ fn load_snapshot(
                 }
             }
             SnapshotChunk::Entries(entries) => state.load_entries(entries),
+            SnapshotChunk::Reservations(reservations) => {
+                for reservation in reservations {
+                    state.load_reservation(reservation);
+                }
+            }
             SnapshotChunk::Pending(entries) => {
                 accumulators += entries.len() as u64;
                 for (key, sample) in entries {

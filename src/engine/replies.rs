@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::command::RequestIdentity;
 use crate::engine::pools::PoolKey;
 use crate::engine::record::{Change, Identity};
-use crate::model::{Lsn, PaymentId, Timestamp};
+use crate::model::{Lsn, PaymentId, ReservationId, Timestamp};
 
 /// How long an answer with a key is kept.
 const KEYED_FOR: Duration = Duration::from_hours(24);
@@ -40,6 +40,8 @@ pub enum KeptAnswer {
     Payment(PaymentId),
     /// The last row that the record has made in the ledger of this pool.
     LedgerEntry(PoolKey),
+    /// The reservation with this id, as it is when it is asked for.
+    Reservation(ReservationId),
 }
 
 /// What is known of a request that may be a repetition.

@@ -3,6 +3,7 @@
 
 use crate::engine::pools::moves::CreditsMove;
 use crate::engine::record::{Body, Change};
+use crate::engine::reservations::ReservationMove;
 use crate::model::customer::{Metadata, MetadataValue};
 use crate::model::invoice::{Invoice, LineDetail};
 use crate::model::subscription::BillingAddress;
@@ -50,7 +51,15 @@ pub fn bytes_about(body: &Body<'_>) -> usize {
             CreditsMove::Settled(pools) | CreditsMove::Expired { pools, .. } => {
                 ITEM + pools.len() * POOL
             }
-            CreditsMove::Entered(_) => 0,
+            CreditsMove::Reservation(ReservationMove::TimedOut(all)) => {
+                ITEM + all.iter().map(|id| 1 + id.as_str().len()).sum::<usize>()
+            }
+            CreditsMove::Reservation(
+                ReservationMove::Reserved(_)
+                | ReservationMove::Committed(..)
+                | ReservationMove::Released(_),
+            )
+            | CreditsMove::Entered(_) => 0,
         },
         Body::Events(_) | Body::ClockSet(_) | Body::Backfilled(_) | Body::PaymentMarked(_) => 0,
     }

@@ -20,6 +20,8 @@ use crate::model::Causes;
 
 /// How long a client should wait when a queue is full: a few commit groups.
 const BUSY_RETRY_MS: u32 = 100;
+/// How long a client should wait when too many reservations are open: their time runs out.
+const RESERVATIONS_RETRY_MS: u32 = 1_000;
 /// How long a client should wait for disk space: somebody has to free it.
 const STORAGE_RETRY_MS: u32 = 5_000;
 
@@ -214,6 +216,16 @@ impl From<Refused> for ApiError {
             Refused::Insufficient => {
                 Self::new(StatusCode::BAD_REQUEST, "INSUFFICIENT_BALANCE", refused.to_string())
             }
+            Refused::NotCovered => {
+                Self::new(StatusCode::PAYMENT_REQUIRED, "INSUFFICIENT_BALANCE", refused.to_string())
+                    .retried(Retry::Never)
+            }
+            Refused::TooManyReservations => Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "TOO_MANY_RESERVATIONS",
+                refused.to_string(),
+            )
+            .retried(Retry::AfterMs(RESERVATIONS_RETRY_MS)),
             Refused::Gone(message) => Self::new(StatusCode::GONE, "GONE", message),
             Refused::Invalid { field, message } => Self::invalid(&field, message),
             Refused::IdempotencyKeyReused => Self::new(

@@ -116,6 +116,8 @@ fn check_refusal(
         | Refused::Conflict(_)
         | Refused::Gone(_)
         | Refused::Insufficient
+        | Refused::NotCovered
+        | Refused::TooManyReservations
         | Refused::Invalid { .. }
         | Refused::IdempotencyKeyReused => panic!("{sent:?}: {refused}"),
     }
@@ -134,7 +136,9 @@ fn put(model: &mut Model, outcome: Outcome) {
         Outcome::Subscription(subscription) => model.put_subscription(&subscription),
         Outcome::Payment(payment) => model.put_payment(&payment),
         Outcome::Checkout(_) => panic!("it is taken up with its order"),
-        Outcome::Entitlement(_) | Outcome::LedgerEntry(_) => panic!("not drawn"),
+        Outcome::Entitlement(_) | Outcome::LedgerEntry(_) | Outcome::Reservation(_) => {
+            panic!("not drawn")
+        }
         Outcome::Clock(_) => {}
     }
 }
@@ -273,6 +277,8 @@ fn resolve_change(process: &Process, model: &mut Model, command: &Command) -> Op
         Command::CreateCheckout(new) => model.resolve_creation(process, &new.metadata),
         Command::ConfirmCheckout(id, _) => model.resolve_confirmation(process, id),
         Command::EnterCredits(_)
+        | Command::Reserve(_)
+        | Command::ReleaseReservation(_)
         | Command::CreateEntitlement(_)
         | Command::UpdateEntitlement(..)
         | Command::DeleteEntitlement(_)

@@ -53,6 +53,11 @@ impl Mark {
         self.draw_deferred(terms)
     }
 
+    /// The credits that usage would draw, were it to enter next; nothing moves.
+    pub fn would_draw(mut self, usage: Usage, terms: &DrawTerms) -> Credits {
+        self.enter(usage, terms)
+    }
+
     /// Lets an event enter without drawing: the turn that its period begins with has not been done.
     pub fn defer(&mut self, usage: Usage) {
         let value = match usage {

@@ -3,16 +3,18 @@
 pub mod billing;
 pub mod credits;
 pub mod entries;
+pub mod reservations;
 
 use std::sync::Arc;
 
 use crate::engine::ClockState;
 use crate::engine::pools::PoolKey;
+use crate::engine::reservations::Reservation;
 use crate::model::customer::Metadata;
 use crate::model::{
     Aggregation, ApiKey, CheckoutId, CheckoutSession, CreditEntitlement, Customer, CustomerId,
     EntitlementId, Filter, KeyDigest, KeyId, Lsn, Meter, MeterId, Payment, PaymentId, Product,
-    ProductId, Scope, Subscription, SubscriptionId, Timestamp,
+    ProductId, ReservationId, Scope, Subscription, SubscriptionId, Timestamp,
 };
 
 use billing::{
@@ -21,6 +23,7 @@ use billing::{
 };
 use credits::{EntitlementPatch, NewEntitlement};
 use entries::NewEntry;
+use reservations::NewReservation;
 
 /// A change that the committer decides on.
 #[derive(Clone, Debug)]
@@ -77,6 +80,10 @@ pub enum Command {
     RetryPayment(PaymentId),
     /// Give or take credits.
     EnterCredits(Box<NewEntry>),
+    /// Hold credits for usage that is about to come.
+    Reserve(Box<NewReservation>),
+    /// Hold them no more: the usage does not come.
+    ReleaseReservation(ReservationId),
     /// Move the test clock forward.
     AdvanceClock(Timestamp),
     /// Say that the wall clock is right.
@@ -188,6 +195,8 @@ pub enum Outcome {
     Payment(Arc<Payment>),
     /// The last row that the change has made in the ledger of this pool.
     LedgerEntry(PoolKey),
+    /// The reservation as it is now.
+    Reservation(Arc<Reservation>),
     /// The clock as it is now.
     Clock(ClockState),
 }
@@ -229,6 +238,12 @@ pub enum Refused {
     /// There is not as much as is to be taken.
     #[error("the balance is lower than this amount")]
     Insufficient,
+    /// Credits and overage together do not cover what is to be held.
+    #[error("the balance and the overage that is allowed do not cover this amount")]
+    NotCovered,
+    /// So many reservations are open that no more are made for now.
+    #[error("too many reservations are open")]
+    TooManyReservations,
     /// The `Idempotency-Key` was used with another request.
     #[error("this Idempotency-Key was used with another body")]
     IdempotencyKeyReused,

@@ -86,8 +86,7 @@ impl Committer {
             return;
         }
         let horizon = self.horizon();
-        let first = self.shared.state.first_due();
-        self.is_work_due = first.is_some_and(|at| at <= horizon) && !self.waits_for_clock();
+        self.is_work_due = self.is_anything_due(horizon) && !self.waits_for_clock();
         if !self.open.is_empty() || self.other_in_flight > 0 {
             return;
         }
@@ -171,6 +170,12 @@ impl Committer {
         }
     }
 
+    /// Whether the time of anything has come: of subscriptions and pools at `at`, of reservations by the
+    /// machine's clock.
+    pub(super) fn is_anything_due(&self, at: Timestamp) -> bool {
+        self.shared.state.first_due().is_some_and(|due| due <= at) || self.is_reservation_over()
+    }
+
     /// Looks at the clocks before anything is done by them.
     fn waits_for_clock(&mut self) -> bool {
         self.observe_clock();
@@ -186,6 +191,7 @@ impl Committer {
         let bytes_max =
             if self.is_ingest_on_its_way() { WORK_BYTES_BESIDE_INGEST } else { usize::MAX };
         let bytes_max = bytes_max.min(shared.options.due_bytes);
+        self.time_out_reservations(if self.advancing.is_some() { self.log_time } else { horizon });
         let mut numbers = self.ahead.take_numbers(&shared);
         let mut batch = Batch { new_due: self.ahead.new_due(), ..Batch::default() };
         // Nor must what pending events will draw.

@@ -21,9 +21,9 @@ use crate::storage::index::{Hit, IdEntry, IdHash};
 use crate::world::sabotage::{self, Sabotage};
 
 /// What deciding on a request's events found out before anything was changed.
-struct Findings {
+pub(super) struct Findings {
     /// For each event its first copy.
-    earlier: Vec<Option<Hit>>,
+    pub(super) earlier: Vec<Option<Hit>>,
     /// For each customer of the request whether it has a new event.
     has_new: Vec<bool>,
     new_count: usize,
@@ -61,7 +61,7 @@ impl Committer {
     }
 
     /// Everything that can refuse the request; changes nothing.
-    fn find_out(&self, prepared: &mut Prepared) -> Result<Findings, Refused> {
+    pub(super) fn find_out(&self, prepared: &mut Prepared) -> Result<Findings, Refused> {
         let catalogue = self.shared.state.catalogue();
         if prepared.catalogue_version != catalogue.version() {
             prepared.evaluate_again(&catalogue).map_err(|error| {
@@ -189,7 +189,7 @@ impl Committer {
     }
 
     /// Takes the new events in: from here on nothing is refused.
-    fn take_in(&mut self, prepared: &Prepared, findings: &Findings) -> Ingested {
+    pub(super) fn take_in(&mut self, prepared: &Prepared, findings: &Findings) -> Ingested {
         let first_lsn = self.next_lsn;
         let mut duplicates = 0;
         let mut conflicts = 0;

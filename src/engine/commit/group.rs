@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::reservations::Commit;
 use crate::engine::command::{Changed, Refused};
 use crate::engine::decide::Proposal;
 use crate::engine::prepare::Prepared;
@@ -20,6 +21,8 @@ pub type Reply<T> = Box<dyn FnOnce(Result<T, Refused>) + Send>;
 pub enum Submission {
     /// Events of one request.
     Ingest(Box<Prepared>, Reply<Ingested>),
+    /// The event that a reservation was made for.
+    Commit(Box<Commit>, Reply<Changed>),
     /// A change.
     Change(Box<Proposal>, Reply<Changed>),
     /// A part of a backfill; what became of it stands in the state.
@@ -33,7 +36,7 @@ impl Submission {
     pub fn refuse(self, refused: Refused) {
         match self {
             Self::Ingest(_, reply) => reply(Err(refused)),
-            Self::Change(_, reply) => reply(Err(refused)),
+            Self::Commit(_, reply) | Self::Change(_, reply) => reply(Err(refused)),
             Self::Backfilled(_) | Self::Cut(_) => {}
         }
     }
@@ -43,6 +46,7 @@ impl std::fmt::Debug for Submission {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Ingest(..) => "Ingest",
+            Self::Commit(..) => "Commit",
             Self::Change(..) => "Change",
             Self::Backfilled(_) => "Backfilled",
             Self::Cut(_) => "Cut",

@@ -10,6 +10,7 @@ mod ahead;
 mod due;
 mod events;
 mod group;
+mod reservations;
 #[cfg(feature = "sabotage")]
 mod sabotage;
 
@@ -17,7 +18,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use crate::engine::backfill::Backfills;
 use crate::engine::checkpoint;
@@ -28,7 +29,7 @@ use crate::engine::record::{BackfilledEntry, Body, Change, ChangeEntry, Entry, e
 use crate::engine::shared::Shared;
 use crate::engine::state::{Admitted, Record};
 use crate::engine::weight::bytes_about;
-use crate::model::{CustomerId, CustomerIndex, Hour, Lsn, Settings, Timestamp};
+use crate::model::{CustomerId, CustomerIndex, Hour, Lsn, ReservationId, Settings, Timestamp};
 use crate::world::BootId;
 use crate::world::processor::LongWork;
 
@@ -36,6 +37,7 @@ use ahead::Ahead;
 use due::{Advance, Parked};
 use group::Answer;
 pub use group::{GROUP_BYTES, Group, Reply, Submission};
+pub use reservations::Commit;
 
 /// The committer; see the module.
 #[derive(Debug)]
@@ -52,6 +54,8 @@ pub struct Committer {
     /// Customers that decided groups create and that are not applied yet.
     creating: HashMap<CustomerId, CustomerIndex, std::hash::RandomState>,
     next_customer: CustomerIndex,
+    /// Reservations that decided groups commit and that are not applied yet.
+    committing: HashSet<ReservationId>,
     /// Per meter the sum of magnitudes after every decided event.
     magnitudes: Vec<u128>,
     /// New events before this instant are refused.
@@ -101,6 +105,7 @@ impl Committer {
             next_lsn,
             log_time,
             next_customer,
+            committing: HashSet::new(),
             magnitudes,
             closed_through,
             closed_hours,
@@ -130,12 +135,16 @@ impl Committer {
                 self.parked.push_back(Parked { proposal, reply });
                 None
             }
-            Submission::Ingest(..) | Submission::Backfilled(_) | Submission::Cut(_)
+            Submission::Ingest(..)
+            | Submission::Commit(..)
+            | Submission::Backfilled(_)
+            | Submission::Cut(_)
                 if self.waits_for_work() || self.waits_for_parked() =>
             {
                 Some(submission)
             }
             Submission::Ingest(prepared, reply) => self.admit_events(prepared, reply),
+            Submission::Commit(commit, reply) => self.admit_commit(commit, reply),
             Submission::Backfilled(entry) => self.admit_backfilled(entry),
             Submission::Change(..) if !self.is_idle() => Some(submission),
             Submission::Cut(_) if !self.is_idle() => {
@@ -181,8 +190,7 @@ impl Committer {
     fn admit_change(&mut self, proposal: Box<Proposal>, reply: Reply<Changed>) {
         self.observe_clock();
         let at = self.log_time.max(self.shared.world.clock.wall());
-        let first = self.shared.state.first_due();
-        if first.is_some_and(|due| due <= at) && !self.shared.clock_in_doubt() {
+        if self.is_anything_due(at) && !self.shared.clock_in_doubt() {
             self.is_work_due = true;
             self.is_ingest_next = false;
             self.parked.push_front(Parked { proposal, reply });
@@ -305,6 +313,7 @@ impl Committer {
         }
         for (lsn, log_time, record) in &group.records {
             self.shared.apply(*lsn, *log_time, record);
+            self.forget_committed(record);
             if let Record::Events(admitted) = record {
                 work.advance(admitted.event_count);
                 for (id, _) in &admitted.created {

@@ -12,6 +12,7 @@ mod meters;
 mod payments;
 mod plans;
 mod products;
+mod reservations;
 mod subscriptions;
 
 use std::time::Duration;
@@ -28,6 +29,7 @@ use crate::world::entropy::draw;
 use crate::world::sabotage::{self, Sabotage};
 
 pub use plans::Quote;
+pub use reservations::{OVER, find as find_reservation, is_over};
 
 /// How far the wall clock may be behind log time before due work waits.
 pub const CLOCK_BEHIND_MAX: Duration = Duration::from_mins(5);
@@ -121,20 +123,32 @@ pub struct Marks {
 /// Why it is refused; nothing changes then.
 pub fn decide(proposal: &Proposal, shared: &Shared, marks: Marks) -> Result<Decision, Refused> {
     let at = marks.at;
-    let identity = proposal.identity.as_ref();
-    if let Some(identity) = identity.filter(|_| !sabotage::is(Sabotage::RetryDedupe)) {
-        // A time in doubt makes no answer old.
-        let now = if shared.clock_in_doubt() { marks.log_time } else { at };
-        match shared.state.with_replies(|replies| replies.recognise(identity, now)) {
-            Recognised::New => {}
-            Recognised::KeyReused => return Err(Refused::IdempotencyKeyReused),
-            Recognised::Repeated(lsn, reply) => {
-                return Ok(Decision::Repeat(Box::new(repeat(lsn, &reply, shared)?)));
-            }
-        }
+    if let Some(changed) = repeated(proposal.identity.as_ref(), shared, marks)? {
+        return Ok(Decision::Repeat(Box::new(changed)));
     }
     let moment = Moment { shared, at, identity: proposal.identity.map(Into::into) };
     plan(&proposal.command, moment, marks)
+}
+
+/// The answer to the request that this one repeats, when there was one.
+///
+/// # Errors
+/// When its `Idempotency-Key` was used with another body.
+pub fn repeated(
+    identity: Option<&RequestIdentity>,
+    shared: &Shared,
+    marks: Marks,
+) -> Result<Option<Changed>, Refused> {
+    let Some(identity) = identity.filter(|_| !sabotage::is(Sabotage::RetryDedupe)) else {
+        return Ok(None);
+    };
+    // A time in doubt makes no answer old.
+    let now = if shared.clock_in_doubt() { marks.log_time } else { marks.at };
+    match shared.state.with_replies(|replies| replies.recognise(identity, now)) {
+        Recognised::New => Ok(None),
+        Recognised::KeyReused => Err(Refused::IdempotencyKeyReused),
+        Recognised::Repeated(lsn, reply) => repeat(lsn, &reply, shared).map(Some),
+    }
 }
 
 /// What a change of plan would come to at `at`; nothing is changed.
@@ -198,6 +212,8 @@ fn plan(command: &Command, moment: Moment<'_>, marks: Marks) -> Result<Decision,
         Command::MarkPayment(id, mark) => return apply(payments::mark(id, mark, moment)?),
         Command::RetryPayment(id) => return apply(payments::retry(id, moment)?),
         Command::EnterCredits(new) => return apply(entries::enter(new, moment)?),
+        Command::Reserve(new) => return apply(reservations::reserve(new, moment)?),
+        Command::ReleaseReservation(id) => return reservations::release(id, moment),
         Command::AdvanceClock(to) => {
             advance_clock(*to, shared, at)?;
             return Ok(Decision::SetClock(Box::new(moment.clock(*to, *to))));
@@ -220,6 +236,7 @@ fn repeat(lsn: Lsn, reply: &Reply, shared: &Shared) -> Result<Changed, Refused> 
         KeptAnswer::Clock => Outcome::Clock(clock_state(shared, reply.log_time, reply.log_time)),
         KeptAnswer::Change(change) => change.outcome().ok_or(Refused::Busy)?,
         KeptAnswer::LedgerEntry(pool) => Outcome::LedgerEntry(*pool),
+        KeptAnswer::Reservation(id) => Outcome::Reservation(reservations::find(id, shared)?),
         KeptAnswer::Payment(id) => Outcome::Payment(payments::find(id, shared)?),
     };
     Ok(Changed { outcome, replayed: true, lsn })

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{EntryDigest, PoolIndex, PoolKey};
+use crate::engine::reservations::ReservationMove;
 use crate::model::customer::Metadata;
 use crate::model::{Credits, Timestamp};
 
@@ -20,6 +21,8 @@ pub enum CreditsMove {
     },
     /// Somebody has given or taken.
     Entered(ManualEntry),
+    /// Something is held for usage that is about to come, or is held no more.
+    Reservation(ReservationMove),
 }
 
 /// Credits that somebody has given or taken.

@@ -205,6 +205,10 @@ impl State {
     }
 
     pub(super) fn apply_credits(&self, now: &mut Applying, entry: &CreditsEntry) {
+        if let CreditsMove::Reservation(moved) = &entry.moved {
+            self.apply_reservation(now, moved, entry.identity);
+            return;
+        }
         let books = self.books.read();
         let turns_at = |index: SubscriptionIndex| books.turns_at(index);
         let mut pools = self.pools.lock();
@@ -231,6 +235,7 @@ impl State {
                     enter(pool, manual, order, now.log_time, ids)
                 });
             }
+            CreditsMove::Reservation(_) => {}
         }
         drop(pools);
         drop(books);

@@ -7,6 +7,7 @@
 
 mod billing;
 pub mod credits;
+mod reservations;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use crate::engine::record::{
     BackfilledEntry, Change, ChangeEntry, ClosedEntry, CreditsEntry, Identity, MarkedEntry,
 };
 use crate::engine::replies::{KeptAnswer, Replies, Reply};
+use crate::engine::reservations::Reservations;
 use crate::engine::rows::Row;
 use crate::engine::stripes::{Delta, Stripes};
 use crate::metering::accumulator::{Sample, SkipReason};
@@ -115,6 +117,7 @@ pub struct State {
     checkouts: RwLock<Checkouts>,
     segments: Segments,
     pools: Mutex<Pools>,
+    reservations: Mutex<Reservations>,
     marks: Mutex<BillingMarks>,
     /// Events that were ever admitted.
     events: AtomicU64,

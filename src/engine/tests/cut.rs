@@ -62,6 +62,7 @@ fn read_snapshot(rig: &Rig) -> (SnapshotBase, Accumulators) {
             | SnapshotChunk::Pools(_)
             | SnapshotChunk::Marks(_)
             | SnapshotChunk::Entries(_)
+            | SnapshotChunk::Reservations(_)
             | SnapshotChunk::Subscriptions(_) => continue,
         };
         for (key, accumulator) in entries {

@@ -36,6 +36,8 @@ mod listing;
 mod past_due;
 mod preparing;
 mod refusals;
+mod reservation_runs;
+mod reservations;
 mod sequences;
 mod settings;
 mod threads;

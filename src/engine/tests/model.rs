@@ -280,6 +280,8 @@ impl Model {
                 Some(Object::Key(ApiKey { deleted_at: Some(at), ..key }))
             }
             Command::EnterCredits(_)
+            | Command::Reserve(_)
+            | Command::ReleaseReservation(_)
             | Command::CreateProduct(_)
             | Command::UpdateProduct(..)
             | Command::ArchiveProduct(_)
@@ -361,6 +363,7 @@ impl Object {
             | Outcome::Subscription(_)
             | Outcome::Checkout(_)
             | Outcome::LedgerEntry(_)
+            | Outcome::Reservation(_)
             | Outcome::Payment(_) => {
                 panic!("this model bills nothing")
             }

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use crate::engine::backfill::{Limits, Step};
 use crate::engine::command::{Changed, Command, Refused, RequestIdentity};
+use crate::engine::commit::Commit;
 use crate::engine::machine::{Fatal, Machine};
 use crate::engine::open_error::OpenError;
 use crate::engine::options::Options;
@@ -19,7 +20,7 @@ use crate::engine::recover::{self, Recovered};
 use crate::engine::{Engine, Ingested, Prepared};
 use crate::metering::validate;
 use crate::model::event::RawMetadata;
-use crate::model::{Causes, Lsn, Number, RawEvent, RawValue, Timestamp};
+use crate::model::{Causes, EventId, Lsn, Number, RawEvent, RawValue, ReservationId, Timestamp};
 use crate::world::World;
 use crate::world::sim::{SimClock, SimDisk, SimEntropy};
 
@@ -265,6 +266,15 @@ impl Rig {
     ) -> Slot<Changed> {
         let (slot, reply) = Slot::new();
         self.engine.change(command, identity, reply);
+        slot
+    }
+
+    /// Submits the event that a reservation was made for.
+    pub(super) fn commit(&self, id: &ReservationId, sent: &Sent) -> Slot<Changed> {
+        let prepared = self.prepare(std::slice::from_ref(sent)).expect("well formed");
+        let (id, event_id) = (id.clone(), EventId::new(sent.id.as_str()));
+        let (slot, reply) = Slot::new();
+        self.engine.commit_reservation(Commit { id, event_id, prepared, identity: None }, reply);
         slot
     }
 

@@ -135,6 +135,7 @@ async fn change_plan(
         | Outcome::Entitlement(_)
         | Outcome::Checkout(_)
         | Outcome::LedgerEntry(_)
+        | Outcome::Reservation(_)
         | Outcome::Clock(_) => return Err(ApiError::internal().into()),
     };
     Ok(reply::json(StatusCode::OK, &ChangedBody { payment_id, ..ChangedBody::default() }))

@@ -229,3 +229,13 @@ proptest! {
 fn a_mark_is_small() {
     assert!(size_of::<Mark>() <= 64, "{}", size_of::<Mark>());
 }
+
+#[test]
+fn what_usage_would_draw_is_what_it_draws_then() {
+    let terms = terms(3, "3", 0);
+    let mut mark = Mark::default();
+    for usage in [by("4"), by("5"), by("-2"), by("3"), to("20")] {
+        let (would, again) = (mark.would_draw(usage, &terms), mark.would_draw(usage, &terms));
+        assert_eq!((would, again), (mark.enter(usage, &terms), would), "{usage:?}");
+    }
+}

@@ -284,6 +284,8 @@ fn code(refused: &Refused) -> u16 {
         Refused::NotFound(_) => 404,
         Refused::Gone(_)
         | Refused::Insufficient
+        | Refused::NotCovered
+        | Refused::TooManyReservations
         | Refused::Event(_)
         | Refused::IdempotencyKeyReused
         | Refused::StorageFull
