@@ -69,7 +69,7 @@ struct IngestRequest<'a> {
 /// An event.
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "describes what the decoder reads")]
-struct EventInput<'a> {
+pub(crate) struct EventInput<'a> {
     /// Unique in the business; a second event of the same id counts nothing.
     event_id: String,
     /// Who used something.

@@ -7,6 +7,7 @@ mod entries;
 mod grants;
 mod ledger;
 mod overrides;
+mod reservations;
 mod terms;
 
 use crate::http::reply::ApiError;
@@ -26,7 +27,8 @@ const ONE: i128 = 10_i128.pow(12);
 /// Adds the routes of credits.
 pub(crate) fn routes(routes: Routes) -> Routes {
     let routes = balances::routes(entitlements::routes(routes));
-    entries::routes(ledger::routes(grants::routes(routes)))
+    let routes = entries::routes(ledger::routes(grants::routes(routes)));
+    reservations::routes(routes)
 }
 
 /// An amount of credits, from nothing to less than 10^10, with up to 10 digits behind the point.
