@@ -110,3 +110,8 @@ fn subscriptions_are_turned_and_closed_alone_and_beside_ingest() {
     ];
     check(&["--subscriptions", "300"], "billing", &positive);
 }
+
+#[test]
+fn questions_for_credits_are_timed_beside_ingest() {
+    check(&[], "credits-check", &["peak_events_per_second", "check_p50_ms", "check_p999_ms"]);
+}

@@ -23,8 +23,8 @@ pub struct Bench {
     /// Connections; 16, 32 and 64 by default for 1000, 100 and 1 event a request
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=900))]
     pub connections: Option<u16>,
-    /// Requests a second of latency, overload and the reads of usage; by default half and five times
-    /// what was measured, and 100 reads
+    /// Requests a second of latency, overload, the reads of usage and credits-check; by default half and five times
+    /// what was measured, and 100 reads, and 500 questions for credits
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub rate: Option<u64>,
     /// Events before the kill of restart (10,000,000) and of memory's first step (5,000,000)
@@ -72,6 +72,8 @@ pub enum Mode {
     Restart,
     /// The resident set, and what it grows by
     Memory,
+    /// Questions for credits while batches come in at half the capacity
+    CreditsCheck,
     /// A million subscriptions turned and closed, alone and beside ingest
     Billing,
     /// Everything

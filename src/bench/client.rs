@@ -120,6 +120,36 @@ impl Client<'_> {
         text_of(&serde_json::from_str(&body)?, "product_id")
     }
 
+    /// Makes a product that hands out credits each day, as many as can be, of which an event draws one.
+    ///
+    /// # Errors
+    /// When the daemon refuses or cannot be reached.
+    pub(crate) fn create_credit_product(self, meters: &Meters) -> anyhow::Result<String> {
+        let entitlement = json!({
+            "name": "Bench", "unit": "credit", "precision": 0, "overage_enabled": false,
+            "rollover_enabled": false,
+        });
+        let made = self.request("POST", "/credit-entitlements", &entitlement.to_string())?;
+        let entitlement = text_of(&serde_json::from_str(&made)?, "id")?;
+        let meter = json!({
+            "meter_id": meters.count, "credit_entitlement_id": entitlement,
+            "meter_units_per_credit": "1",
+        });
+        let price = json!({
+            "type": "usage_based_price", "currency": "USD", "fixed_price": 0,
+            "payment_frequency_count": 1, "payment_frequency_interval": "Day",
+            "subscription_period_count": 1, "subscription_period_interval": "Year",
+            "meters": [meter],
+        });
+        let credits =
+            json!([{ "credit_entitlement_id": entitlement, "credits_amount": "9999999999" }]);
+        let product = json!({
+            "name": "Bench", "tax_category": "saas", "price": price, "credit_entitlements": credits,
+        });
+        let body = self.request("POST", "/products", &product.to_string())?;
+        text_of(&serde_json::from_str(&body)?, "product_id")
+    }
+
     /// Moves the test clock; the answer comes when everything is durable that was due on the way.
     ///
     /// # Errors
@@ -165,6 +195,11 @@ impl Client<'_> {
 }
 
 impl Meters {
+    /// The id of the count.
+    pub(crate) fn count_id(&self) -> &str {
+        &self.count
+    }
+
     /// Path and query of the count's usage, to which a customer is to be added.
     pub(crate) fn count_target(&self, start: Timestamp) -> String {
         usage_target(&self.count, start)

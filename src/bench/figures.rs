@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::bench::statistics::{median, range};
 
 /// Every figure and what it means.
-pub(crate) const FIGURES: [(&str, &str); 57] = [
+pub(crate) const FIGURES: [(&str, &str); 60] = [
     ("discard_events_per_second", "the floor that reads bodies and answers"),
     ("parse_events_per_second", "the floor that also takes bodies apart"),
     ("daemon_events_per_second", "the daemon: durable, counted, answered"),
@@ -37,6 +37,9 @@ pub(crate) const FIGURES: [(&str, &str); 57] = [
     ("steal_share", "processor time that the machine was denied by its host"),
     ("usage_p50_ms", "GET /usage of one counter during ingest: half are faster"),
     ("usage_p99_ms", "99 of 100 are"),
+    ("check_p50_ms", "POST /credits/check at half the capacity of ingest: half are faster"),
+    ("check_p99_ms", "99 of 100 are"),
+    ("check_p999_ms", "999 of 1000 are"),
     ("peak_events_per_second", "the capacity, before the overload"),
     ("goodput_events_per_second", "events acknowledged under overload"),
     ("goodput_of_peak", "goodput over the capacity"),

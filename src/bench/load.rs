@@ -158,7 +158,10 @@ impl<'a> Generator<'a> {
                 let first = under_way.map(|connection| connection.request.first).min();
                 first.unwrap_or(self.source.next())
             }
-            Work::Ingest(_) | Work::ReadUsage { .. } | Work::Subscribe { .. } => 0,
+            Work::Ingest(_)
+            | Work::ReadUsage { .. }
+            | Work::CheckCredits { .. }
+            | Work::Subscribe { .. } => 0,
         }
     }
 
@@ -329,7 +332,7 @@ fn verdict(request: &Request, answer: &Answer<'_>) -> Verdict {
     let acknowledged = if answer.status != 200 {
         None
     } else if request.sent.new + request.sent.duplicates == 0 {
-        // A read or a subscription: that there is an answer is all.
+        // A read, a question or a subscription: that there is an answer is all.
         Some(Acknowledged::default())
     } else {
         serde_json::from_slice(answer.body).ok()

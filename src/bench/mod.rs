@@ -11,6 +11,7 @@ pub mod arguments;
 mod billing;
 mod client;
 mod connection;
+mod credits;
 mod event;
 mod figures;
 mod floor;
@@ -40,7 +41,7 @@ const LONG: Duration = Duration::from_secs(30);
 /// The longest warm-up; a short round has a shorter one.
 const WARM_UP_MS_MAX: u64 = 500;
 /// Every mode, in the order of [`Mode::All`].
-const ALL: [Mode; 11] = [
+const ALL: [Mode; 12] = [
     Mode::Batch1000,
     Mode::Batch100,
     Mode::Single,
@@ -51,6 +52,7 @@ const ALL: [Mode; 11] = [
     Mode::Duplicates,
     Mode::Restart,
     Mode::Memory,
+    Mode::CreditsCheck,
     Mode::Billing,
 ];
 
@@ -84,6 +86,7 @@ pub fn run(arguments: &Bench, out: &mut dyn Write) -> anyhow::Result<()> {
         | Mode::Overload
         | Mode::Restart
         | Mode::Memory
+        | Mode::CreditsCheck
         | Mode::Billing => &[arguments.mode],
     };
     let mut sections = Vec::new();
@@ -129,6 +132,7 @@ impl Bed<'_> {
             Mode::Overload => strain::overload(self, "overload"),
             Mode::Restart => strain::restart(self, "restart"),
             Mode::Memory => strain::footprint(self, "memory"),
+            Mode::CreditsCheck => credits::check(self, "credits-check"),
             Mode::Billing => billing::billing(self, "billing"),
             Mode::All => anyhow::bail!("all is not one mode"),
         }

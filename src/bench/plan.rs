@@ -46,6 +46,13 @@ pub(crate) enum Work {
         /// How many events are there: only their customers are asked for.
         known: u64,
     },
+    /// Whether one of the first customers has credits for an event, another one each time.
+    CheckCredits {
+        /// The meter that counts it.
+        meter: String,
+        /// How many customers are asked for.
+        customers: u64,
+    },
     /// To subscribe one customer after the other.
     Subscribe {
         /// To this product.

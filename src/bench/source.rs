@@ -31,6 +31,7 @@ pub(crate) struct Source {
 enum Kind {
     Ingest(Events),
     ReadUsage { digits_at: usize, origin: Origin, known: u64 },
+    CheckCredits { digits_at: usize, customers: u64 },
     Subscribe { digits_at: usize },
 }
 
@@ -69,6 +70,21 @@ impl Source {
                 let kind = Kind::ReadUsage { digits_at, origin: *origin, known: (*known).max(1) };
                 let blank = format!("GET {path} HTTP/1.1\r\n{head}\r\n").into_bytes();
                 Self { blank, kind, next: 0 }
+            }
+            Work::CheckCredits { meter, customers } => {
+                let body = format!(
+                    r#"{{"meter_id":"{meter}","amount":1,"customer_id":"{}"}}"#,
+                    customer_id(0)
+                );
+                let head = format!(
+                    "POST /credits/check HTTP/1.1\r\n{head}content-type: application/json\r\n\
+                     content-length: {}\r\n\r\n",
+                    body.len()
+                );
+                let blank = head + &body;
+                let digits_at = blank.len() - r#""}"#.len() - CUSTOMER_DIGITS;
+                let kind = Kind::CheckCredits { digits_at, customers: (*customers).max(1) };
+                Self { blank: blank.into_bytes(), kind, next: 0 }
             }
             Work::Subscribe { product } => {
                 let body = format!(
@@ -112,6 +128,12 @@ impl Source {
                 let field = field.expect("the path ends with the digits");
                 let event = mix(self.next) % *known;
                 digits(field, Content::of(event, *origin).customer);
+                self.next += 1;
+            }
+            Kind::CheckCredits { digits_at, customers } => {
+                let field = request.bytes.get_mut(*digits_at..*digits_at + CUSTOMER_DIGITS);
+                let customer = mix(self.next) % *customers;
+                digits(field.expect("the body ends with the digits"), customer);
                 self.next += 1;
             }
             Kind::Subscribe { digits_at } => {
@@ -260,6 +282,24 @@ mod tests {
             assert_eq!(body["product_id"], "pdt_1");
             assert_eq!(body["customer"]["customer_id"], customer_id(customer));
         }
+    }
+
+    #[test]
+    fn a_question_is_about_one_of_the_first_customers() {
+        let work = Work::CheckCredits { meter: "mtr_1".to_owned(), customers: 7 };
+        let mut source = Source::new(&Plan { work, ..plan(1, 0) });
+        let mut request = source.request();
+        let mut asked = BTreeSet::new();
+        for _ in 0..40 {
+            source.fill(&mut request, 0);
+            let text = String::from_utf8(request.bytes.clone()).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");
+            let body: serde_json::Value = serde_json::from_str(body).unwrap();
+            assert_eq!(body["meter_id"], "mtr_1");
+            asked.insert(body["customer_id"].as_str().unwrap().to_owned());
+        }
+        assert_eq!(asked, (0..7).map(customer_id).collect());
     }
 
     #[test]

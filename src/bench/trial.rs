@@ -19,9 +19,11 @@ use crate::world::clock::{Clock, SystemClock};
 use crate::world::entropy::SystemEntropy;
 
 /// Customers of a benchmark.
-const CUSTOMER_COUNT: u32 = 100_000;
+pub(crate) const CUSTOMER_COUNT: u32 = 100_000;
 /// Connections of reads: so many that none waits for another.
 const READ_CONNECTIONS: usize = 64;
+/// Subscriptions are made within this time.
+const SUBSCRIBE_MS_MAX: u64 = 600_000;
 /// The metric that counts new events since the daemon's start.
 const ACCEPTED: &str = "quipu_events_accepted_total";
 
@@ -178,15 +180,64 @@ impl Trial {
         shape: Shape,
         rate: u64,
     ) -> anyhow::Result<(Measured, Outcome)> {
+        let target = self.meters.count_target(self.started);
+        self.ingest_beside(
+            shape,
+            rate,
+            Work::ReadUsage { target, origin: self.origin, known: self.next },
+        )
+    }
+
+    /// Lets so many of the first customers subscribe to credits, of which each event draws.
+    ///
+    /// # Errors
+    /// When the daemon refuses.
+    pub(crate) fn subscribe_to_credits(&self, customers: u64) -> anyhow::Result<()> {
+        let work = Work::Subscribe { product: self.client().create_credit_product(&self.meters)? };
+        let shape = Shape {
+            batch: 1,
+            connections: READ_CONNECTIONS,
+            warm_up_ms: 0,
+            measured_ms: SUBSCRIBE_MS_MAX,
+            events_max: Some(customers),
+            rate: None,
+            duplicate_permille: 0,
+        };
+        let outcome = Generator::start(&Plan { work, ..self.plan(shape) })?.finish()?;
+        let refused = outcome.failed + outcome.refused;
+        anyhow::ensure!(refused == 0, "{refused} of {customers} subscriptions were refused");
+        Ok(())
+    }
+
+    /// Sends `shape` to the daemon, and meanwhile asks `rate` times a second whether one of the first
+    /// customers has credits; gives both.
+    ///
+    /// # Errors
+    /// When it cannot be measured, or counts wrong.
+    pub(crate) fn ingest_and_check(
+        &mut self,
+        shape: Shape,
+        rate: u64,
+        customers: u64,
+    ) -> anyhow::Result<(Measured, Outcome)> {
+        let meter = self.meters.count_id().to_owned();
+        self.ingest_beside(shape, rate, Work::CheckCredits { meter, customers })
+    }
+
+    fn ingest_beside(
+        &mut self,
+        shape: Shape,
+        rate: u64,
+        work: Work,
+    ) -> anyhow::Result<(Measured, Outcome)> {
         let cpu_ms = self.server.cpu_ms()?;
         let ingest = Generator::start(&self.plan(shape))?;
-        let target = self.meters.count_target(self.started);
-        let work = Work::ReadUsage { target, origin: self.origin, known: self.next };
-        let read =
+        let beside =
             Plan { work, rate: Some(rate), connections: READ_CONNECTIONS, ..self.plan(shape) };
-        let read = Generator::start(&read)?.finish()?;
-        anyhow::ensure!(read.failed == 0, "{} reads of usage failed", read.failed);
-        Ok((self.finish(ingest, cpu_ms)?, read))
+        let beside = Generator::start(&beside)?.finish()?;
+        let failed = beside.failed;
+        anyhow::ensure!(failed == 0, "{failed} requests beside ingest failed");
+        Ok((self.finish(ingest, cpu_ms)?, beside))
     }
 
     /// Sends `shape` to a floor: the same requests as to the daemon.
