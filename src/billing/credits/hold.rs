@@ -29,9 +29,11 @@ impl Pool {
     ) -> Option<Hold> {
         let balance = amount.min(self.spendable_at(now));
         let overage = amount.less(balance);
-        let headroom = self.headroom(subscription, terms);
-        let is_enough = headroom.is_none_or(|headroom| overage <= headroom);
-        is_enough.then_some(Hold { subscription, balance, overage })
+        // Without a limit as much as can be added up.
+        let sum = self.overage_of(subscription).plus(self.account(subscription).held);
+        let room = Credits::from_units(i128::MAX).minus(sum);
+        let headroom = self.headroom(subscription, terms).unwrap_or(room);
+        (overage <= headroom).then_some(Hold { subscription, balance, overage })
     }
 
     /// Holds what [`Pool::can_cover`] has said. A grant that expires is not kept by it.

@@ -277,6 +277,25 @@ fn reservations_hold_headroom_where_the_balance_ends() {
     assert_eq!(rig.pool.totals().uncovered, credits("1"));
 }
 
+/// Where overage has no limit, what is held still adds up: nobody's end gives back what another holds.
+#[test]
+fn no_more_is_held_than_can_be_added_up() {
+    let terms = ten_and_overage(OverageBehavior::CarryDeficit, None);
+    let overage = terms.terms.overage;
+    let mut rig = Rig::new();
+    let most = Credits::from_units(i128::MAX);
+    let hold = rig.pool.can_cover(credits("7"), A, &overage, day(1)).unwrap();
+    rig.pool.hold(&hold);
+    assert_eq!(rig.pool.can_cover(most, A, &overage, day(1)), None);
+    let rest = rig.pool.can_cover(most.minus(credits("7")), A, &overage, day(1)).unwrap();
+    rig.pool.hold(&rest);
+    assert_eq!(rig.pool.can_cover(credits("1"), A, &overage, day(1)), None);
+    rig.pool.release(&rest);
+    rig.draw(A, "5", &terms, 1);
+    assert_eq!(rig.pool.can_cover(most.minus(credits("11")), A, &overage, day(1)), None);
+    assert!(rig.pool.can_cover(most.minus(credits("12")), A, &overage, day(1)).is_some());
+}
+
 #[test]
 fn amounts_beyond_reason_neither_panic_nor_break_the_law() {
     let terms = ten_and_overage(OverageBehavior::InvoiceAtBilling, None);
