@@ -230,6 +230,7 @@ fn options(config: &Config, key_text: String) -> Options {
             numeric_strings: config.ingest.numeric_strings,
             credit_order: config.credit_order,
         },
+        reservations_max: config.reservations_max,
         grace: config.billing_grace,
         collection: match config.collection {
             config::Collection::Automatic => Collection::Automatic,

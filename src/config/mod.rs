@@ -55,6 +55,7 @@ pub const KEYS: &[Key] = &[
     key("history.keep", DefaultValue::Text("400d")),
     key("history.bytes_max", DefaultValue::Integer(0)),
     key("credits.order", DefaultValue::Text("oldest_first")),
+    key("credits.reservations_max", DefaultValue::Integer(100_000)),
     key("billing.grace", DefaultValue::Text("")),
     key("billing.collection", DefaultValue::Text("auto")),
     key("billing.past_due_grace", DefaultValue::Text("0")),
@@ -95,6 +96,8 @@ pub struct Config {
     pub history: History,
     /// `credits.order`: which grant is drawn on first.
     pub credit_order: GrantOrder,
+    /// `credits.reservations_max`: reservations that may be open at once.
+    pub reservations_max: usize,
     /// `billing.grace`: how long after a period's end it is closed; at least `ingest.max_age`.
     pub billing_grace: Duration,
     /// `billing.collection`: who collects the money of invoices.

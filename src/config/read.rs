@@ -31,6 +31,8 @@ const SECTOR_BYTES: u64 = 512;
 const BODIES_PER_SEGMENT_MIN: u64 = 2;
 /// A request is one frame of the log, of at most 16 MiB; encoded it is never twice as long as its body.
 const BODY_BYTES_MAX: u64 = 8 << 20;
+/// Open reservations are in memory, 400 bytes each.
+const RESERVATIONS_MAX: u64 = 10_000_000;
 
 /// The configuration that `settings` make, or everything that is wrong with them.
 pub(super) fn config(settings: &Settings) -> Result<Config, ConfigErrors> {
@@ -50,6 +52,7 @@ pub(super) fn config(settings: &Settings) -> Result<Config, ConfigErrors> {
             checkpoint: reader.checkpoint(),
             history: reader.history(),
             credit_order: reader.credit_order(),
+            reservations_max: reader.number("credits.reservations_max", 0, RESERVATIONS_MAX),
             billing_grace: reader.billing_grace(ingest.max_age),
             collection: reader.text("billing.collection", "\"auto\" or \"manual\"", |text| {
                 match text {

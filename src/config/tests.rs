@@ -257,7 +257,7 @@ fn values_with_a_meaning_of_their_own_are_read_so() {
         "dedupe.window = \"0\"\nlog = { durability = \"interval\", interval = \"20ms\" }\n\
          auth.api_key_file = \"/run/key\"\nlisten.shutdown_grace = \"0s\"\n\
          ingest.unknown_customers = \"reject\"\nbilling = { collection = \"manual\", past_due_grace = \"3d\", past_due_action = \"cancel\" }\noutput = { format = \"json\", level = \"trace\" }\n\
-         data.reserve_bytes = 0x1000\ncredits.order = \"expires_first\"\n",
+         data.reserve_bytes = 0x1000\ncredits = { order = \"expires_first\", reservations_max = 7 }\n",
     ))
     .unwrap();
     assert_eq!(config.dedupe.window, None);
@@ -270,7 +270,7 @@ fn values_with_a_meaning_of_their_own_are_read_so() {
     assert_eq!(config.past_due, Some(PastDue { grace, end: PastDueEnd::Cancel }));
     assert_eq!(config.output, Output { format: OutputFormat::Json, level: Level::TRACE });
     assert_eq!(config.data.reserve_bytes, 4_096);
-    assert_eq!(config.credit_order, GrantOrder::ExpiresFirst);
+    assert_eq!((config.credit_order, config.reservations_max), (GrantOrder::ExpiresFirst, 7));
 }
 
 #[test]
