@@ -176,6 +176,9 @@ fn a_reservation_is_asked_held_and_committed() {
     });
     assert_eq!(body["event"], event);
     assert_eq!(shop.available(), "350");
+    // The event's record is behind the instant at which the clock stands; the clock is not.
+    let advanced = shop.client().post("/clock/advance", &json!({ "to": "2026-02-01T10:00:00Z" }));
+    assert_eq!(advanced.status, 200, "{advanced:?}");
     assert_eq!(verdict(&mut shop.client(), &[tokens("first", 150)]), [0, 1, 0]);
     let shop = shop.killed();
     assert_eq!(shop.commit(&id, &tokens("second", 1)).json(), body);

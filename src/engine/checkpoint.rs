@@ -185,6 +185,7 @@ impl Cut {
         };
         let subscriptions = state.with_books(|books| books.subscriptions().clone());
         let (pools, entries) = state.with_pools(|pools| (pools.all().clone(), pools.entries()));
+        state.forget_old_reservations(now);
         let reservations = state.with_reservations(Reservations::parts);
         let mut rows = state.take_rows();
         let old = state.with_replies(|replies| replies.forget_old(now));

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::model::{CustomerId, MeterId, Quantity, SubscriptionId};
 
+/// How long credits may be held.
+pub const LIFETIME_MAX: Duration = Duration::from_hours(1);
+
 /// Usage that is about to come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
@@ -22,6 +25,6 @@ pub struct Ask {
 pub struct NewReservation {
     /// For what.
     pub ask: Ask,
-    /// How long at most.
+    /// How long at most; not longer than [`LIFETIME_MAX`].
     pub lifetime: Duration,
 }

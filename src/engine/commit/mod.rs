@@ -54,8 +54,8 @@ pub struct Committer {
     /// Customers that decided groups create and that are not applied yet.
     creating: HashMap<CustomerId, CustomerIndex, std::hash::RandomState>,
     next_customer: CustomerIndex,
-    /// Reservations that decided groups commit and that are not applied yet.
-    committing: HashSet<ReservationId>,
+    /// Reservations that decided groups commit or time out and that are not applied yet.
+    ending: HashSet<ReservationId>,
     /// Per meter the sum of magnitudes after every decided event.
     magnitudes: Vec<u128>,
     /// New events before this instant are refused.
@@ -105,7 +105,7 @@ impl Committer {
             next_lsn,
             log_time,
             next_customer,
-            committing: HashSet::new(),
+            ending: HashSet::new(),
             magnitudes,
             closed_through,
             closed_hours,
@@ -305,7 +305,9 @@ impl Committer {
         if !group.due.is_empty() {
             let began = self.shared.world.clock.since_boot();
             for (lsn, Entry { log_time, body }) in group.due.drain(..) {
-                self.shared.apply(lsn, log_time, &record_of(body));
+                let record = record_of(body);
+                self.shared.apply(lsn, log_time, &record);
+                self.forget_ended(&record);
             }
             self.ahead.pop();
             let took = self.shared.world.clock.since_boot().saturating_sub(began);
@@ -313,7 +315,7 @@ impl Committer {
         }
         for (lsn, log_time, record) in &group.records {
             self.shared.apply(*lsn, *log_time, record);
-            self.forget_committed(record);
+            self.forget_ended(record);
             if let Record::Events(admitted) = record {
                 work.advance(admitted.event_count);
                 for (id, _) in &admitted.created {

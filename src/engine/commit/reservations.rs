@@ -1,10 +1,11 @@
 //! The committer's part in reservations: it commits them by an event, and times them out.
 //!
-//! A commit is one group: the hold is given back, then the event enters as any other. It is decided like
-//! ingest, beside groups that are still being written; the same reservation again waits until the first
-//! commit is applied.
+//! A commit is one group: the hold is given back, then the event enters as any other, before anybody else
+//! can draw. It is decided like ingest, beside groups that are still being written; what ends the same
+//! reservation waits until that is applied.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::events::Findings;
 use super::{Answer, Committer, GROUP_BYTES, Reply, Submission};
@@ -14,13 +15,15 @@ use crate::engine::pools::moves::CreditsMove;
 use crate::engine::prepare::{Prepared, PreparedCustomer};
 use crate::engine::record::{Body, CreditsEntry};
 use crate::engine::reservations::{
-    CommittedEvent, End, Ending, Novelty, Reservation, ReservationMove, Reservations,
+    CommittedEvent, End, Ending, Novelty, Reservation, ReservationMove,
 };
 use crate::engine::state::Record;
 use crate::model::{EventId, ReservationId, Timestamp};
 
 /// Reservations that one record times out at most: applied in about a millisecond.
 const OVER_AT_ONCE: usize = 512;
+/// An event enters once its instant lies before log time.
+const INSTANT: Duration = Duration::from_nanos(1);
 
 /// The event that a reservation was made for.
 #[derive(Debug)]
@@ -44,7 +47,8 @@ enum Decided {
 }
 
 impl Committer {
-    /// Decides on a commit, or gives it back when there is no room or the same one is under way.
+    /// Decides on a commit, or gives it back when there is no room or the end of its reservation is under
+    /// way: the clock may have been set since that was decided.
     pub(super) fn admit_commit(
         &mut self,
         mut commit: Box<Commit>,
@@ -52,8 +56,8 @@ impl Committer {
     ) -> Option<Submission> {
         let is_full = self.open.entries.len() + commit.prepared.encoded_bytes() > GROUP_BYTES;
         let has_room = self.shared.generations.lock().room() >= commit.prepared.events.len();
-        let is_under_way = self.committing.contains(&commit.id);
-        if (is_full && !self.open.answers.is_empty()) || !has_room || is_under_way {
+        let is_ending = self.ending.contains(&commit.id);
+        if (is_full && !self.open.answers.is_empty()) || !has_room || is_ending {
             return Some(Submission::Commit(commit, reply));
         }
         let at = self.log_time.max(self.shared.world.clock.wall());
@@ -107,7 +111,8 @@ impl Committer {
         findings: &Findings,
         at: Timestamp,
     ) -> Changed {
-        let fingerprint = commit.prepared.events.first().map(|event| event.fingerprint);
+        let prepared = commit.prepared.events.first();
+        let fingerprint = prepared.map(|event| event.fingerprint);
         let (lsn, novelty) = match findings.earlier.first().copied().flatten() {
             // Behind the record that gives back.
             None => (self.next_lsn.next(), Novelty::New),
@@ -116,31 +121,47 @@ impl Committer {
             }
             Some(earlier) => (earlier.lsn, Novelty::Conflict),
         };
-        let event = CommittedEvent { event_id: commit.event_id.clone(), lsn, novelty };
+        let event = CommittedEvent { event_id: commit.event_id.clone(), at, lsn, novelty };
+        // Where the clock stands still the event would have to wait for the next record, and whatever comes
+        // until then would draw what was held.
+        let stamped = prepared.map(|event| event.timestamp.plus(INSTANT));
+        let at = stamped.map_or(at, |stamped| at.max(stamped));
         let moved = ReservationMove::Committed(open.id.clone(), Box::new(event.clone()));
         let moved = CreditsMove::Reservation(moved);
         let entry = CreditsEntry { moved, identity: commit.identity.map(Into::into) };
         self.append(Body::CreditsMoved(Box::new(entry)), at);
-        self.committing.insert(open.id.clone());
-        let end = Some(End { at: self.log_time, how: Ending::Committed(event) });
+        self.ending.insert(open.id.clone());
+        let end = Some(End { at: event.at, how: Ending::Committed(event) });
         self.take_in(&commit.prepared, findings);
         let outcome = Outcome::Reservation(Arc::new(Reservation { end, ..open.clone() }));
         Changed { outcome, replayed: false, lsn: self.next_lsn.previous() }
     }
 
-    /// A record was applied: what it has committed may be asked for again.
-    pub(super) fn forget_committed(&mut self, record: &Record) {
-        if let Record::CreditsMoved(entry) = record
-            && let CreditsMove::Reservation(ReservationMove::Committed(id, _)) = &entry.moved
-        {
-            self.committing.remove(id);
+    /// A record was applied: what it has ended may be asked for again.
+    pub(super) fn forget_ended(&mut self, record: &Record) {
+        let Record::CreditsMoved(entry) = record else { return };
+        match &entry.moved {
+            CreditsMove::Reservation(ReservationMove::Committed(id, _)) => {
+                self.ending.remove(id);
+            }
+            CreditsMove::Reservation(ReservationMove::TimedOut(ids)) => {
+                for id in ids {
+                    self.ending.remove(id);
+                }
+            }
+            CreditsMove::Reservation(
+                ReservationMove::Reserved(_) | ReservationMove::Released(_),
+            )
+            | CreditsMove::Settled(_)
+            | CreditsMove::Expired { .. }
+            | CreditsMove::Entered(_) => {}
         }
     }
 
     /// Whether the time of any reservation is over, by the machine's clock.
     pub(super) fn is_reservation_over(&self) -> bool {
-        let first = self.shared.state.with_reservations(Reservations::first_due);
-        first.is_some_and(|at| at <= self.shared.world.clock.real())
+        let clock = &self.shared.world.clock;
+        self.shared.state.with_reservations(|all| all.are_any_over(|| clock.real()))
     }
 
     /// Logs which reservations are over; nothing is in flight.
@@ -148,6 +169,7 @@ impl Committer {
         let now = self.shared.world.clock.real();
         let over = self.shared.state.with_reservations(|all| all.over(now, OVER_AT_ONCE));
         if !over.is_empty() {
+            self.ending.extend(over.iter().cloned());
             let moved = CreditsMove::Reservation(ReservationMove::TimedOut(over));
             let entry = CreditsEntry { moved, identity: None };
             self.append_due(Body::CreditsMoved(Box::new(entry)), log_time);

@@ -215,8 +215,8 @@ fn plan(command: &Command, moment: Moment<'_>, marks: Marks) -> Result<Decision,
         Command::Reserve(new) => return apply(reservations::reserve(new, moment)?),
         Command::ReleaseReservation(id) => return reservations::release(id, moment),
         Command::AdvanceClock(to) => {
-            advance_clock(*to, shared, at)?;
-            return Ok(Decision::SetClock(Box::new(moment.clock(*to, *to))));
+            let to = advance_clock(*to, shared, at)?;
+            return Ok(Decision::SetClock(Box::new(moment.clock(to, to))));
         }
         Command::ConfirmClock => {
             let (wall, log_time) = (shared.world.clock.wall(), confirm_clock(shared, marks));
@@ -253,17 +253,19 @@ fn clock_state(shared: &Shared, now: Timestamp, log_time: Timestamp) -> ClockSta
     ClockState { now, log_time, is_test: shared.is_test_clock(), in_doubt: false }
 }
 
-fn advance_clock(to: Timestamp, shared: &Shared, at: Timestamp) -> Result<(), Refused> {
+/// Where a test clock goes: never behind log time, which a commit takes a nanosecond beyond it.
+fn advance_clock(to: Timestamp, shared: &Shared, at: Timestamp) -> Result<Timestamp, Refused> {
     if !shared.is_test_clock() {
         return Err(Refused::Conflict("only a test clock can be moved".to_owned()));
     }
-    if to < at {
+    let now = shared.world.clock.wall();
+    if to < now {
         return Err(Refused::Invalid {
             field: "to".to_owned(),
-            message: format!("the test clock only moves forward; it stands at {at}"),
+            message: format!("the test clock only moves forward; it stands at {now}"),
         });
     }
-    Ok(())
+    Ok(to.max(at))
 }
 
 /// Log time after the wall clock was confirmed: set back to it when it is far behind, but never to

@@ -9,7 +9,7 @@ use crate::engine::pools::moves::CreditsMove;
 use crate::engine::record::{Body, CreditsEntry};
 use crate::engine::reservations::ask::ask;
 use crate::engine::reservations::{
-    End, Ending, Reservation, ReservationMove, Reservations, is_old,
+    End, Ending, Reservation, ReservationMove, Reservations, is_old, is_over_at,
 };
 use crate::engine::shared::Shared;
 use crate::model::ReservationId;
@@ -84,5 +84,5 @@ pub fn find(id: &ReservationId, shared: &Shared) -> Result<Arc<Reservation>, Ref
 /// Whether the time of an open reservation is over, by the machine's clock. While that is in doubt nothing
 /// is.
 pub fn is_over(reservation: &Reservation, shared: &Shared) -> bool {
-    !shared.clock_in_doubt() && reservation.expires_at <= shared.world.clock.real()
+    !shared.clock_in_doubt() && is_over_at(reservation.expires_at, shared.world.clock.real())
 }

@@ -16,6 +16,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::billing::credits::Hold;
+use crate::engine::clock_guard::STEP_MAX;
+use crate::engine::command::reservations::LIFETIME_MAX;
 use crate::engine::pools::PoolKey;
 use crate::model::{
     Credits, EventId, Lsn, MeterIndex, Quantity, ReservationId, SubscriptionIndex, Timestamp,
@@ -74,6 +76,8 @@ pub enum Ending {
 pub struct CommittedEvent {
     /// Its id.
     pub event_id: EventId,
+    /// When it was committed.
+    pub at: Timestamp,
     /// Where the event stands in the log, or its first copy.
     pub lsn: Lsn,
     /// Whether it was new.
@@ -164,15 +168,21 @@ impl Reservations {
         self.open.len()
     }
 
-    /// When the time of the next one is over, by the machine's clock.
-    pub fn first_due(&self) -> Option<Timestamp> {
-        self.open.first().map(|(at, _)| *at)
+    /// Whether the time of any is over. The machine's clock is looked at when one is open.
+    pub fn are_any_over(&self, clock: impl FnOnce() -> Timestamp) -> bool {
+        let (Some((first, _)), Some((last, _))) = (self.open.first(), self.open.last()) else {
+            return false;
+        };
+        let now = clock();
+        is_over_at(*first, now) || is_over_at(*last, now)
     }
 
     /// Those whose time is over at this instant of the machine's clock, up to so many.
     pub fn over(&self, now: Timestamp, most: usize) -> Vec<ReservationId> {
-        let over = self.open.iter().take_while(|(at, _)| *at <= now).take(most);
-        over.map(|(_, id)| id.clone()).collect()
+        let is_over = |(at, _): &&(Timestamp, ReservationId)| is_over_at(*at, now);
+        let passed = self.open.iter().take_while(|(at, _)| *at <= now);
+        let too_late = self.open.iter().rev().take_while(is_over).filter(|(at, _)| *at > now);
+        passed.chain(too_late).take(most).map(|(_, id)| id.clone()).collect()
     }
 
     /// The usage of a meter that open reservations of a subscription announce, together.
@@ -209,11 +219,22 @@ impl Reservations {
         }
     }
 
-    /// Forgets those that have ended so long ago, or before so many others, that nobody asks again.
+    /// Forgets those that have ended before so many others.
+    pub fn forget_surplus(&mut self) {
+        while self.ended.len() > self.ended_max {
+            self.forget_first();
+        }
+    }
+
+    /// Forgets those that have ended so long ago that nobody asks again.
     pub fn forget_old(&mut self, log_time: Timestamp) {
-        while let Some((at, _)) = self.ended.first()
-            && (self.ended.len() > self.ended_max || is_old(*at, log_time))
-            && let Some((_, id)) = self.ended.pop_first()
+        while self.ended.first().is_some_and(|(at, _)| is_old(*at, log_time)) {
+            self.forget_first();
+        }
+    }
+
+    fn forget_first(&mut self) {
+        if let Some((_, id)) = self.ended.pop_first()
             && let Some(part) = self.parts.get_mut(place(&id))
         {
             Arc::make_mut(part).remove(&id);
@@ -224,6 +245,12 @@ impl Reservations {
     pub fn parts(&self) -> Vec<Arc<Part>> {
         self.parts.iter().filter(|part| !part.is_empty()).map(Arc::clone).collect()
     }
+}
+
+/// Whether the time of a reservation that ends at `expires_at` is over at this instant of the machine's
+/// clock: also when that end is further ahead than anybody may hold, for then the clock was set back since.
+pub fn is_over_at(expires_at: Timestamp, now: Timestamp) -> bool {
+    expires_at <= now || expires_at > now.plus(LIFETIME_MAX).plus(STEP_MAX)
 }
 
 /// Whether what has ended at `ended_at` is forgotten.

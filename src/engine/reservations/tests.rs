@@ -41,7 +41,7 @@ fn open_ones_announce_their_usage_and_are_over_in_order() {
         all.put(Arc::new(each.clone()));
     }
     assert_eq!((announced(&all, 0), announced(&all, 1), all.open_count()), (7, 16, 3));
-    assert_eq!(all.first_due(), Some(at(10)));
+    assert_eq!([9, 10].map(|now| all.are_any_over(|| at(now))), [false, true]);
     assert_eq!(all.over(at(9), 9), []);
     let ids = |places: &[usize]| places.iter().map(|at| three[*at].id.clone()).collect::<Vec<_>>();
     assert_eq!(all.over(at(20), 9), ids(&[1, 2]));
@@ -51,6 +51,27 @@ fn open_ones_announce_their_usage_and_are_over_in_order() {
     assert_eq!(all.over(at(60), 9), ids(&[1, 0]));
     let of_cut: usize = all.parts().iter().map(|part| part.len()).sum();
     assert_eq!(of_cut, 3);
+}
+
+#[test]
+fn an_end_too_far_ahead_is_that_of_a_clock_which_was_set_back() {
+    let mut all = Reservations::default();
+    let far = 3_600 + 300;
+    for (number, expires_at) in [(1, 10), (2, far), (3, far + 5)] {
+        all.put(Arc::new(made(number, 1, at(expires_at))));
+    }
+    let over = |now| {
+        let over = all.over(at(now), 9);
+        assert_eq!(all.are_any_over(|| at(now)), !over.is_empty(), "{now}");
+        over.iter().map(|id| id.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(over(5), [""; 0]);
+    assert_eq!(over(4), ["crs_3"]);
+    assert_eq!(over(0), ["crs_3"]);
+    assert_eq!(over(-1), ["crs_3", "crs_2"]);
+    assert_eq!(over(-3_891), ["crs_3", "crs_2", "crs_1"]);
+    assert_eq!(over(10), ["crs_1"]);
+    assert_eq!(over(20_000), ["crs_1", "crs_2", "crs_3"]);
 }
 
 #[test]
@@ -66,7 +87,7 @@ fn ended_ones_are_kept_for_a_day_or_until_there_are_too_many() {
     let known = |all: &Reservations| {
         four.iter().map(|each| all.get(&each.id).is_some()).collect::<Vec<_>>()
     };
-    all.forget_old(at(3));
+    all.forget_surplus();
     assert_eq!(known(&all), [false, true, true, true]);
     let day = 24 * 3_600;
     all.forget_old(at(day));

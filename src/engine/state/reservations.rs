@@ -7,7 +7,7 @@ use crate::billing::credits::{Left, Pool};
 use crate::engine::record::Identity;
 use crate::engine::replies::KeptAnswer;
 use crate::engine::reservations::{End, Ending, Reservation, ReservationMove, Reservations};
-use crate::model::{ReservationId, SubscriptionIndex};
+use crate::model::{ReservationId, SubscriptionIndex, Timestamp};
 
 impl State {
     pub(super) fn apply_reservation(
@@ -16,7 +16,7 @@ impl State {
         moved: &ReservationMove,
         identity: Option<Identity>,
     ) {
-        self.reservations.lock().forget_old(now.log_time);
+        self.reservations.lock().forget_surplus();
         let asked_for = match moved {
             ReservationMove::Reserved(reservation) => {
                 let hold = reservation.hold;
@@ -25,16 +25,18 @@ impl State {
                 Some(&reservation.id)
             }
             ReservationMove::Committed(id, event) => {
-                self.end_reservation(now, id, Ending::Committed(event.as_ref().clone()));
+                let how = Ending::Committed(event.as_ref().clone());
+                self.end_reservation(now, id, End { at: event.at, how });
                 Some(id)
             }
             ReservationMove::Released(id) => {
-                self.end_reservation(now, id, Ending::Released);
+                self.end_reservation(now, id, End { at: now.log_time, how: Ending::Released });
                 Some(id)
             }
             ReservationMove::TimedOut(ids) => {
                 for id in ids {
-                    self.end_reservation(now, id, Ending::TimedOut);
+                    let end = End { at: now.log_time, how: Ending::TimedOut };
+                    self.end_reservation(now, id, end);
                 }
                 None
             }
@@ -45,13 +47,12 @@ impl State {
         }
     }
 
-    fn end_reservation(&self, now: &Applying, id: &ReservationId, how: Ending) {
+    fn end_reservation(&self, now: &Applying, id: &ReservationId, end: End) {
         let found = self.reservations.lock().get(id).map(Arc::clone);
         // Nobody else ends it between a decision and its record.
         let Some(open) = found.filter(|reservation| reservation.end.is_none()) else { return };
         self.change_held(now, &open, |pool| pool.release(&open.hold));
-        let end = Some(End { at: now.log_time, how });
-        let ended = Reservation { end, ..Reservation::clone(&open) };
+        let ended = Reservation { end: Some(end), ..Reservation::clone(&open) };
         self.reservations.lock().put(Arc::new(ended));
     }
 
@@ -69,6 +70,11 @@ impl State {
             change(pool);
             Left::default()
         });
+    }
+
+    /// Forgets reservations that have ended long before `now`.
+    pub fn forget_old_reservations(&self, now: Timestamp) {
+        self.reservations.lock().forget_old(now);
     }
 
     /// Looks at the reservations; `look` only copies.

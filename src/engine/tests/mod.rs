@@ -36,6 +36,7 @@ mod listing;
 mod past_due;
 mod preparing;
 mod refusals;
+mod reservation_races;
 mod reservation_runs;
 mod reservations;
 mod sequences;

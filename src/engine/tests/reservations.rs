@@ -37,7 +37,7 @@ fn units(text: &str) -> Quantity {
 /// An engine with one customer, and an entitlement of whole credits that usage of a meter draws on.
 pub(super) struct Desk {
     pub rig: Rig,
-    entitlement: EntitlementId,
+    pub entitlement: EntitlementId,
     meter: MeterId,
     sent: u64,
 }
@@ -369,7 +369,7 @@ fn a_reservation_ends_once() {
     assert_eq!(desk.stand(), stand("70", "70", "0", "0"));
     let unknown = ReservationId::new("crs_none");
     assert_eq!(desk.release(&unknown), Err(Refused::NotFound("reservation")));
-    desk.pass(Duration::from_hours(24));
+    desk.pass(Duration::from_hours(24) + Duration::from_nanos(1));
     for id in [&one.id, &two.id] {
         assert_eq!(desk.status(id), Err(Refused::NotFound("reservation")));
         assert_eq!(desk.release(id), Err(Refused::NotFound("reservation")));

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use crate::engine::command::EventRefusal;
-use crate::engine::command::reservations::{Ask, NewReservation};
+use crate::engine::command::reservations::{Ask, LIFETIME_MAX, NewReservation};
 use crate::engine::commit::Commit;
 use crate::engine::reservations::Ending;
 use crate::engine::reservations::ask::Asked;
@@ -40,8 +40,6 @@ use super::within;
 
 /// How long a reservation holds when nobody says.
 const LIFETIME_SECONDS: i64 = 600;
-/// How long it may hold.
-const LIFETIME_SECONDS_MAX: i64 = 3_600;
 
 /// Usage that is about to come.
 #[derive(Deserialize, ToSchema)]
@@ -307,7 +305,8 @@ impl CheckInput<'_> {
 impl ReserveInput<'_> {
     fn into_new(self) -> Result<NewReservation, ApiError> {
         let seconds = self.expires_in_seconds.unwrap_or(LIFETIME_SECONDS);
-        let seconds = within("expires_in_seconds", seconds, 1, LIFETIME_SECONDS_MAX)?;
+        let seconds =
+            within("expires_in_seconds", seconds, 1, LIFETIME_MAX.as_secs().cast_signed())?;
         let asked = CheckInput {
             customer_id: self.customer_id,
             meter_id: self.meter_id,
