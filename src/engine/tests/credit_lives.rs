@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::credit_holds::Held;
 use super::dice::Dice;
 use super::goods::{new_meter, new_product, new_subscription, usage_price};
 use super::rig::{Crash, Rig, Sent, Value, tiny};
@@ -29,17 +30,17 @@ use crate::model::{
     UnitsPerCredit,
 };
 
-const MINUTE: Duration = Duration::from_mins(1);
+pub(super) const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
-const CUSTOMERS: u64 = 2;
-const ONE: i128 = 1_000_000_000_000;
+pub(super) const CUSTOMERS: u64 = 2;
+pub(super) const ONE: i128 = 1_000_000_000_000;
 
 /// An event that was admitted.
 #[derive(Clone, Copy, Debug)]
-struct Counted {
-    customer: u64,
-    at: Timestamp,
-    tokens: i128,
+pub(super) struct Counted {
+    pub customer: u64,
+    pub at: Timestamp,
+    pub tokens: i128,
 }
 
 /// How a product's meter draws: the naive model looks it up here, not in the engine.
@@ -50,17 +51,19 @@ struct Draws {
     free: i128,
 }
 
-struct Life {
-    rig: Rig,
-    dice: Dice,
+pub(super) struct Life {
+    pub rig: Rig,
+    pub dice: Dice,
     entitlements: Vec<EntitlementId>,
-    meters: Vec<MeterId>,
+    pub meters: Vec<MeterId>,
     products: Vec<(ProductId, Vec<Draws>)>,
-    subscriptions: Vec<SubscriptionId>,
-    events: Vec<Counted>,
+    pub subscriptions: Vec<SubscriptionId>,
+    pub events: Vec<Counted>,
+    /// Reservations, until they are forgotten.
+    pub held: Vec<Held>,
     /// Every segment that was ever seen, as it was seen last.
     segments: BTreeMap<(SubscriptionIndex, u32), Segment>,
-    sent: u64,
+    pub sent: u64,
 }
 
 impl Life {
@@ -74,6 +77,7 @@ impl Life {
             products: Vec::new(),
             subscriptions: Vec::new(),
             events: Vec::new(),
+            held: Vec::new(),
             segments: BTreeMap::new(),
             sent: 0,
         };
@@ -164,7 +168,7 @@ impl Life {
         self.products.push((product.id.clone(), draws));
     }
 
-    fn send(&mut self) {
+    pub(super) fn send(&mut self) {
         let now = self.rig.engine.now();
         let mut sent = Vec::new();
         for _ in 0..=self.dice.below(4) {
@@ -252,8 +256,8 @@ impl Life {
     }
 
     fn step(&mut self) {
-        match self.dice.below(16) {
-            0..6 => self.send(),
+        match self.dice.below(21) {
+            0..6 => self.send_beside_holds(),
             6..9 => self.rig.advance(MINUTE * self.dice.few(90)),
             9 => self.rig.advance(HOUR * self.dice.few(60)),
             10 if self.subscriptions.len() < 5 => self.subscribe(),
@@ -261,6 +265,14 @@ impl Life {
             12 => self.enter(),
             13 => self.checkpoint(),
             14 => self.kill(),
+            // A restart finds that time has passed.
+            15 => {
+                self.rig.advance(MINUTE * self.dice.few(90));
+                self.kill();
+            }
+            16..18 => self.reserve(),
+            18..20 => self.commit(),
+            20 => self.release(),
             _ => self.rig.advance(Duration::from_secs(self.dice.below(100))),
         }
         self.rig.settle().unwrap();
@@ -278,7 +290,7 @@ impl Life {
         panic!("a checkpoint does not end");
     }
 
-    fn pools(&self) -> Vec<KeptPool> {
+    pub(super) fn pools(&self) -> Vec<KeptPool> {
         self.rig
             .machine
             .shared
@@ -286,11 +298,13 @@ impl Life {
             .with_pools(|pools| pools.all().iter().map(|kept| KeptPool::clone(kept)).collect())
     }
 
+    /// Kills the process: the next one comes to what this one would have.
     fn kill(&mut self) {
+        let place = self.rig.place.after(Crash::Killed);
+        self.rig.settle().unwrap();
         let before = self.pools();
-        let rig = self.rig.place.after(Crash::Killed).open();
-        let old = std::mem::replace(&mut self.rig, rig);
-        drop(old);
+        self.rig = place.open();
+        self.rig.settle().unwrap();
         assert_eq!(self.pools(), before, "a start comes to the same pools");
     }
 
@@ -404,6 +418,7 @@ impl Life {
         for kept in self.pools() {
             assert!(kept.pool.conserves(), "{kept:?}");
         }
+        self.check_held();
         self.check_reads();
         self.check_worth();
     }

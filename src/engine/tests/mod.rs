@@ -22,6 +22,7 @@ mod billing;
 mod billing_runs;
 mod checkouts;
 mod clock_jump;
+mod credit_holds;
 mod credit_lists;
 mod credit_lives;
 mod credit_runs;
