@@ -332,11 +332,7 @@ fn load_snapshot(
                 }
             }
             SnapshotChunk::Entries(entries) => state.load_entries(entries),
-            SnapshotChunk::Reservations(reservations) => {
-                for reservation in reservations {
-                    state.load_reservation(reservation);
-                }
-            }
+            SnapshotChunk::Reservations(all) => state.load_reservations(all),
             SnapshotChunk::Pending(entries) => {
                 accumulators += entries.len() as u64;
                 for (key, sample) in entries {

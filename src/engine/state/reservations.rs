@@ -82,8 +82,11 @@ impl State {
         look(&self.reservations.lock())
     }
 
-    /// Loads a reservation of a snapshot; the pool that it holds of says so itself.
-    pub fn load_reservation(&self, reservation: Arc<Reservation>) {
-        self.reservations.lock().put(reservation);
+    /// Loads reservations of a snapshot; the pools that they hold of say so themselves.
+    pub fn load_reservations(&self, all: Vec<Arc<Reservation>>) {
+        let mut reservations = self.reservations.lock();
+        for reservation in all {
+            reservations.put(reservation);
+        }
     }
 }
