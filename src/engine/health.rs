@@ -62,7 +62,7 @@ pub struct Stats {
     pub subscriptions: u64,
     /// Subscriptions that are not billed any more because an amount left 64 bits.
     pub subscriptions_stopped: u64,
-    /// Turns and closes that are due and not done.
+    /// Turns, closes, expiries and rows of ledgers that are due and not done.
     pub billing_overdue: u64,
     /// Invoices ever made.
     pub invoices: u64,

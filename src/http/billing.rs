@@ -23,7 +23,7 @@ struct StatusBody {
     /// The next instant at which anything is due.
     #[schema(value_type = Option<String>, format = DateTime)]
     next_due: Option<Instant>,
-    /// Turns and closes that are due now and not done.
+    /// Turns, closes, expiries of credits and rows of their ledgers that are due now and not done.
     overdue: u64,
     /// Whether they wait because the clock is in doubt.
     waiting_for_clock: bool,

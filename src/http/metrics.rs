@@ -112,7 +112,7 @@ impl Collector for Snapshot {
         )?;
         page.gauge(
             "billing_overdue",
-            "Turns and closes that are due and not done.",
+            "Turns, closes, expiries and rows of ledgers that are due and not done.",
             stats.billing_overdue,
         )?;
         page.gauge("invoices", "Invoices ever made.", stats.invoices)?;

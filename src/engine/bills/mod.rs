@@ -265,7 +265,7 @@ pub struct UpcomingInvoices {
 pub struct BillingStatus {
     /// The next instant at which anything is due.
     pub next_due: Option<Timestamp>,
-    /// How many turns and closes are due now and not done.
+    /// How many turns, closes, expiries and settlements of pools are due now and not done.
     pub overdue: u64,
     /// Whether they wait because the clock is in doubt.
     pub waiting_for_clock: bool,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{BillingStatus, ProductFilter, SubscriptionFilter, SubscriptionView};
 use crate::engine::books::{Books, DueWork};
+use crate::engine::pools::work::PoolWork;
 use crate::engine::{Engine, Page};
 use crate::model::{
     Customer, Meter, MeterIndex, Product, ProductId, ProductIndex, Subscription, SubscriptionId,
@@ -121,7 +122,17 @@ impl Engine {
     /// How many pieces of work are due. A million may be: they are counted a few at a time, so that
     /// nobody waits for it.
     fn overdue(&self, now: Timestamp) -> u64 {
-        let (mut count, mut last) = (0_u64, None::<DueWork>);
+        let (mut count, mut last) = (0_u64, None::<PoolWork>);
+        loop {
+            last = self.shared.state.with_pools(|pools| {
+                let due = pools.due_behind(last.as_ref()).take_while(|work| work.at <= now);
+                due.take(COUNTED_AT_ONCE).inspect(|_| count += 1).last().copied()
+            });
+            if last.is_none() {
+                break;
+            }
+        }
+        let mut last = None::<DueWork>;
         loop {
             last = self.shared.state.with_books(|books| {
                 let due = books.due_behind(last.as_ref()).take_while(|work| work.at <= now);
