@@ -30,7 +30,7 @@ pub struct Bench {
     /// Events before the kill of restart (10,000,000) and of memory's first step (5,000,000)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub events: Option<u64>,
-    /// Subscriptions of billing; 1,000,000 by default
+    /// Subscriptions of billing and credits-ledger; 1,000,000 by default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub subscriptions: Option<u32>,
     /// Leave out of billing the second cycle, beside ingest: its boundary must be waited for
@@ -74,6 +74,8 @@ pub enum Mode {
     Memory,
     /// Questions for credits while batches come in at half the capacity
     CreditsCheck,
+    /// A million changed balances brought to their ledgers beside ingest
+    CreditsLedger,
     /// A million subscriptions turned and closed, alone and beside ingest
     Billing,
     /// Everything

@@ -26,13 +26,13 @@ use crate::model::Timestamp;
 use crate::world::clock::{Clock, SystemClock};
 use crate::world::entropy::SystemEntropy;
 
-const SUBSCRIPTIONS: u32 = 1_000_000;
+pub(super) const SUBSCRIPTIONS: u32 = 1_000_000;
 /// What a million is compared with.
 const SMALL: u32 = 10_000;
 /// Cycles of the small comparison.
 const SMALL_CYCLES: u32 = 5;
 const DAY: Duration = Duration::from_hours(24);
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 const FIXED_PRICE: u64 = 4_900;
 const PRICE_PER_UNIT: u64 = 2;
 /// How late events may be, and how long a period stays open: short, so that its close can be waited for.
@@ -46,26 +46,35 @@ const LEAD_MIN: Duration = Duration::from_secs(12);
 const LEAD_TIMES: u32 = 2;
 /// One measurement of ingest beside due work, and the longest; events of a longer one would fall behind
 /// the clock.
-const SLICE: Duration = Duration::from_secs(4);
+pub(super) const SLICE: Duration = Duration::from_secs(4);
 /// Everything beside ingest is over after this.
 const BESIDE_MAX: Duration = Duration::from_mins(10);
 const SET_UP_CONNECTIONS: usize = 64;
 const INGEST_CONNECTIONS: usize = 16;
 const NO_LIMIT_MS: u64 = 3_600_000;
 const INVOICES: &str = "quipu_invoices";
-const OVERDUE: &str = "quipu_billing_overdue";
+pub(super) const OVERDUE: &str = "quipu_billing_overdue";
 const EVENTS_READ: &str = "quipu_events_read_total";
 
+/// What each customer has subscribed to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Goods {
+    /// A fixed price a day, and usage.
+    Money,
+    /// Credits, of which usage draws.
+    Credits,
+}
+
 /// A daemon with subscriptions that all began at one instant, with cycles of a day.
-struct Shop {
-    server: Server,
+pub(super) struct Shop {
+    pub(super) server: Server,
     directory: PathBuf,
     key: String,
     count: u32,
-    began: Timestamp,
+    pub(super) began: Timestamp,
     next_event: u64,
     resident_before: u64,
-    set_up: Duration,
+    pub(super) set_up: Duration,
 }
 
 /// The figures of `billing`.
@@ -79,7 +88,7 @@ pub(crate) fn billing(bed: &Bed<'_>, mode: &'static str) -> anyhow::Result<Secti
     let lead = LEAD_MIN + set_up / few * LEAD_TIMES * count;
     let slice = bed.arguments.seconds.unwrap_or(SLICE).min(SLICE);
     let began = whole_second(SystemClock.wall().plus(lead).minus(DAY * 2));
-    let mut shop = Shop::open(&bed.directory.join(mode), count, began)?;
+    let mut shop = Shop::open(&bed.directory.join(mode), count, began, Goods::Money)?;
     figures.add("subscriptions", real(u64::from(count)));
     figures.add("set_up_seconds", shop.set_up.as_secs_f64());
     let resident = shop.server.memory()?.resident;
@@ -100,7 +109,7 @@ pub(crate) fn billing(bed: &Bed<'_>, mode: &'static str) -> anyhow::Result<Secti
 /// all of them took to be made.
 fn small(directory: &Path, count: u32) -> anyhow::Result<(f64, Duration)> {
     let began = whole_second(SystemClock.wall().minus(DAY * 40));
-    let mut shop = Shop::open(directory, count, began)?;
+    let mut shop = Shop::open(directory, count, began, Goods::Money)?;
     shop.restart(&[], Some(began.plus(SECOND * 2)))?;
     let mut each = Vec::new();
     for cycle in 1..=SMALL_CYCLES {
@@ -182,7 +191,12 @@ fn beside(
 impl Shop {
     /// A daemon on a new directory whose test clock stands two seconds behind `began`: so many customers
     /// have subscribed at `began` and used one unit.
-    fn open(directory: &Path, count: u32, began: Timestamp) -> anyhow::Result<Self> {
+    pub(super) fn open(
+        directory: &Path,
+        count: u32,
+        began: Timestamp,
+        goods: Goods,
+    ) -> anyhow::Result<Self> {
         std::fs::create_dir_all(directory).context("make the data directory")?;
         let directory = directory.canonicalize()?;
         let (_, key) = key::draw(&SystemEntropy);
@@ -190,7 +204,10 @@ impl Shop {
         let server = Server::daemon_with(&directory, &key, &settings, Some(began))?;
         let client = Client { server: server.address, key: &key };
         let meters = client.create_meters()?;
-        let product = client.create_product(&meters, FIXED_PRICE, PRICE_PER_UNIT)?;
+        let product = match goods {
+            Goods::Money => client.create_product(&meters, FIXED_PRICE, PRICE_PER_UNIT)?,
+            Goods::Credits => client.create_credit_product(&meters)?,
+        };
         let (started, resident_before) = (SystemClock.since_boot(), server.memory()?.resident);
         let set_up = Duration::ZERO;
         let mut shop =
@@ -206,12 +223,16 @@ impl Shop {
         Ok(shop)
     }
 
-    fn client(&self) -> Client<'_> {
+    pub(super) fn client(&self) -> Client<'_> {
         Client { server: self.server.address, key: &self.key }
     }
 
     /// Kills the daemon and starts it with other settings.
-    fn restart(&mut self, more: &[(&str, &str)], clock: Option<Timestamp>) -> anyhow::Result<()> {
+    pub(super) fn restart(
+        &mut self,
+        more: &[(&str, &str)],
+        clock: Option<Timestamp>,
+    ) -> anyhow::Result<()> {
         self.server.kill()?;
         let settings = [SETTINGS.as_slice(), more].concat();
         self.server = Server::daemon_with(&self.directory, &self.key, &settings, clock)?;
@@ -232,7 +253,7 @@ impl Shop {
     }
 
     /// One event of each customer from `at` on.
-    fn send_each(&mut self, at: Timestamp) -> anyhow::Result<()> {
+    pub(super) fn send_each(&mut self, at: Timestamp) -> anyhow::Result<()> {
         let whole = u64::from(self.count) / 1_000 * 1_000;
         for (batch, events) in [(1_000, whole), (1, u64::from(self.count) - whole)] {
             if events > 0 {
@@ -263,16 +284,49 @@ impl Shop {
     }
 
     /// Batches of mixed customers for so long, stamped as they are sent.
-    fn ingest(&mut self, time: Duration) -> anyhow::Result<Outcome> {
+    pub(super) fn ingest(&mut self, time: Duration) -> anyhow::Result<Outcome> {
+        let plan = self.batches(time);
+        self.run(&plan)
+    }
+
+    fn batches(&self, time: Duration) -> Plan {
         let measured_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let origin = self.origin(SystemClock.wall(), false);
         let ingest = Ingest { batch: 1_000, first: self.next_event, origin, duplicate_permille: 0 };
-        let plan = self.plan(Work::Ingest(ingest), INGEST_CONNECTIONS, None);
-        self.run(&Plan { measured_ms, ..plan })
+        Plan { measured_ms, ..self.plan(Work::Ingest(ingest), INGEST_CONNECTIONS, None) }
+    }
+
+    /// Batches as of [`Shop::ingest`], one slice after the other, until a metric is 0 and it is later than
+    /// `earliest`: when that was, and what was sent.
+    pub(super) fn ingest_until(
+        &mut self,
+        (slice, earliest): (Duration, Timestamp),
+        metric: &str,
+    ) -> anyhow::Result<(Timestamp, Vec<Outcome>)> {
+        let (mut ended, mut slices) = (None, Vec::new());
+        while ended.is_none() {
+            let over = SystemClock.wall().plus(slice);
+            anyhow::ensure!(over < earliest.plus(BESIDE_MAX), "{metric} does not come to 0");
+            let generator = Generator::start(&self.batches(slice))?;
+            while ended.is_none() && SystemClock.wall() < over {
+                wait(SECOND / 10);
+                let is_late = SystemClock.wall() >= earliest;
+                if is_late && self.client().metric(metric)? == 0 {
+                    ended = Some(SystemClock.wall());
+                }
+            }
+            slices.push(self.finish(generator)?);
+        }
+        Ok((ended.unwrap_or(earliest), slices))
     }
 
     fn run(&mut self, plan: &Plan) -> anyhow::Result<Outcome> {
-        let outcome = Generator::start(plan)?.finish()?;
+        let generator = Generator::start(plan)?;
+        self.finish(generator)
+    }
+
+    fn finish(&mut self, generator: Generator) -> anyhow::Result<Outcome> {
+        let outcome = generator.finish()?;
         self.next_event = outcome.next;
         let lost = outcome.failed + outcome.refused;
         anyhow::ensure!(lost == 0, "{lost} requests with events were refused");
@@ -310,17 +364,17 @@ impl Shop {
     }
 }
 
-fn micros_each(took: Duration, count: u32) -> f64 {
+pub(super) fn micros_each(took: Duration, count: u32) -> f64 {
     let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
     ratio(ratio(real(nanos), 1e3), real(count.into()))
 }
 
-fn whole_second(at: Timestamp) -> Timestamp {
+pub(super) fn whole_second(at: Timestamp) -> Timestamp {
     Timestamp::from_nanos(at.as_nanos() / 1_000_000_000 * 1_000_000_000)
 }
 
 /// Waits; nobody sends.
-fn wait(time: Duration) {
+pub(super) fn wait(time: Duration) {
     let (_kept, never) = mpsc::channel::<()>();
     never.recv_timeout(time).ok();
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::bench::statistics::{median, range};
 
 /// Every figure and what it means.
-pub(crate) const FIGURES: [(&str, &str); 60] = [
+pub(crate) const FIGURES: [(&str, &str); 67] = [
     ("discard_events_per_second", "the floor that reads bodies and answers"),
     ("parse_events_per_second", "the floor that also takes bodies apart"),
     ("daemon_events_per_second", "the daemon: durable, counted, answered"),
@@ -40,6 +40,9 @@ pub(crate) const FIGURES: [(&str, &str); 60] = [
     ("check_p50_ms", "POST /credits/check at half the capacity of ingest: half are faster"),
     ("check_p99_ms", "99 of 100 are"),
     ("check_p999_ms", "999 of 1000 are"),
+    ("healthz_p50_ms", "GET /healthz as often, at the same time: half are faster"),
+    ("healthz_p99_ms", "99 of 100 are: what is left of the figure above is the question's own"),
+    ("healthz_p999_ms", "999 of 1000 are"),
     ("peak_events_per_second", "the capacity, before the overload"),
     ("goodput_events_per_second", "events acknowledged under overload"),
     ("goodput_of_peak", "goodput over the capacity"),
@@ -70,6 +73,13 @@ pub(crate) const FIGURES: [(&str, &str); 60] = [
     ("events_read", "events that were read from log or history meanwhile"),
     ("beside_turn_seconds", "every boundary passes, while ingest goes on"),
     ("beside_close_seconds", "every invoice is made, while ingest goes on"),
+    ("balances", "balances, each drawn on by one subscription"),
+    ("balances_changed_within_seconds", "all of them were drawn on within this time"),
+    (
+        "ledger_seconds",
+        "from when the first of their rows is due, a minute later, until all stand, while ingest goes on",
+    ),
+    ("ledger_us", "of one row, of that time"),
     ("ingest_before_events_per_second", "ingest before anything was due"),
     ("ingest_beside_events_per_second", "ingest from the boundary to the last invoice"),
     ("ingest_kept", "its rate meanwhile over that before"),

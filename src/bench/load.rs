@@ -161,6 +161,7 @@ impl<'a> Generator<'a> {
             Work::Ingest(_)
             | Work::ReadUsage { .. }
             | Work::CheckCredits { .. }
+            | Work::Health
             | Work::Subscribe { .. } => 0,
         }
     }

@@ -41,7 +41,7 @@ const LONG: Duration = Duration::from_secs(30);
 /// The longest warm-up; a short round has a shorter one.
 const WARM_UP_MS_MAX: u64 = 500;
 /// Every mode, in the order of [`Mode::All`].
-const ALL: [Mode; 12] = [
+const ALL: [Mode; 13] = [
     Mode::Batch1000,
     Mode::Batch100,
     Mode::Single,
@@ -53,6 +53,7 @@ const ALL: [Mode; 12] = [
     Mode::Restart,
     Mode::Memory,
     Mode::CreditsCheck,
+    Mode::CreditsLedger,
     Mode::Billing,
 ];
 
@@ -87,6 +88,7 @@ pub fn run(arguments: &Bench, out: &mut dyn Write) -> anyhow::Result<()> {
         | Mode::Restart
         | Mode::Memory
         | Mode::CreditsCheck
+        | Mode::CreditsLedger
         | Mode::Billing => &[arguments.mode],
     };
     let mut sections = Vec::new();
@@ -133,6 +135,7 @@ impl Bed<'_> {
             Mode::Restart => strain::restart(self, "restart"),
             Mode::Memory => strain::footprint(self, "memory"),
             Mode::CreditsCheck => credits::check(self, "credits-check"),
+            Mode::CreditsLedger => credits::ledger(self, "credits-ledger"),
             Mode::Billing => billing::billing(self, "billing"),
             Mode::All => anyhow::bail!("all is not one mode"),
         }

@@ -53,6 +53,8 @@ pub(crate) enum Work {
         /// How many customers are asked for.
         customers: u64,
     },
+    /// Whether the server is there: what any request takes, however little it asks for.
+    Health,
     /// To subscribe one customer after the other.
     Subscribe {
         /// To this product.

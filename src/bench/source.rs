@@ -33,6 +33,7 @@ enum Kind {
     ReadUsage { digits_at: usize, origin: Origin, known: u64 },
     CheckCredits { digits_at: usize, customers: u64 },
     Subscribe { digits_at: usize },
+    Health,
 }
 
 #[derive(Debug)]
@@ -86,6 +87,10 @@ impl Source {
                 let kind = Kind::CheckCredits { digits_at, customers: (*customers).max(1) };
                 Self { blank: blank.into_bytes(), kind, next: 0 }
             }
+            Work::Health => {
+                let blank = format!("GET /healthz HTTP/1.1\r\n{head}\r\n").into_bytes();
+                Self { blank, kind: Kind::Health, next: 0 }
+            }
             Work::Subscribe { product } => {
                 let body = format!(
                     r#"{{"product_id":"{product}","quantity":1,"billing":{{"country":"US"}},"customer":{{"customer_id":"{}"}}}}"#,
@@ -136,6 +141,7 @@ impl Source {
                 digits(field.expect("the body ends with the digits"), customer);
                 self.next += 1;
             }
+            Kind::Health => self.next += 1,
             Kind::Subscribe { digits_at } => {
                 let field = request.bytes.get_mut(*digits_at..*digits_at + CUSTOMER_DIGITS);
                 digits(field.expect("the body ends with the digits"), self.next);

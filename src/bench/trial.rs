@@ -181,11 +181,9 @@ impl Trial {
         rate: u64,
     ) -> anyhow::Result<(Measured, Outcome)> {
         let target = self.meters.count_target(self.started);
-        self.ingest_beside(
-            shape,
-            rate,
-            Work::ReadUsage { target, origin: self.origin, known: self.next },
-        )
+        let work = Work::ReadUsage { target, origin: self.origin, known: self.next };
+        let (measured, [read]) = self.ingest_beside(shape, rate, [work])?;
+        Ok((measured, read))
     }
 
     /// Lets so many of the first customers subscribe to credits, of which each event draws.
@@ -210,7 +208,7 @@ impl Trial {
     }
 
     /// Sends `shape` to the daemon, and meanwhile asks `rate` times a second whether one of the first
-    /// customers has credits; gives both.
+    /// customers has credits, and as often whether the daemon is there; gives all three.
     ///
     /// # Errors
     /// When it cannot be measured, or counts wrong.
@@ -219,25 +217,31 @@ impl Trial {
         shape: Shape,
         rate: u64,
         customers: u64,
-    ) -> anyhow::Result<(Measured, Outcome)> {
+    ) -> anyhow::Result<(Measured, [Outcome; 2])> {
         let meter = self.meters.count_id().to_owned();
-        self.ingest_beside(shape, rate, Work::CheckCredits { meter, customers })
+        let check = Work::CheckCredits { meter, customers };
+        self.ingest_beside(shape, rate, [check, Work::Health])
     }
 
-    fn ingest_beside(
+    fn ingest_beside<const N: usize>(
         &mut self,
         shape: Shape,
         rate: u64,
-        work: Work,
-    ) -> anyhow::Result<(Measured, Outcome)> {
+        works: [Work; N],
+    ) -> anyhow::Result<(Measured, [Outcome; N])> {
         let cpu_ms = self.server.cpu_ms()?;
         let ingest = Generator::start(&self.plan(shape))?;
-        let beside =
-            Plan { work, rate: Some(rate), connections: READ_CONNECTIONS, ..self.plan(shape) };
-        let beside = Generator::start(&beside)?.finish()?;
-        let failed = beside.failed;
+        let mut beside = Vec::new();
+        for work in works {
+            let plan = Plan { work, rate: Some(rate), ..self.plan(shape) };
+            beside.push(Generator::start(&Plan { connections: READ_CONNECTIONS, ..plan })?);
+        }
+        let outcomes = beside.into_iter().map(Generator::finish);
+        let outcomes = outcomes.collect::<anyhow::Result<Vec<Outcome>>>()?;
+        let failed: u64 = outcomes.iter().map(|outcome| outcome.failed).sum();
         anyhow::ensure!(failed == 0, "{failed} requests beside ingest failed");
-        Ok((self.finish(ingest, cpu_ms)?, beside))
+        let outcomes = <[Outcome; N]>::try_from(outcomes).expect("as many as there were works");
+        Ok((self.finish(ingest, cpu_ms)?, outcomes))
     }
 
     /// Sends `shape` to a floor: the same requests as to the daemon.
