@@ -136,9 +136,9 @@ pub fn splice_events(log_time: Timestamp, parts: &EncodedEvents<'_>, out: &mut V
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{BackfillEnd, BackfilledEntry, EventsEntry};
     use super::*;
     use crate::engine::encoder::Encoder;
+    use crate::engine::record::{BackfillEnd, BackfilledEntry, EventsEntry};
     use crate::engine::state::MeterTotals;
     use crate::metering::accumulator::{Accumulator, SkipReason};
     use crate::model::{CustomerIndex, Event, Filter, Hour, MeterIndex, Number, Scalar};
