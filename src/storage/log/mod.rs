@@ -23,12 +23,14 @@ mod wal;
 mod tests;
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::Lsn;
 use crate::storage::log::segment::Segment;
-use crate::storage::log::upkeep::Spare;
+use crate::storage::log::upkeep::Named;
+use crate::world::sabotage::{self, Sabotage};
 use crate::world::sync::atomic::{AtomicU64, Ordering};
 use crate::world::sync::{Mutex, RwLock};
 use crate::world::{Disk, Entropy};
@@ -100,8 +102,10 @@ struct Shared {
     options: Options,
     /// Ascending by number and by first LSN; the last one is live.
     segments: RwLock<Vec<Arc<Segment>>>,
-    /// A segment that was prepared under the name [`upkeep::SPARE`].
-    spare: Mutex<Option<Spare>>,
+    /// A segment that is ready.
+    spare: Mutex<Option<Named>>,
+    /// The number that no segment had yet.
+    next_number: AtomicU64,
     /// The last LSN that may be acknowledged, and so read.
     readable: AtomicU64,
 }
@@ -113,6 +117,25 @@ impl Shared {
 
     fn set_readable(&self, lsn: Lsn) {
         self.readable.store(lsn.0, Ordering::Release);
+    }
+
+    /// A number that ranks behind all others.
+    fn take_number(&self) -> u64 {
+        self.next_number.fetch_add(1, Ordering::AcqRel)
+    }
+
+    /// Whether a segment ranks behind the live one.
+    fn can_follow(&self, named: &Named) -> bool {
+        self.segments.read().last().is_none_or(|live| live.number < named.number)
+    }
+
+    /// Whether a segment can follow the live one with a frame of this size.
+    fn takes(&self, named: &Named, frame_bytes: u64) -> bool {
+        segment::HEADER_BYTES + frame_bytes <= named.spare.bytes && self.can_follow(named)
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        if sabotage::is(Sabotage::NameSync) { Ok(()) } else { self.disk.sync_names() }
     }
 
     /// The segment whose range `lsn` falls into.

@@ -150,16 +150,17 @@ pub fn open(
     scan::check_identity(&pieces, Some(options.incarnation))?;
     let Scan { segments, durable, next_lsn, log_time, groups, dropped, empty } =
         scan::scan(&pieces, bounds)?;
+    let number = pieces.last().map_or(1, |piece| piece.number + 1);
     let shared = Arc::new(Shared {
         disk,
         entropy,
         options: normal(options),
         segments: RwLock::new(segments.into_iter().map(Arc::new).collect()),
         spare: Mutex::new(None),
+        next_number: AtomicU64::new(number + 1),
         readable: AtomicU64::new(next_lsn.previous().0),
     });
     let unreadable_start = scan::unreadable_start(&pieces)?;
-    let number = pieces.last().map_or(1, |piece| piece.number + 1);
     let last = Last { durable, next_lsn, log_time };
     let (tail, groups_rewritten) = write_fresh(&shared, number, last)?;
     cut_abandoned(&shared, &pieces, &empty, tail.segment.first_lsn)?;

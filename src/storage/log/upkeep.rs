@@ -1,9 +1,11 @@
 //! Segments ahead of use and after it: one is kept ready, old ones are reused or removed.
 //!
-//! A prepared segment lies under the name [`SPARE`]: zeros first, written as data and synced in steps,
+//! A segment is prepared under the name [`SPARE`]: zeros first, written as data and synced in steps,
 //! its header last, so that a valid header proves the rest. Writing over such blocks syncs two to four
-//! times as fast as growing a file. The writer takes it by giving it a number. What an earlier process left
-//! under that name is removed: nothing in it was acknowledged, and nobody knows whether a sync of it
+//! times as fast as growing a file. Then it gets its number, and its name is made durable: the writer that
+//! takes it must not wait for the file system's journal, which waits for whatever else is being written. A
+//! start finds it without a frame, and removes it. What an earlier process left
+//! as a spare is removed: nothing in it was acknowledged, and nobody knows whether a sync of it
 //! failed. For the same reason only segments of this process are reused.
 
 use std::io;
@@ -15,19 +17,26 @@ use crate::storage::log::segment::{self, HEADER_BYTES, Origin, Segment};
 use crate::world::DiskFile;
 use crate::world::disk::remove_if_there;
 
-/// The name of a segment that is being prepared or is ready.
+/// The name of a segment that is being prepared.
 pub(super) const SPARE: &str = "wal-spare";
 
 /// The most that is written between two syncs: 128 MiB at once makes a commit wait 70 ms, 2 MiB
 /// steps 7 ms (measured).
 const STEP_BYTES_MAX: usize = 4 << 20;
 
-/// A prepared segment.
+/// A segment without a frame: zeros behind a header.
 #[derive(Debug)]
 pub(super) struct Spare {
     pub(super) file: Arc<dyn DiskFile>,
     pub(super) salt: u64,
     pub(super) bytes: u64,
+}
+
+/// A spare that has its name, durably.
+#[derive(Debug)]
+pub(super) struct Named {
+    pub(super) number: u64,
+    pub(super) spare: Spare,
 }
 
 /// Preparing or removing a segment failed. The log itself is not hurt: it goes on without a prepared
@@ -81,7 +90,7 @@ impl Upkeep {
     pub fn step(&mut self, budget_bytes: usize) -> Result<Progress, Error> {
         let zeroing = match self.zeroing.take() {
             Some(zeroing) => zeroing,
-            None if self.shared.spare.lock().is_some() => return Ok(Progress::Ready),
+            None if self.is_ready()? => return Ok(Progress::Ready),
             None => self.begin().map_err(failed("create", SPARE))?,
         };
         let advanced = self.advance(zeroing, budget_bytes).map_err(failed("write zeros to", SPARE));
@@ -90,6 +99,21 @@ impl Upkeep {
             let _ = self.shared.disk.remove(SPARE);
         }
         advanced
+    }
+
+    /// Whether a segment is ready that can follow the live one. When that got a later number, because a
+    /// frame did not fit the one that was ready, another is needed.
+    fn is_ready(&self) -> Result<bool, Error> {
+        let mut slot = self.shared.spare.lock();
+        let Some(named) = &*slot else { return Ok(false) };
+        if self.shared.can_follow(named) {
+            return Ok(true);
+        }
+        let name = segment::name_of(named.number);
+        *slot = None;
+        drop(slot);
+        self.shared.disk.remove(&name).map_err(failed("remove", &name))?;
+        Ok(false)
     }
 
     /// Removes the segments whose records are all below `lsn`; one of them becomes the next spare if
@@ -142,12 +166,35 @@ impl Upkeep {
             // Its name goes first: under the old one its frames must stay valid.
             self.shared.disk.rename(&name, SPARE)?;
             self.shared.disk.sync_names()?;
-            adopt(&self.shared, Arc::clone(&segment.file), bytes).map(Some)
+            let spare = adopt(&self.shared, Arc::clone(&segment.file), bytes)?;
+            self.number(spare).map(Some)
         };
-        let spare = attempt().map_err(failed("reuse", &name))?;
-        let reused = spare.is_some();
-        *self.shared.spare.lock() = spare;
+        let named = attempt().map_err(failed("reuse", &name))?;
+        let reused = named.is_some();
+        *self.shared.spare.lock() = named;
         Ok(reused)
+    }
+
+    /// Gives the spare the next number, and makes its name durable.
+    fn number(&self, spare: Spare) -> io::Result<Named> {
+        let disk = &*self.shared.disk;
+        let number = self.shared.take_number();
+        let name = segment::name_of(number);
+        // A sync of names that fails takes this name with it, whoever asked for it.
+        let failed_name_syncs = disk.failed_name_syncs();
+        disk.rename(SPARE, &name)?;
+        let synced = self.shared.sync_names().and_then(|()| {
+            let is_certain = disk.failed_name_syncs() == failed_name_syncs;
+            if is_certain { Ok(()) } else { Err(io::Error::other("its name may be lost")) }
+        });
+        match synced {
+            Ok(()) => Ok(Named { number, spare }),
+            Err(cause) => {
+                // Nothing is ever written to it, so that it does not matter whether it comes back.
+                let _ = disk.remove(&name);
+                Err(cause)
+            }
+        }
     }
 
     /// Removes every segment file older than the oldest of the log, oldest first.
@@ -195,7 +242,8 @@ impl Upkeep {
         }
         self.zeros = Vec::new();
         let spare = adopt(&self.shared, zeroing.file, bytes)?;
-        *self.shared.spare.lock() = Some(spare);
+        let named = self.number(spare)?;
+        *self.shared.spare.lock() = Some(named);
         Ok(Progress::Ready)
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::model::{Lsn, Timestamp};
 use crate::storage::log::frame::{self, Header, PAYLOAD_BYTES_MAX, Place};
 use crate::storage::log::segment::{self, HEADER_BYTES, Segment};
-use crate::storage::log::upkeep::{self, SPARE, Spare};
+use crate::storage::log::upkeep::{self, Named};
 use crate::storage::log::{Durability, LogReader, Shared};
 use crate::world::disk::remove_if_there;
 use crate::world::sabotage::{self, Sabotage};
@@ -301,14 +301,10 @@ impl Wal {
         }
         // A later segment says by being there that this one is whole.
         self.sync()?;
-        let number = self.tail.segment.number + 1;
-        let name = segment::name_of(number);
-        let taken = match self.take_spare(bytes, &name) {
-            Ok(None) => self.create(bytes, &name),
-            taken => taken.map(|spare| spare.map(|spare| (spare, false))),
+        let (Named { number, spare }, grows) = match self.take_spare(bytes) {
+            Some(named) => (named, false),
+            None => (self.create(bytes)?, true),
         };
-        let taken = self.attempted("begin", &name, taken)?;
-        let (spare, grows) = taken.expect("one was created when none was ready");
         let segment = Segment::begun(number, spare.file, spare.salt, header.first_lsn);
         let segment = Arc::new(segment);
         self.shared.segments.write().push(Arc::clone(&segment));
@@ -319,36 +315,32 @@ impl Wal {
     }
 
     fn spare_takes(&self, frame_bytes: u64) -> bool {
-        let spare = self.shared.spare.lock();
-        spare.as_ref().is_some_and(|spare| HEADER_BYTES + frame_bytes <= spare.bytes)
+        let slot = self.shared.spare.lock();
+        slot.as_ref().is_some_and(|named| self.shared.takes(named, frame_bytes))
     }
 
-    /// Gives the prepared segment its name, durably, if it is large enough for the frame.
-    fn take_spare(&self, frame_bytes: u64, name: &str) -> io::Result<Option<Spare>> {
-        if !self.spare_takes(frame_bytes) {
-            return Ok(None);
-        }
-        // Locked until the old name is free, so that upkeep does not begin another under it.
-        let mut slot = self.shared.spare.lock();
-        self.shared.disk.rename(SPARE, name)?;
-        self.sync_names()?;
-        Ok(slot.take())
+    /// The prepared segment, if it is large enough for the frame. Its name is durable: nothing of this waits
+    /// for the disk.
+    fn take_spare(&self, frame_bytes: u64) -> Option<Named> {
+        self.shared.spare.lock().take_if(|named| self.shared.takes(named, frame_bytes))
     }
 
     /// A segment that was not prepared: a header, to grow with every write.
-    fn create(&self, frame_bytes: u64, name: &str) -> io::Result<Option<(Spare, bool)>> {
-        let disk = &*self.shared.disk;
-        remove_if_there(disk, NEXT)?;
-        let file = disk.create(NEXT)?;
-        let bytes = self.shared.options.segment_bytes.max(HEADER_BYTES + frame_bytes);
-        let spare = upkeep::adopt(&self.shared, file, bytes)?;
-        disk.rename(NEXT, name)?;
-        self.sync_names()?;
-        Ok(Some((spare, true)))
-    }
-
-    fn sync_names(&self) -> io::Result<()> {
-        if sabotage::is(Sabotage::NameSync) { Ok(()) } else { self.shared.disk.sync_names() }
+    fn create(&mut self, frame_bytes: u64) -> Result<Named, Error> {
+        let number = self.shared.take_number();
+        let name = segment::name_of(number);
+        let attempt = || {
+            let disk = &*self.shared.disk;
+            remove_if_there(disk, NEXT)?;
+            let file = disk.create(NEXT)?;
+            let bytes = self.shared.options.segment_bytes.max(HEADER_BYTES + frame_bytes);
+            let spare = upkeep::adopt(&self.shared, file, bytes)?;
+            disk.rename(NEXT, &name)?;
+            self.shared.sync_names()?;
+            Ok(Named { number, spare })
+        };
+        let created = attempt();
+        self.attempted("begin", &name, created)
     }
 
     fn publish(&self) {

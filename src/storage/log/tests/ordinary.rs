@@ -198,7 +198,16 @@ fn a_prepared_segment_is_used_and_an_unprepared_one_is_left_for_it() {
     }
     assert_eq!(steps, (SEGMENT_BYTES - 4096).div_ceil(3000));
     assert_eq!(opened.upkeep.step(3000).unwrap(), Progress::Ready);
-    fill(&mut opened.wal, &mut model, &[(1, 10)]);
+    let took = [(); 2].map(|()| {
+        let before = disk.operations();
+        fill(&mut opened.wal, &mut model, &[(1, 10)]);
+        disk.operations() - before
+    });
+    assert_eq!(
+        took,
+        [2, 2],
+        "a segment that is ready begins with a write and a sync, like any group"
+    );
     let counters = opened.wal.counters();
     assert_eq!((counters.segments, counters.segments_unprepared), (1, 0));
     assert_eq!(disk.bytes("wal-0000000002").len() as u64, SEGMENT_BYTES);
@@ -213,7 +222,14 @@ fn a_prepared_segment_is_used_and_an_unprepared_one_is_left_for_it() {
 fn a_group_larger_than_a_segment_gets_one_of_its_own() {
     let (disk, mut opened, mut model) = log_of(&[(1, 10)]);
     while opened.upkeep.step(usize::MAX).unwrap() == Progress::Working {}
+    assert_eq!(disk.all_names(), ["wal-0000000001", "wal-0000000002"]);
     fill(&mut opened.wal, &mut model, &[(7, 100_000), (1, 10)]);
+    reads_like(&opened, &model);
+    // The one that was ready ranks before it, and is not used any more: the group behind it needs another.
+    while opened.upkeep.step(usize::MAX).unwrap() == Progress::Working {}
+    fill(&mut opened.wal, &mut model, &[(1, 10)]);
+    assert_eq!(disk.all_names(), [1, 3, 4, 5].map(|number| format!("wal-{number:010}")));
+    assert_eq!(opened.wal.counters().segments_unprepared, 2);
     reads_like(&opened, &model);
     reads_like(&open_all(&disk).unwrap(), &model);
 }
@@ -239,7 +255,7 @@ fn a_retired_segment_is_reused_without_writing_zeros() {
     assert_eq!(opened.upkeep.retire_below(third.first_lsn).unwrap(), 2);
     assert_eq!(opened.reader.segments().len(), 1);
     assert_eq!(opened.upkeep.step(usize::MAX).unwrap(), Progress::Ready);
-    assert_eq!(disk.all_names(), ["wal-0000000003", "wal-spare"]);
+    assert_eq!(disk.all_names(), ["wal-0000000003", "wal-0000000004"]);
     assert_eq!(opened.reader.read_lsn(second.first_lsn).unwrap(), None);
     let gone = read_from(&opened.reader, second.first_lsn);
     assert!(matches!(gone, Err(ReadError::Gone { lsn }) if lsn == second.first_lsn));
