@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::engine::shared::Shared;
 use crate::model::{Lsn, Timestamp};
-use crate::storage::index::{Error, Flusher, Progress};
+use crate::storage::index::{Error, Flusher, Generation, Progress};
 use crate::world::sabotage::{self, Sabotage};
 
 /// Ids that one step sorts and writes: about 4 MiB.
@@ -28,6 +28,12 @@ impl Flush {
     /// # Errors
     /// The index must be opened anew, so the process must end.
     pub fn step(&mut self) -> Result<bool, Error> {
+        let wanted = self.shared.generations.lock().wants_next();
+        if let Some(ids) = wanted {
+            // Not under the lock.
+            let next = Generation::touched(ids);
+            self.shared.generations.lock().put_next(next);
+        }
         if !self.flusher.is_flushing() {
             let sealed = self.shared.generations.lock().oldest_sealed();
             if let Some(generation) = sealed {
@@ -45,10 +51,8 @@ impl Flush {
             Progress::Flushed { generation, view_version } => {
                 let mut generations = self.shared.generations.lock();
                 generations.flushed(&generation, view_version);
-                let retired = generations.take_retired();
-                // Freeing 50 MB takes a while: not under the lock.
-                drop(generations);
-                drop(retired);
+                // Whoever needs its place uses its memory: it must be the only one to have it.
+                drop(generation);
                 Ok(true)
             }
             Progress::WaitsForLog | Progress::Idle => Ok(false),

@@ -305,7 +305,6 @@ impl Ids {
             match self.flusher.step(self.durable, Timestamp::MIN, STEP_IDS)? {
                 Progress::Flushed { generation, view_version } => {
                     self.generations.flushed(&generation, view_version);
-                    self.generations.take_retired();
                 }
                 // Everything that is replayed is durable, so a flush never waits.
                 Progress::Worked | Progress::WaitsForLog | Progress::Idle => {}

@@ -1,8 +1,9 @@
 //! The ids since the last flush: one generation that is filled and at most two sealed ones.
 //!
 //! A sealed generation stays for look-ups until its ids stand in a run, and on until its place is
-//! needed, so that a request prepared under a slightly older view still finds them here. It does no
-//! I/O; when it is full the committer waits, and memory does not grow.
+//! needed, so that a request prepared under a slightly older view still finds them here. The place is its
+//! memory: once three were alive no other is asked for, and until then the flush has the next one ready. It
+//! does no I/O; when it is full the committer waits, and memory does not grow.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,6 +14,9 @@ use crate::storage::index::generation::Generation;
 
 /// Sealed generations that may be alive: one being flushed, one waiting.
 const SEALED_MAX: usize = 2;
+/// The next generation is made when the current one is filled to this part: a daemon that hardly anybody uses
+/// needs no second one.
+const NEXT_FROM: usize = 4;
 
 /// Generations of ids, oldest first; those that a view covers come before those that none does.
 #[derive(Debug)]
@@ -20,7 +24,8 @@ pub struct Generations {
     ids_max: usize,
     current: Generation,
     sealed: VecDeque<Sealed>,
-    retired: Option<Arc<Generation>>,
+    /// The one after the current one.
+    next: Option<Generation>,
     complete_from: u64,
 }
 
@@ -37,7 +42,7 @@ impl Generations {
             ids_max: ids_max.max(1),
             current: Generation::new(ids_max),
             sealed: VecDeque::with_capacity(SEALED_MAX),
-            retired: None,
+            next: None,
             complete_from: 0,
         }
     }
@@ -103,9 +108,13 @@ impl Generations {
                 return false;
             };
             self.complete_from = self.complete_from.max(view_version);
-            self.retired = self.sealed.pop_front().map(|sealed| sealed.generation);
+            let oldest = self.sealed.pop_front().map(|sealed| sealed.generation);
+            if let Some(oldest) = oldest.and_then(Arc::into_inner).filter(|_| self.next.is_none()) {
+                self.next = Some(oldest.emptied());
+            }
         }
-        let full = std::mem::replace(&mut self.current, Generation::new(self.ids_max));
+        let next = self.next.take().unwrap_or_else(|| Generation::new(self.ids_max));
+        let full = std::mem::replace(&mut self.current, next);
         self.sealed.push_back(Sealed { generation: Arc::new(full), covered_by: None });
         true
     }
@@ -136,10 +145,18 @@ impl Generations {
         self.complete_from
     }
 
-    /// The generation that lost its place last. Freeing one takes milliseconds: whoever takes it
-    /// can do so away from the committer.
-    pub fn take_retired(&mut self) -> Option<Arc<Generation>> {
-        self.retired.take()
+    /// For how many ids the next generation is to be made, when it will be needed and no flushed one will
+    /// have its place free.
+    pub fn wants_next(&self) -> Option<usize> {
+        let is_wanted = self.next.is_none()
+            && self.sealed.len() < SEALED_MAX
+            && self.current.ids() >= self.ids_max / NEXT_FROM;
+        is_wanted.then_some(self.ids_max)
+    }
+
+    /// Takes an empty generation that is ready.
+    pub fn put_next(&mut self, next: Generation) {
+        self.next = Some(next);
     }
 
     /// Ids in generations that are alive.
@@ -189,7 +206,41 @@ mod tests {
         assert_eq!(generations.find(entry(1).hash), None);
         assert_eq!(generations.find(entry(5).hash), Some(entry(5).hit()));
         assert_eq!(generations.complete_from(), 7);
-        assert!(Arc::ptr_eq(&generations.take_retired().unwrap(), &oldest));
+        assert_eq!(generations.wants_next(), None, "three are alive");
+    }
+
+    #[test]
+    fn the_next_generation_is_wanted_while_fewer_than_three_are_alive() {
+        let mut generations = Generations::new(8);
+        insert(&mut generations, 1..=1);
+        assert_eq!(generations.wants_next(), None);
+        insert(&mut generations, 2..=2);
+        assert_eq!(generations.wants_next(), Some(8));
+        generations.put_next(Generation::touched(8));
+        assert_eq!(generations.wants_next(), None);
+        insert(&mut generations, 3..=10);
+        assert_eq!((generations.wants_next(), generations.alive()), (Some(8), 2));
+        insert(&mut generations, 11..=18);
+        assert_eq!((generations.wants_next(), generations.alive()), (None, 3));
+        assert!((1..=18).all(|number| generations.find(entry(number).hash).is_some()));
+    }
+
+    #[test]
+    fn the_memory_of_a_flushed_generation_is_used_again_unless_somebody_still_has_it() {
+        for is_held in [false, true] {
+            let mut generations = Generations::new(4);
+            insert(&mut generations, 1..=12);
+            let oldest = generations.oldest_sealed().unwrap();
+            generations.flushed(&oldest, 7);
+            let place = oldest.place_in_memory();
+            let held = is_held.then(|| Arc::clone(&oldest));
+            drop(oldest);
+            insert(&mut generations, 13..=16);
+            assert_eq!(generations.current.place_in_memory() == place, !is_held);
+            assert_eq!(generations.find(entry(1).hash), None);
+            assert_eq!(held.map(|oldest| oldest.ids()), is_held.then_some(4));
+            assert!((5..=16).all(|number| generations.find(entry(number).hash).is_some()));
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::disk::MemoryDisk;
 use super::{TINY, entry, hash};
 use crate::model::{Lsn, Timestamp};
 use crate::storage::index::{
-    Generations, Hit, IdHash, Index, Opened, Options, Progress, View, verify,
+    Generation, Generations, Hit, IdHash, Index, Opened, Options, Progress, View, verify,
 };
 
 const IDS_MAX: usize = 6;
@@ -132,7 +132,9 @@ impl Daemon {
         }
         let (id, arrival) = self.log[lsn - 1];
         self.generations.insert(entry(id, Lsn(lsn as u64)), arrival);
-        drop(self.generations.take_retired());
+        if let Some(ids) = self.generations.wants_next() {
+            self.generations.put_next(Generation::touched(ids));
+        }
     }
 
     fn step(&mut self, budget: usize) {
