@@ -168,8 +168,8 @@ impl Error {
 
 impl Cut {
     /// Takes the cut; called by the committer with nothing in flight. Hours before `memory_from` take
-    /// no new events from here on; kept answers are forgotten that are too old at `now`.
-    pub fn take(state: &State, memory_from: Hour, now: Timestamp) -> Self {
+    /// no new events from here on.
+    pub fn take(state: &State, memory_from: Hour) -> Self {
         let catalogue = state.catalogue();
         let base = SnapshotBase {
             lsn: state.applied(),
@@ -187,9 +187,7 @@ impl Cut {
         let (pools, entries) = state.with_pools(|pools| (pools.all().clone(), pools.entries()));
         state.forget_old_reservations(now);
         let reservations = state.with_reservations(Reservations::parts);
-        let mut rows = state.take_rows();
-        let old = state.with_replies(|replies| replies.forget_old(now));
-        rows.extend(old.into_iter().map(Row::no_reply));
+        let rows = state.take_rows();
         state.stripes().striped().begin_cut();
         state.segments().counted().begin_cut();
         state.segments().pending().begin_cut();

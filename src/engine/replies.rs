@@ -3,7 +3,7 @@
 //! An answer with an `Idempotency-Key` is kept for a day, any answer for ten minutes of log time.
 //! The answers are part of the state: they survive a restart.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -58,7 +58,9 @@ pub enum Recognised {
 /// All kept answers.
 #[derive(Debug, Default)]
 pub struct Replies {
-    kept: BTreeMap<Lsn, Reply>,
+    kept: HashMap<Lsn, Reply>,
+    /// Those with a key and those without, in the order of their records.
+    queues: [VecDeque<Lsn>; 2],
     by_key: HashMap<[u8; 32], Lsn>,
     /// Only answers without a key: one with a key is asked for by it, and must not hide another.
     by_content: HashMap<[u8; 32], Lsn>,
@@ -67,11 +69,21 @@ pub struct Replies {
 impl Replies {
     /// Keeps an answer.
     pub fn put(&mut self, lsn: Lsn, reply: Reply) {
-        match reply.identity.explicit {
-            Some(key) => self.by_key.insert(key, lsn),
-            None => self.by_content.insert(reply.identity.content, lsn),
+        let [with_key, without] = &mut self.queues;
+        let queue = match reply.identity.explicit {
+            Some(key) => {
+                self.by_key.insert(key, lsn);
+                with_key
+            }
+            None => {
+                self.by_content.insert(reply.identity.content, lsn);
+                without
+            }
         };
-        self.kept.insert(lsn, reply);
+        // A start from the older checkpoint applies again what it has loaded.
+        if self.kept.insert(lsn, reply).is_none() {
+            queue.push_back(lsn);
+        }
     }
 
     /// What is known of a request at this log time.
@@ -102,23 +114,25 @@ impl Replies {
         Some((*lsn, self.kept.get(lsn)?))
     }
 
-    /// Forgets the answers that nobody can ask for any more, and names them.
-    pub fn forget_old(&mut self, log_time: Timestamp) -> Vec<Lsn> {
-        let is_old = |reply: &Reply| {
-            let kept_for = if reply.identity.explicit.is_some() { KEYED_FOR } else { RETRIED_FOR };
-            log_time.since(reply.log_time) >= kept_for
-        };
-        let old: Vec<Lsn> =
-            self.kept.iter().filter(|(_, reply)| is_old(reply)).map(|(lsn, _)| *lsn).collect();
-        for lsn in &old {
-            let Some(reply) = self.kept.remove(lsn) else { continue };
-            if let Some(key) = reply.identity.explicit
-                && self.by_key.get(&key) == Some(lsn)
+    /// Forgets answers that nobody can ask for any more, the oldest first and at most so many, and names
+    /// them. When log time was set back, younger ones may wait for one that is in front of them.
+    pub fn forget_old(&mut self, log_time: Timestamp, at_most: usize) -> Vec<Lsn> {
+        let mut old = Vec::new();
+        for (queue, kept_for) in self.queues.iter_mut().zip([KEYED_FOR, RETRIED_FOR]) {
+            while old.len() < at_most
+                && let Some(lsn) = queue.front()
+                && let Some(reply) = self.kept.get(lsn)
+                && log_time.since(reply.log_time) >= kept_for
             {
-                self.by_key.remove(&key);
-            }
-            if self.by_content.get(&reply.identity.content) == Some(lsn) {
-                self.by_content.remove(&reply.identity.content);
+                let (index, digest) = match &reply.identity.explicit {
+                    Some(key) => (&mut self.by_key, key),
+                    None => (&mut self.by_content, &reply.identity.content),
+                };
+                if index.get(digest) == Some(lsn) {
+                    index.remove(digest);
+                }
+                self.kept.remove(lsn);
+                old.extend(queue.pop_front());
             }
         }
         old
@@ -193,8 +207,29 @@ mod tests {
     #[test]
     fn answers_are_forgotten_when_nobody_can_ask_for_them() {
         let mut replies = kept(None, 2);
-        assert_eq!(replies.forget_old(at(599)), []);
-        assert_eq!(replies.forget_old(at(600)), [Lsn(7)]);
+        assert_eq!(replies.forget_old(at(599), 9), []);
+        assert_eq!(replies.forget_old(at(600), 9), [Lsn(7)]);
         assert_eq!(check(&replies, None, 2, (true, 0)), "new");
+        assert_eq!(replies.forget_old(at(600), 9), []);
+    }
+
+    #[test]
+    fn as_many_are_forgotten_as_are_asked_for_and_each_once() {
+        let mut replies = Replies::default();
+        let put = |replies: &mut Replies, lsn: u64| {
+            let explicit = (lsn % 2 == 0).then_some([u8::try_from(lsn).unwrap(); 32]);
+            let identity = Identity { explicit, content: [u8::try_from(lsn / 4).unwrap(); 32] };
+            let log_time = at(i64::try_from(lsn).unwrap());
+            replies.put(Lsn(lsn), Reply { identity, log_time, answer: KeptAnswer::Clock });
+        };
+        (1..=8).for_each(|lsn| put(&mut replies, lsn));
+        put(&mut replies, 3);
+        // A minute later than a day after the sixth: all with a key but the last, all without.
+        let mut forgotten = Vec::new();
+        while let [Lsn(one)] = replies.forget_old(at(86_400 + 6), 1)[..] {
+            forgotten.push(one);
+        }
+        assert_eq!(forgotten, [2, 4, 6, 1, 3, 5, 7]);
+        assert_eq!((replies.kept.len(), replies.by_key.len(), replies.by_content.len()), (1, 1, 0));
     }
 }

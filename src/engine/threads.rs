@@ -38,7 +38,7 @@ const BACKFILL_RECORDS: u64 = 16 * 1024;
 /// While a group below this size is written nothing is decided: what arrives until then is decided
 /// in a fifth of a millisecond, and waking up for each of its requests costs more than that.
 const SMALL_GROUP_BYTES: usize = 32 * 1024;
-/// How often the committer looks at the clocks.
+/// How often the committer looks at the clocks, and for what time has made old.
 const CLOCK: Duration = Duration::from_secs(1);
 
 /// The running threads.
@@ -252,7 +252,7 @@ fn run_committer(mut committer: Committer, inbox: &Inbox, to_log: &Sender<Group>
             recv(wake) -> _ => {}
             // What is held is tried again.
             recv(inbox.woken) -> _ => {}
-            recv(clock) -> _ => committer.observe_clock(),
+            recv(clock) -> _ => committer.tick(),
             recv(stopping) -> _ => {
                 is_stopping = true;
                 stopping = never();

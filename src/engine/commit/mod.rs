@@ -39,6 +39,12 @@ use group::Answer;
 pub use group::{GROUP_BYTES, Group, Reply, Submission};
 pub use reservations::Commit;
 
+/// Kept answers that are forgotten at once: some milliseconds, while everybody waits. More of them become too
+/// old together when log time moves on by a day.
+const REPLIES_AT_ONCE: usize = 4_096;
+/// Kept answers that a change forgets, which keeps one: they do not become ever more.
+const REPLIES_A_CHANGE: usize = 2;
+
 /// The committer; see the module.
 #[derive(Debug)]
 pub struct Committer {
@@ -189,6 +195,7 @@ impl Committer {
     /// Decides on a change, or sets it aside while anything is due that it must find done.
     fn admit_change(&mut self, proposal: Box<Proposal>, reply: Reply<Changed>) {
         self.observe_clock();
+        self.forget_replies(REPLIES_A_CHANGE);
         let at = self.log_time.max(self.shared.world.clock.wall());
         if self.is_anything_due(at) && !self.shared.clock_in_doubt() {
             self.is_work_due = true;
@@ -350,6 +357,20 @@ impl Committer {
         self.shared.set_clock_in_doubt(doubt);
     }
 
+    /// What comes about with time alone, each second.
+    pub fn tick(&mut self) {
+        self.observe_clock();
+        self.forget_replies(REPLIES_AT_ONCE);
+    }
+
+    /// Forgets kept answers that are too old, when the clocks say so that were just looked at.
+    fn forget_replies(&self, at_most: usize) {
+        if !self.shared.clock_in_doubt() {
+            let state = &self.shared.state;
+            state.forget_replies(state.log_time(), at_most);
+        }
+    }
+
     /// A cut at exactly the last applied LSN; nothing is in flight. The line stands still while a
     /// meter waits for its earlier events: its hours are on the side they were found on.
     fn cut(&mut self) -> checkpoint::Cut {
@@ -361,8 +382,8 @@ impl Committer {
             self.closed_hours = self.closed_hours.max(due);
             self.closed_through = self.closed_through.max(self.closed_hours.start());
         }
-        let now = if in_doubt { Timestamp::MIN } else { state.log_time() };
-        checkpoint::Cut::take(state, self.closed_hours, now)
+        self.forget_replies(REPLIES_AT_ONCE);
+        checkpoint::Cut::take(state, self.closed_hours)
     }
 }
 

@@ -295,6 +295,12 @@ impl State {
         look(&mut self.replies.lock())
     }
 
+    /// Forgets kept answers that are too old at `now`, at most so many.
+    pub fn forget_replies(&self, now: Timestamp, at_most: usize) {
+        let old = self.replies.lock().forget_old(now, at_most);
+        self.rows.lock().extend(old.into_iter().map(Row::no_reply));
+    }
+
     /// The key with this id, deleted or not.
     pub fn key(&self, id: &str) -> Option<ApiKey> {
         self.keys.read().iter().find(|key| key.id.as_str() == id).cloned()
