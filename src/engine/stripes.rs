@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use crate::engine::striped::{Stripe, Striped, StripedKey};
 use crate::metering::accumulator::{Accumulator, Kind, Sample, SkipReason};
 use crate::model::{CustomerIndex, Hour, Lsn, MeterIndex};
-use crate::world::processor::LongWork;
 
 /// What one accumulator counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -69,7 +68,6 @@ impl Stripes {
             })
             .collect();
         order.sort_unstable();
-        let mut work = LongWork::default();
         for run in order.chunk_by(|left, right| left.0 == right.0) {
             let Some((place, _)) = run.first() else { continue };
             let mut stripe = self.0.lock(*place as usize);
@@ -79,8 +77,6 @@ impl Stripes {
                     add(&mut stripe, delta, epoch);
                 }
             }
-            drop(stripe);
-            work.advance(run.len() as u64);
         }
     }
 

@@ -31,7 +31,6 @@ use crate::engine::state::{Admitted, Record};
 use crate::engine::weight::bytes_about;
 use crate::model::{CustomerId, CustomerIndex, Hour, Lsn, ReservationId, Settings, Timestamp};
 use crate::world::BootId;
-use crate::world::processor::LongWork;
 
 use ahead::Ahead;
 use due::{Advance, Parked};
@@ -308,7 +307,6 @@ impl Committer {
         self.other_in_flight -= usize::from(!group.is_due_work_alone());
         self.settling = false;
         self.is_ingest_next = !group.due.is_empty();
-        let mut work = LongWork::default();
         if !group.due.is_empty() {
             let began = self.shared.world.clock.since_boot();
             for (lsn, Entry { log_time, body }) in group.due.drain(..) {
@@ -324,7 +322,6 @@ impl Committer {
             self.shared.apply(*lsn, *log_time, record);
             self.forget_ended(record);
             if let Record::Events(admitted) = record {
-                work.advance(admitted.event_count);
                 for (id, _) in &admitted.created {
                     self.creating.remove(id);
                 }
