@@ -242,14 +242,22 @@ pub struct Checkpointer {
     shared: Arc<Shared>,
     stage: Stage,
     last: Option<Checkpoints>,
+    /// A snapshot that the row store names and this start could not use.
+    unusable: Option<String>,
     last_at: Duration,
 }
 
 impl Checkpointer {
-    /// A job that goes on after `last`.
-    pub fn new(shared: Arc<Shared>, last: Option<Checkpoints>) -> Self {
+    /// A job that goes on after `last`; `unusable` is a later checkpoint whose snapshot this start could not
+    /// use.
+    pub fn new(
+        shared: Arc<Shared>,
+        last: Option<Checkpoints>,
+        unusable: Option<&Checkpoint>,
+    ) -> Self {
         let last_at = shared.world.clock.since_boot();
-        Self { shared, stage: Stage::Idle, last, last_at }
+        let unusable = unusable.map(|checkpoint| checkpoint.snapshot.clone());
+        Self { shared, stage: Stage::Idle, last, unusable, last_at }
     }
 
     /// Whether the log above the last checkpoint is long or old enough for a new one, or a backfill
@@ -350,8 +358,15 @@ impl Checkpointer {
         Ok(true)
     }
 
+    /// The file of a snapshot: never the one that the row store names until this checkpoint is committed. Perhaps
+    /// its disk only could not be read for a moment, and the next start finds it whole.
+    fn file_name(&self, lsn: Lsn) -> String {
+        let name = format!("snapshot-{:020}", lsn.0);
+        if self.unusable.as_ref() == Some(&name) { format!("{name}-again") } else { name }
+    }
+
     fn start(&self, cut: Cut) -> Result<Copying, Error> {
-        let name = format!("snapshot-{:020}", cut.base.lsn.0);
+        let name = self.file_name(cut.base.lsn);
         let disk = &*self.shared.world.disk;
         let mut writer = snapshot::Writer::create(disk, &name, self.shared.incarnation.id)?;
         write_base(&cut.base, &mut writer)?;

@@ -61,7 +61,10 @@ pub fn open(
     let incarnation = incarnation::read_or_create(&world)?;
     let earlier = clock_file::read(&world).map_err(OpenError::Clock)?;
     let rows = RowStore::open(&*world.disk)?;
-    let (state, last, proven) = load_checkpoint(&world, &incarnation, &rows)?;
+    let Loaded { state, last, unusable } = load_checkpoint(&world, &incarnation, &rows)?;
+    // When one was committed, everything up to it was durable, whether its snapshot is good or not.
+    let newest = unusable.as_ref().or(last.as_ref().map(|last| &last.newest));
+    let proven = newest.map_or(Lsn::ZERO, |newest| newest.lsn);
     let history = open_history(&world, &incarnation)?;
     let ids_from = state.log_time().minus(options.dedupe_window);
     let may_refill = options.ids_are_kept() && reaches_back(&history, ids_from);
@@ -124,7 +127,8 @@ pub fn open(
     }
     let clock = &shared.world.clock;
     let guard = ClockGuard::after(earlier, clock.boot(), clock.since_boot());
-    let mut machine = assemble(shared, submissions, (logs, replayed.flusher, last), guard);
+    let checkpointer = Checkpointer::new(Arc::clone(&shared), last, unusable.as_ref());
+    let mut machine = assemble(shared, submissions, (logs, replayed.flusher, checkpointer), guard);
     machine.start()?;
     Ok(Recovered { machine, replayed: records, last_lsn })
 }
@@ -132,14 +136,14 @@ pub fn open(
 fn assemble(
     shared: Arc<Shared>,
     queue: Receiver<Submission>,
-    ((wal, upkeep), flusher, last): ((log::Wal, log::Upkeep), index::Flusher, Option<Checkpoints>),
+    ((wal, upkeep), flusher, checkpointer): ((log::Wal, log::Upkeep), index::Flusher, Checkpointer),
     guard: ClockGuard,
 ) -> Machine {
     Machine {
         queue,
         committer: Committer::new(Arc::clone(&shared), guard),
         writer: Writer::new(Arc::clone(&shared), wal),
-        checkpointer: Checkpointer::new(Arc::clone(&shared), last),
+        checkpointer,
         flush: Flush::new(Arc::clone(&shared), flusher),
         backfill: BackfillJob::new(Arc::clone(&shared)),
         upkeep,
@@ -232,20 +236,29 @@ fn refuse_gap(log: &log::Opened, in_history: Lsn) -> Result<(), OpenError> {
     })))
 }
 
-/// The state at the newest good checkpoint, and that checkpoint; empty when there is none. The LSN is
-/// that of the newest one, good or not: when it was committed, everything up to it was durable.
+/// What a start begins with.
+struct Loaded {
+    /// The state at the newest good checkpoint; empty when there is none.
+    state: State,
+    /// That checkpoint.
+    last: Option<Checkpoints>,
+    /// A later one that is not good.
+    unusable: Option<Checkpoint>,
+}
+
 fn load_checkpoint(
     world: &World,
     incarnation: &Incarnation,
     rows: &RowStore,
-) -> Result<(State, Option<Checkpoints>, Lsn), OpenError> {
+) -> Result<Loaded, OpenError> {
     let view = rows.read()?;
     let Some(meta) = view.meta(checkpoint::META)? else {
-        return Ok((State::default(), None, Lsn::ZERO));
+        return Ok(Loaded { state: State::default(), last: None, unusable: None });
     };
     let mut checkpoints: Checkpoints = codec::decode(&meta)?;
     check_row_counts(&view, &checkpoints)?;
-    let (proven, memory_from) = (checkpoints.newest.lsn, checkpoints.memory_from);
+    let memory_from = checkpoints.memory_from;
+    let mut unusable = None;
     let state = match load_snapshot(world, incarnation, &checkpoints.newest, memory_from) {
         Ok(state) => state,
         Err(cause) => {
@@ -256,12 +269,12 @@ fn load_checkpoint(
             tracing::error!(%error, "the newest snapshot cannot be used; taking the one before");
             let state = load_snapshot(world, incarnation, &previous, memory_from)
                 .map_err(OpenError::Snapshots)?;
-            checkpoints.newest = previous;
+            unusable = Some(std::mem::replace(&mut checkpoints.newest, previous));
             state
         }
     };
     load_rows(&view, &state)?;
-    Ok((state, Some(checkpoints), proven))
+    Ok(Loaded { state, last: Some(checkpoints), unusable })
 }
 
 fn check_row_counts(view: &rows::View, checkpoints: &Checkpoints) -> Result<(), OpenError> {
