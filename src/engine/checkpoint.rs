@@ -185,7 +185,6 @@ impl Cut {
         };
         let subscriptions = state.with_books(|books| books.subscriptions().clone());
         let (pools, entries) = state.with_pools(|pools| (pools.all().clone(), pools.entries()));
-        state.forget_old_reservations(now);
         let reservations = state.with_reservations(Reservations::parts);
         let rows = state.take_rows();
         state.stripes().striped().begin_cut();

@@ -29,7 +29,7 @@ use crate::engine::shared::Shared;
 use crate::engine::state::{CheckpointBase, State};
 use crate::engine::write::Writer;
 use crate::engine::{catalogue::Catalogue, key};
-use crate::model::{Causes, Hour, Lsn, Timestamp};
+use crate::model::{Causes, Hour, KeyDigest, Lsn, Timestamp};
 use crate::storage::history::{self, History};
 use crate::storage::rows::{self, RowStore, Table};
 use crate::storage::{codec, index, log, snapshot};
@@ -47,6 +47,12 @@ pub struct Recovered {
     pub replayed: u64,
     /// The last LSN.
     pub last_lsn: Lsn,
+}
+
+/// What the keys from outside the data directory are recognised by.
+fn configured_keys(incarnation: &Incarnation, options: &Options) -> Vec<KeyDigest> {
+    let keys = options.configured_keys.iter();
+    keys.map(|text| key::digest(&incarnation.key_pepper, text)).collect()
 }
 
 /// Opens the data directory of `world`, or makes one.
@@ -89,12 +95,10 @@ pub fn open(
     }
     let (queue, submissions) = bounded(options.queue_length);
     let (records, last_lsn) = (replayed.records, replayed.state.applied());
-    let configured_keys = options.configured_keys.iter();
-    let configured_keys =
-        configured_keys.map(|text| key::digest(&incarnation.key_pepper, text)).collect();
     let shared = Arc::new(Shared {
         world,
         test_clock,
+        configured_keys: configured_keys(&incarnation, &options),
         incarnation,
         state: replayed.state,
         index: replayed.index,
@@ -109,7 +113,6 @@ pub fn open(
         checkpoint: AtomicU64::new(last.as_ref().map_or(0, |last| last.newest.lsn.0)),
         closed_hours: Mutex::default(),
         backfill: Mutex::default(),
-        configured_keys,
         counters,
         queue,
         queue_bytes: AtomicU64::new(0),

@@ -70,15 +70,12 @@ impl Replies {
     /// Keeps an answer.
     pub fn put(&mut self, lsn: Lsn, reply: Reply) {
         let [with_key, without] = &mut self.queues;
-        let queue = match reply.identity.explicit {
-            Some(key) => {
-                self.by_key.insert(key, lsn);
-                with_key
-            }
-            None => {
-                self.by_content.insert(reply.identity.content, lsn);
-                without
-            }
+        let queue = if let Some(key) = reply.identity.explicit {
+            self.by_key.insert(key, lsn);
+            with_key
+        } else {
+            self.by_content.insert(reply.identity.content, lsn);
+            without
         };
         // A start from the older checkpoint applies again what it has loaded.
         if self.kept.insert(lsn, reply).is_none() {
@@ -217,7 +214,7 @@ mod tests {
     fn as_many_are_forgotten_as_are_asked_for_and_each_once() {
         let mut replies = Replies::default();
         let put = |replies: &mut Replies, lsn: u64| {
-            let explicit = (lsn % 2 == 0).then_some([u8::try_from(lsn).unwrap(); 32]);
+            let explicit = lsn.is_multiple_of(2).then_some([u8::try_from(lsn).unwrap(); 32]);
             let identity = Identity { explicit, content: [u8::try_from(lsn / 4).unwrap(); 32] };
             let log_time = at(i64::try_from(lsn).unwrap());
             replies.put(Lsn(lsn), Reply { identity, log_time, answer: KeptAnswer::Clock });

@@ -194,7 +194,7 @@ impl Committer {
     /// Decides on a change, or sets it aside while anything is due that it must find done.
     fn admit_change(&mut self, proposal: Box<Proposal>, reply: Reply<Changed>) {
         self.observe_clock();
-        self.forget_replies(REPLIES_A_CHANGE);
+        self.forget_old(REPLIES_A_CHANGE);
         let at = self.log_time.max(self.shared.world.clock.wall());
         if self.is_anything_due(at) && !self.shared.clock_in_doubt() {
             self.is_work_due = true;
@@ -357,14 +357,14 @@ impl Committer {
     /// What comes about with time alone, each second.
     pub fn tick(&mut self) {
         self.observe_clock();
-        self.forget_replies(REPLIES_AT_ONCE);
+        self.forget_old(REPLIES_AT_ONCE);
     }
 
-    /// Forgets kept answers that are too old, when the clocks say so that were just looked at.
-    fn forget_replies(&self, at_most: usize) {
+    /// Forgets kept answers and ended reservations that are too old, when the clocks say so that were just looked at.
+    fn forget_old(&self, at_most: usize) {
         if !self.shared.clock_in_doubt() {
             let state = &self.shared.state;
-            state.forget_replies(state.log_time(), at_most);
+            state.forget_old(state.log_time(), at_most);
         }
     }
 
@@ -379,7 +379,7 @@ impl Committer {
             self.closed_hours = self.closed_hours.max(due);
             self.closed_through = self.closed_through.max(self.closed_hours.start());
         }
-        self.forget_replies(REPLIES_AT_ONCE);
+        self.forget_old(REPLIES_AT_ONCE);
         checkpoint::Cut::take(state, self.closed_hours)
     }
 }

@@ -226,9 +226,12 @@ impl Reservations {
         }
     }
 
-    /// Forgets those that have ended so long ago that nobody asks again.
-    pub fn forget_old(&mut self, log_time: Timestamp) {
-        while self.ended.first().is_some_and(|(at, _)| is_old(*at, log_time)) {
+    /// Forgets those that have ended so long ago that nobody asks again, at most so many.
+    pub fn forget_old(&mut self, log_time: Timestamp, at_most: usize) {
+        for _ in 0..at_most {
+            if !self.ended.first().is_some_and(|(at, _)| is_old(*at, log_time)) {
+                return;
+            }
             self.forget_first();
         }
     }

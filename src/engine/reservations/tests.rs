@@ -90,11 +90,11 @@ fn ended_ones_are_kept_for_a_day_or_until_there_are_too_many() {
     all.forget_surplus();
     assert_eq!(known(&all), [false, true, true, true]);
     let day = 24 * 3_600;
-    all.forget_old(at(day));
+    all.forget_old(at(day), 1_000);
     assert_eq!(known(&all), [false, true, true, true]);
-    all.forget_old(at(day + 1));
+    all.forget_old(at(day + 1), 1_000);
     assert_eq!(known(&all), [false, false, true, true]);
     // An open one is never forgotten.
-    all.forget_old(at(1_000 * day));
+    all.forget_old(at(1_000 * day), 1_000);
     assert_eq!(known(&all), [false, false, false, true]);
 }

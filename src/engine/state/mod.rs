@@ -295,10 +295,11 @@ impl State {
         look(&mut self.replies.lock())
     }
 
-    /// Forgets kept answers that are too old at `now`, at most so many.
-    pub fn forget_replies(&self, now: Timestamp, at_most: usize) {
+    /// Forgets kept answers and ended reservations that are too old at `now`, of each at most so many.
+    pub fn forget_old(&self, now: Timestamp, at_most: usize) {
         let old = self.replies.lock().forget_old(now, at_most);
         self.rows.lock().extend(old.into_iter().map(Row::no_reply));
+        self.reservations.lock().forget_old(now, at_most);
     }
 
     /// The key with this id, deleted or not.

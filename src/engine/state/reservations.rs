@@ -7,7 +7,7 @@ use crate::billing::credits::{Left, Pool};
 use crate::engine::record::Identity;
 use crate::engine::replies::KeptAnswer;
 use crate::engine::reservations::{End, Ending, Reservation, ReservationMove, Reservations};
-use crate::model::{ReservationId, SubscriptionIndex, Timestamp};
+use crate::model::{ReservationId, SubscriptionIndex};
 
 impl State {
     pub(super) fn apply_reservation(
@@ -70,11 +70,6 @@ impl State {
             change(pool);
             Left::default()
         });
-    }
-
-    /// Forgets reservations that have ended long before `now`.
-    pub fn forget_old_reservations(&self, now: Timestamp) {
-        self.reservations.lock().forget_old(now);
     }
 
     /// Looks at the reservations; `look` only copies.
