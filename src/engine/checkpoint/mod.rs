@@ -5,108 +5,37 @@
 //! rows; read the file back; commit one transaction that holds the rows and names the snapshot; then
 //! forget the moved hours. Until that commit the previous checkpoint counts.
 
+mod copying;
+mod cut;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::billing::credits::Mark;
 use crate::engine::backfill::Backfills;
 use crate::engine::books::payments::RECENT_PARTS;
-use crate::engine::books::routes::SegmentKey;
-use crate::engine::books::segments::{PendingKey, PendingSample, SegmentAccumulator};
-use crate::engine::books::shelf::Shelf;
-use crate::engine::catalogue::Catalogue;
 use crate::engine::commit::Submission;
-use crate::engine::pools::{self, EntryDigest, KeptPool};
-use crate::engine::reservations::{Part, Reservation, Reservations};
+use crate::engine::pools;
 use crate::engine::rows::Row;
 use crate::engine::shared::Shared;
-use crate::engine::state::{BillingMarks, MeterTotals, State};
-use crate::engine::stripes::Key;
 use crate::engine::usage_rows;
-use crate::metering::accumulator::Accumulator;
-use crate::model::{
-    Causes, CreditEntitlement, Hour, Lsn, Meter, Product, Settings, Subscription, Timestamp,
-};
+use crate::model::{Causes, Hour, Lsn};
 use crate::storage::codec;
 use crate::storage::rows::{self, Batch, Table};
 use crate::storage::snapshot::{self, SnapshotHash};
 use crate::world::sync::Mutex;
 use crate::world::sync::atomic::Ordering;
 
+pub use cut::{Cut, SnapshotBase, SnapshotChunk};
+
+use copying::Copying;
+
 /// The name under which the row store keeps [`Checkpoints`].
 pub const META: &str = "checkpoints";
 
-/// Entries of one chunk of a snapshot: 20,000 of 80 bytes stay below a step's 4 MiB.
-const CHUNK_ENTRIES: usize = 20_000;
-/// Subscriptions of one chunk: their texts and metadata take some 35 KiB each at most.
-const CHUNK_SUBSCRIPTIONS: usize = 100;
-/// Pools of one chunk, when they have few grants: some 3 KiB each at most.
-const CHUNK_POOLS: usize = 1_000;
-/// A pool with more grants than this begins a chunk of its own.
-const FEW_GRANTS: usize = 8;
 /// Rows that are encoded at once.
 const CHUNK_ROWS: usize = 1_024;
-
-/// The small parts of the state at a cut, and the rows that changed since the one before.
-#[derive(Debug)]
-pub struct Cut {
-    base: SnapshotBase,
-    catalogue: Arc<Catalogue>,
-    subscriptions: Shelf<Subscription>,
-    pools: Shelf<KeptPool>,
-    entries: Vec<EntryDigest>,
-    reservations: Vec<Arc<Part>>,
-    rows: Vec<Row>,
-    memory_from: Hour,
-}
-
-/// The first chunk of a snapshot: what the accumulators alone do not say.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct SnapshotBase {
-    /// The last LSN the snapshot reflects.
-    pub lsn: Lsn,
-    /// The log time there.
-    pub log_time: Timestamp,
-    /// The meters, in the order of their indexes.
-    pub meters: Vec<Meter>,
-    /// The settings.
-    pub settings: Settings,
-    /// What each meter has seen.
-    pub totals: Vec<MeterTotals>,
-    /// Events that were ever admitted.
-    pub events: u64,
-    /// What became of the events before each meter.
-    pub backfills: Backfills,
-    /// The products, in the order of their indexes.
-    pub products: Vec<Arc<Product>>,
-    /// The credit entitlements, in the order of their indexes.
-    pub entitlements: Vec<Arc<CreditEntitlement>>,
-    /// How far billing has come.
-    pub marks: BillingMarks,
-}
-
-/// A chunk of a snapshot behind its base.
-#[derive(Debug, Serialize, Deserialize)]
-pub enum SnapshotChunk {
-    /// Accumulators of hours.
-    Hours(Vec<(Key, Accumulator)>),
-    /// Subscriptions, in the order of their indexes.
-    Subscriptions(Vec<Arc<Subscription>>),
-    /// What segments of subscriptions have counted.
-    Segments(Vec<(SegmentKey, SegmentAccumulator)>),
-    /// Events whose time has not come.
-    Pending(Vec<(PendingKey, PendingSample)>),
-    /// Pools of credits, in the order of their indexes; behind the subscriptions.
-    Pools(Vec<Arc<KeptPool>>),
-    /// How far usage has come that draws credits.
-    Marks(Vec<(SegmentKey, Mark)>),
-    /// What manual entries are recognised by.
-    Entries(Vec<EntryDigest>),
-    /// Reservations of credits.
-    Reservations(Vec<Arc<Reservation>>),
-}
 
 /// What the row store says of the checkpoints it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -166,35 +95,6 @@ impl Error {
     }
 }
 
-impl Cut {
-    /// Takes the cut; called by the committer with nothing in flight. Hours before `memory_from` take
-    /// no new events from here on.
-    pub fn take(state: &State, memory_from: Hour) -> Self {
-        let catalogue = state.catalogue();
-        let base = SnapshotBase {
-            lsn: state.applied(),
-            log_time: state.log_time(),
-            meters: catalogue.meters().to_vec(),
-            settings: catalogue.settings(),
-            totals: state.totals(),
-            events: state.event_count(),
-            backfills: state.with_backfills(Backfills::clone),
-            products: state.with_books(|books| books.products().to_vec()),
-            entitlements: state.with_books(|books| books.entitlements.all().to_vec()),
-            marks: state.billing_marks(),
-        };
-        let subscriptions = state.with_books(|books| books.subscriptions().clone());
-        let (pools, entries) = state.with_pools(|pools| (pools.all().clone(), pools.entries()));
-        let reservations = state.with_reservations(Reservations::parts);
-        let rows = state.take_rows();
-        state.stripes().striped().begin_cut();
-        state.segments().counted().begin_cut();
-        state.segments().pending().begin_cut();
-        state.segments().marks().begin_cut();
-        Self { base, catalogue, subscriptions, pools, entries, reservations, rows, memory_from }
-    }
-}
-
 /// How far a step got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -216,23 +116,6 @@ enum Stage {
     Asked(CutSlot),
     Copying(Box<Copying>),
     Forgetting { memory_from: Hour, place: usize },
-}
-
-#[derive(Debug)]
-struct Copying {
-    cut: Cut,
-    name: String,
-    writer: snapshot::Writer,
-    subscriptions_written: usize,
-    pools_written: usize,
-    place: usize,
-    hours: Vec<(Key, Accumulator)>,
-    segments: Vec<(SegmentKey, SegmentAccumulator)>,
-    pending: Vec<(PendingKey, PendingSample)>,
-    marks: Vec<(SegmentKey, Mark)>,
-    moved: Vec<(Key, Accumulator)>,
-    accumulators: u64,
-    counted: u64,
 }
 
 /// The job that makes checkpoints.
@@ -367,23 +250,7 @@ impl Checkpointer {
     fn start(&self, cut: Cut) -> Result<Copying, Error> {
         let name = self.file_name(cut.base.lsn);
         let disk = &*self.shared.world.disk;
-        let mut writer = snapshot::Writer::create(disk, &name, self.shared.incarnation.id)?;
-        write_base(&cut.base, &mut writer)?;
-        Ok(Copying {
-            cut,
-            name,
-            writer,
-            subscriptions_written: 0,
-            pools_written: 0,
-            place: 0,
-            hours: Vec::new(),
-            segments: Vec::new(),
-            pending: Vec::new(),
-            marks: Vec::new(),
-            moved: Vec::new(),
-            accumulators: 0,
-            counted: 0,
-        })
+        Copying::start(cut, name, disk, self.shared.incarnation.id)
     }
 
     fn commit(&mut self, mut copying: Copying) -> Result<(), Error> {
@@ -445,20 +312,6 @@ fn commit(batch: Batch, checkpoints: &Checkpoints) -> Result<(), rows::Error> {
     batch.commit()
 }
 
-/// Writes the base: a chunk that says how many follow, and those.
-fn write_base(base: &SnapshotBase, writer: &mut snapshot::Writer) -> Result<(), Error> {
-    let mut bytes = Vec::new();
-    codec::encode(base, &mut bytes);
-    let pieces = bytes.chunks(snapshot::CHUNK_BYTES_MAX);
-    let mut count = Vec::new();
-    codec::encode(&pieces.len(), &mut count);
-    writer.chunk(&count)?;
-    for piece in pieces {
-        writer.chunk(piece)?;
-    }
-    Ok(())
-}
-
 /// Removes snapshots that no checkpoint names. One that stays is harmless and goes the next time.
 fn remove_others(shared: &Shared, checkpoints: &Checkpoints) {
     let disk = &shared.world.disk;
@@ -472,101 +325,4 @@ fn remove_others(shared: &Shared, checkpoints: &Checkpoints) {
             tracing::warn!(%name, error = %Causes(&error), "remove old snapshot");
         }
     }
-}
-
-impl Copying {
-    /// Writes the next subscriptions; whether there were any.
-    fn write_subscriptions(&mut self) -> Result<bool, Error> {
-        let all = &self.cut.subscriptions;
-        let next = self.subscriptions_written..all.len();
-        let next = next.take(CHUNK_SUBSCRIPTIONS);
-        let chunk: Vec<_> = next.filter_map(|place| all.get(place).map(Arc::clone)).collect();
-        if chunk.is_empty() {
-            return Ok(false);
-        }
-        self.subscriptions_written += chunk.len();
-        write_chunk(&SnapshotChunk::Subscriptions(chunk), &mut self.writer)?;
-        Ok(true)
-    }
-
-    /// Writes the next pools; whether there were any. What manual entries are recognised by goes first, then
-    /// reservations.
-    fn write_pools(&mut self) -> Result<bool, Error> {
-        if !self.cut.entries.is_empty() {
-            write_all(&mut self.cut.entries, 0, SnapshotChunk::Entries, &mut self.writer)?;
-        }
-        if let Some(part) = self.cut.reservations.pop() {
-            let chunk = SnapshotChunk::Reservations(part.values().map(Arc::clone).collect());
-            write_chunk(&chunk, &mut self.writer)?;
-            return Ok(true);
-        }
-        let all = &self.cut.pools;
-        let next = (self.pools_written..all.len()).take(CHUNK_POOLS);
-        let chunk: Vec<_> = next.filter_map(|place| all.get(place).map(Arc::clone)).collect();
-        if chunk.is_empty() {
-            return Ok(false);
-        }
-        self.pools_written += chunk.len();
-        for part in chunk.chunk_by(|_, next| next.pool.grants().len() <= FEW_GRANTS) {
-            write_chunk(&SnapshotChunk::Pools(part.to_vec()), &mut self.writer)?;
-        }
-        Ok(true)
-    }
-
-    fn copy_stripe(&mut self, shared: &Shared) -> Result<(), Error> {
-        let state = &shared.state;
-        for (key, accumulator) in state.stripes().striped().copy(self.place) {
-            if key.hour < self.cut.memory_from {
-                self.moved.push((key, accumulator));
-            } else {
-                self.accumulators += 1;
-                self.counted = self.counted.wrapping_add(accumulator.count());
-                self.hours.push((key, accumulator));
-            }
-        }
-        for (key, accumulator) in state.segments().counted().copy(self.place) {
-            self.accumulators += 1;
-            self.counted = self.counted.wrapping_add(accumulator.count());
-            self.segments.push((key, accumulator));
-        }
-        let pending = state.segments().pending().copy(self.place);
-        self.accumulators += pending.len() as u64;
-        self.pending.extend(pending);
-        let marks = state.segments().marks().copy(self.place);
-        self.accumulators += marks.len() as u64;
-        self.marks.extend(marks);
-        self.place += 1;
-        self.write_chunks(CHUNK_ENTRIES)
-    }
-
-    /// Writes what has come together of a kind when it is at least `entries_min`.
-    fn write_chunks(&mut self, entries_min: usize) -> Result<(), Error> {
-        let writer = &mut self.writer;
-        write_all(&mut self.hours, entries_min, SnapshotChunk::Hours, writer)?;
-        write_all(&mut self.segments, entries_min, SnapshotChunk::Segments, writer)?;
-        write_all(&mut self.pending, entries_min, SnapshotChunk::Pending, writer)?;
-        write_all(&mut self.marks, entries_min, SnapshotChunk::Marks, writer)
-    }
-}
-
-fn write_all<E: Clone>(
-    entries: &mut Vec<E>,
-    entries_min: usize,
-    chunk: fn(Vec<E>) -> SnapshotChunk,
-    writer: &mut snapshot::Writer,
-) -> Result<(), Error> {
-    if entries.len() < entries_min {
-        return Ok(());
-    }
-    for part in entries.chunks(CHUNK_ENTRIES) {
-        write_chunk(&chunk(part.to_vec()), writer)?;
-    }
-    entries.clear();
-    Ok(())
-}
-
-fn write_chunk(chunk: &SnapshotChunk, writer: &mut snapshot::Writer) -> Result<(), Error> {
-    let mut payload = Vec::new();
-    codec::encode(chunk, &mut payload);
-    Ok(writer.chunk(&payload)?)
 }
