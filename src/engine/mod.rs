@@ -28,6 +28,7 @@ pub mod machine;
 pub mod open_error;
 pub mod options;
 pub mod outline;
+pub mod packed;
 pub mod pools;
 pub mod prepare;
 pub mod query;

@@ -407,8 +407,8 @@ fn load_row(kind: RowKind, key: &[u8], value: &[u8], state: &State) -> Result<()
                 state.load_reply(lsn, codec::decode(value)?);
             }
         }
-        RowKind::Invoice => state.load_invoice(codec::decode(value)?),
-        RowKind::Payment => state.load_payment(codec::decode(value)?),
+        RowKind::Invoice => state.load_invoice(&codec::decode(value)?),
+        RowKind::Payment => state.load_payment(&codec::decode(value)?),
         RowKind::Checkout => state.load_checkout(codec::decode(value)?),
         // Read when somebody asks.
         RowKind::Ledger | RowKind::Grant => {}

@@ -159,7 +159,7 @@ impl Replay {
             Body::ClockSet(identity) => Record::ClockSet(identity),
             Body::Backfilled(entry) => Record::Backfilled(Box::new(entry)),
             Body::PeriodTurned(subscription) => Record::PeriodTurned(subscription),
-            Body::CycleClosed(entry) => Record::CycleClosed(entry),
+            Body::CycleClosed(entry) => Record::CycleClosed(entry, None),
             Body::PaymentMarked(entry) => Record::PaymentMarked(entry),
             Body::CreditsMoved(entry) => Record::CreditsMoved(entry),
         };

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use crate::engine::packed::Packed;
 use crate::engine::pools::PoolKey;
 use crate::engine::replies::Reply;
 use crate::model::{
@@ -56,10 +57,10 @@ impl RowKind {
 pub enum Row {
     /// Key and value, encoded.
     Encoded(Key, Option<Vec<u8>>),
-    /// An invoice, which never changes: whoever writes it encodes it.
-    Invoice(Arc<Invoice>),
-    /// A payment as it was; encoded by whoever writes it.
-    Payment(Arc<Payment>),
+    /// An invoice, which never changes.
+    Invoice(InvoiceNumber, Packed<Invoice>),
+    /// A payment as it was.
+    Payment(PaymentIndex, Packed<Payment>),
     /// A row of a ledger, which never changes; encoded by whoever writes it.
     Ledger(Arc<LedgerEntry>),
     /// A grant of a pool that has ended; encoded by whoever writes it.
@@ -108,8 +109,8 @@ impl Row {
     pub fn encoded(&self) -> (Key, Option<Vec<u8>>) {
         match self {
             Self::Encoded(key, value) => (key.clone(), value.clone()),
-            Self::Invoice(invoice) => (invoice_key(invoice.number), Some(encoded(&**invoice))),
-            Self::Payment(payment) => (payment_key(payment.index), Some(encoded(&**payment))),
+            Self::Invoice(number, packed) => (invoice_key(*number), Some(packed.bytes().to_vec())),
+            Self::Payment(index, packed) => (payment_key(*index), Some(packed.bytes().to_vec())),
             Self::Ledger(row) => {
                 let pool = PoolKey { entitlement: row.entitlement, customer: row.customer };
                 let id = (row.id.lsn, row.id.number);

@@ -128,7 +128,7 @@ impl Shared {
                 | Record::Change(_)
                 | Record::Backfilled(_)
                 | Record::PeriodTurned(_)
-                | Record::CycleClosed(_)
+                | Record::CycleClosed(..)
                 | Record::PaymentMarked(_)
                 | Record::CreditsMoved(_),
                 _,

@@ -31,7 +31,7 @@ pub(in crate::engine) fn payment_by_id(
 pub(super) fn payment_at(shared: &Shared, index: PaymentIndex) -> Result<Arc<Payment>, BillsError> {
     // Memory first: what is not there any more has a row.
     match shared.state.with_books(|books| books.payments.recent(index)) {
-        Some(payment) => Ok(payment),
+        Some(packed) => Ok(Arc::new(packed.unpack()?)),
         None => row(shared, &payment_key(index), "payment"),
     }
 }
@@ -41,7 +41,7 @@ pub(super) fn invoice_at(
     number: InvoiceNumber,
 ) -> Result<Arc<Invoice>, BillsError> {
     match shared.state.with_books(|books| books.payments.recent_invoice(number)) {
-        Some(invoice) => Ok(invoice),
+        Some(packed) => Ok(Arc::new(packed.unpack()?)),
         None => row(shared, &invoice_key(number), "invoice"),
     }
 }

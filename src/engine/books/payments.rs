@@ -1,10 +1,10 @@
 //! Payments and invoices: in memory what lists are chosen by, on disk what they say.
 //!
-//! Whole objects stay in memory until a checkpoint has made their rows durable.
-
-use std::sync::Arc;
+//! What they say stays in memory, too, until a checkpoint has made their rows durable; packed, because a cycle
+//! makes millions of them.
 
 use crate::engine::books::wide::{self, WideMap};
+use crate::engine::packed::Packed;
 use crate::model::{
     Currency, CustomerIndex, Invoice, InvoiceId, InvoiceNumber, Lsn, Payment, PaymentId,
     PaymentIndex, PaymentStatus, ProductIndex, SubscriptionIndex, Timestamp,
@@ -52,20 +52,20 @@ pub struct Payments {
     /// The products behind the first, of carts that have several.
     more_products: WideMap<PaymentIndex, Box<[ProductIndex]>>,
     ids: WideMap<PaymentId, PaymentIndex>,
-    recent: WideMap<PaymentIndex, (Lsn, Arc<Payment>)>,
+    recent: WideMap<PaymentIndex, (Lsn, Packed<Payment>)>,
     invoice_heads: Vec<InvoiceHead>,
     invoice_ids: WideMap<InvoiceId, InvoiceNumber>,
-    recent_invoices: WideMap<InvoiceNumber, (Lsn, Arc<Invoice>)>,
+    recent_invoices: WideMap<InvoiceNumber, (Lsn, Packed<Invoice>)>,
     last_invoices: WideMap<SubscriptionIndex, InvoiceNumber>,
 }
 
 impl Payments {
-    /// Puts a payment in its place; `lsn` is that of its record, and `None` when it was read from its
+    /// Puts a payment in its place; with what it is, and the LSN of its record, unless it was read from its
     /// row.
     ///
     /// # Panics
     /// When its index would leave a gap, or its cart is empty.
-    pub fn put(&mut self, lsn: Option<Lsn>, payment: Arc<Payment>) {
+    pub fn put(&mut self, payment: &Payment, recent: Option<(Lsn, Packed<Payment>)>) {
         let (first, more) = payment.cart.split_first().expect("a payment pays for something");
         let head = PaymentHead {
             customer: payment.customer,
@@ -90,16 +90,16 @@ impl Payments {
         if let Some(invoice) = self.invoice_heads.get_mut(position(payment.invoice)) {
             invoice.payment = invoice.payment.max(Some(payment.index));
         }
-        if let Some(lsn) = lsn {
-            self.recent.insert(payment.index, (lsn, payment));
+        if let Some(recent) = recent {
+            self.recent.insert(payment.index, recent);
         }
     }
 
-    /// Puts an invoice in its place; `lsn` as for [`Payments::put`].
+    /// Puts an invoice in its place; `recent` as for [`Payments::put`].
     ///
     /// # Panics
     /// When its number would leave a gap.
-    pub fn put_invoice(&mut self, lsn: Option<Lsn>, invoice: Arc<Invoice>) {
+    pub fn put_invoice(&mut self, invoice: &Invoice, recent: Option<(Lsn, Packed<Invoice>)>) {
         if position(invoice.number) == self.invoice_heads.len() {
             let previous = invoice
                 .subscription
@@ -113,12 +113,12 @@ impl Payments {
             self.invoice_ids.insert(invoice.id.clone(), invoice.number);
         }
         assert!(position(invoice.number) < self.invoice_heads.len(), "invoices have no gaps");
-        if let Some(lsn) = lsn {
-            self.recent_invoices.insert(invoice.number, (lsn, invoice));
+        if let Some(recent) = recent {
+            self.recent_invoices.insert(invoice.number, recent);
         }
     }
 
-    /// Takes the objects out of one of [`RECENT_PARTS`] whose rows are durable up to `lsn`; dropping
+    /// Takes what they say out of one of [`RECENT_PARTS`] whose rows are durable up to `lsn`; dropping
     /// them is the caller's, who holds no lock then.
     pub fn take_recent(&mut self, part: usize, lsn: Lsn) -> impl Sized + use<> {
         let payments = self.recent.take_from_part(part, |(changed, _)| *changed <= lsn);
@@ -165,13 +165,13 @@ impl Payments {
     }
 
     /// The payment, when its row may not be durable yet.
-    pub fn recent(&self, index: PaymentIndex) -> Option<Arc<Payment>> {
-        self.recent.get(&index).map(|(_, payment)| Arc::clone(payment))
+    pub fn recent(&self, index: PaymentIndex) -> Option<Packed<Payment>> {
+        self.recent.get(&index).map(|(_, payment)| payment.clone())
     }
 
     /// The invoice, when its row may not be durable yet.
-    pub fn recent_invoice(&self, number: InvoiceNumber) -> Option<Arc<Invoice>> {
-        self.recent_invoices.get(&number).map(|(_, invoice)| Arc::clone(invoice))
+    pub fn recent_invoice(&self, number: InvoiceNumber) -> Option<Packed<Invoice>> {
+        self.recent_invoices.get(&number).map(|(_, invoice)| invoice.clone())
     }
 
     /// The payments that match, newest first.
@@ -260,9 +260,11 @@ mod tests {
     #[test]
     fn a_payment_is_found_by_every_product_of_its_cart() {
         let mut payments = Payments::default();
-        payments.put(None, Arc::new(payment(0, &[1])));
-        payments.put(Some(Lsn(1)), Arc::new(payment(1, &[2, 1, 3])));
-        payments.put(None, Arc::new(payment(2, &[3, 3])));
+        payments.put(&payment(0, &[1]), None);
+        let recent = payment(1, &[2, 1, 3]);
+        payments.put(&recent, Some((Lsn(1), Packed::of(&recent))));
+        payments.put(&payment(2, &[3, 3]), None);
+        assert_eq!(payments.recent(PaymentIndex(1)).unwrap().unpack().unwrap(), recent);
         let of = |product| -> Vec<u32> {
             let found = payments.list(|index, _| payments.pays_for(index, ProductIndex(product)));
             found.map(|index| index.0).collect()

@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::reservations::Commit;
 use crate::engine::command::{Changed, Refused};
 use crate::engine::decide::Proposal;
+use crate::engine::packed::{PackedBill, encode_and_pack};
 use crate::engine::prepare::Prepared;
-use crate::engine::record::{BackfilledEntry, Entry, encode_entry};
+use crate::engine::record::{BackfilledEntry, Entry};
 use crate::engine::state::{Admitted, Record};
 use crate::engine::{Ingested, checkpoint};
 use crate::model::{CustomerId, CustomerIndex, Lsn, Timestamp};
@@ -73,6 +74,14 @@ pub(super) enum Answer {
     Changed(Reply<Changed>, Changed),
 }
 
+/// A piece of due work.
+pub(super) struct Decided {
+    pub(super) lsn: Lsn,
+    pub(super) entry: Entry<'static>,
+    /// What of it becomes rows, once it is encoded.
+    pub(super) bill: Option<PackedBill>,
+}
+
 /// Records that are written and synced together.
 #[derive(Default)]
 pub struct Group {
@@ -89,7 +98,7 @@ pub struct Group {
     /// How long the sync took.
     pub sync_took: Duration,
     /// The due work, which is before everything else; the log's thread encodes it.
-    pub(super) due: Vec<(Lsn, Entry<'static>)>,
+    pub(super) due: Vec<Decided>,
     /// About how many bytes that takes in the log.
     pub(super) due_bytes: usize,
     /// How long the committer has been busy with those.
@@ -112,8 +121,10 @@ impl Group {
     }
 
     /// Appends its records to a payload, as the log has them.
-    pub fn encode(&self, payload: &mut Vec<u8>) {
-        self.due.iter().for_each(|(_, entry)| encode_entry(entry, payload));
+    pub fn encode(&mut self, payload: &mut Vec<u8>) {
+        for Decided { entry, bill, .. } in &mut self.due {
+            *bill = encode_and_pack(entry, payload);
+        }
         payload.extend_from_slice(&self.entries);
     }
 
@@ -138,7 +149,7 @@ impl Group {
             | Record::ClockSet(_)
             | Record::Backfilled(_)
             | Record::PeriodTurned(_)
-            | Record::CycleClosed(_)
+            | Record::CycleClosed(..)
             | Record::PaymentMarked(_)
             | Record::CreditsMoved(_) => false,
         });

@@ -25,6 +25,7 @@ use crate::engine::checkpoint;
 use crate::engine::clock_guard::{ClockGuard, STEP_MAX};
 use crate::engine::command::{Changed, Outcome};
 use crate::engine::decide::{Decision, Marks, Proposal, decide};
+use crate::engine::packed::PackedBill;
 use crate::engine::record::{BackfilledEntry, Body, Change, ChangeEntry, Entry, encode_entry};
 use crate::engine::shared::Shared;
 use crate::engine::state::{Admitted, Record};
@@ -34,7 +35,7 @@ use crate::world::BootId;
 
 use ahead::Ahead;
 use due::{Advance, Parked};
-use group::Answer;
+use group::{Answer, Decided};
 pub use group::{GROUP_BYTES, Group, Reply, Submission};
 pub use reservations::Commit;
 
@@ -270,7 +271,7 @@ impl Committer {
         {
             self.next_customer = CustomerIndex(customer.index.0 + 1);
         }
-        let record = record_of(entry.body);
+        let record = record_of(entry.body, None);
         self.open.records.push((self.next_lsn, self.log_time, record));
         self.open.lsn_count += 1;
         self.next_lsn = self.next_lsn.next();
@@ -280,7 +281,8 @@ impl Committer {
     fn append_due(&mut self, body: Body<'static>, log_time: Timestamp) {
         self.start_record(log_time);
         self.open.due_bytes += bytes_about(&body);
-        self.open.due.push((self.next_lsn, Entry { log_time: self.log_time, body }));
+        let entry = Entry { log_time: self.log_time, body };
+        self.open.due.push(Decided { lsn: self.next_lsn, entry, bill: None });
         self.open.lsn_count += 1;
         self.next_lsn = self.next_lsn.next();
     }
@@ -309,8 +311,8 @@ impl Committer {
         self.is_ingest_next = !group.due.is_empty();
         if !group.due.is_empty() {
             let began = self.shared.world.clock.since_boot();
-            for (lsn, Entry { log_time, body }) in group.due.drain(..) {
-                let record = record_of(body);
+            for Decided { lsn, entry: Entry { log_time, body }, bill } in group.due.drain(..) {
+                let record = record_of(body, bill);
                 self.shared.apply(lsn, log_time, &record);
                 self.forget_ended(&record);
             }
@@ -385,13 +387,13 @@ impl Committer {
 }
 
 /// What a record does, of one LSN.
-fn record_of(body: Body<'static>) -> Record {
+fn record_of(body: Body<'static>, bill: Option<PackedBill>) -> Record {
     match body {
         Body::Change(entry) => Record::Change(Box::new(entry)),
         Body::ClockSet(identity) => Record::ClockSet(identity),
         Body::Backfilled(entry) => Record::Backfilled(Box::new(entry)),
         Body::PeriodTurned(subscription) => Record::PeriodTurned(subscription),
-        Body::CycleClosed(entry) => Record::CycleClosed(entry),
+        Body::CycleClosed(entry) => Record::CycleClosed(entry, bill),
         Body::PaymentMarked(entry) => Record::PaymentMarked(entry),
         Body::CreditsMoved(entry) => Record::CreditsMoved(entry),
         Body::Events(_) => Record::Events(Admitted::default()),

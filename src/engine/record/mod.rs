@@ -21,7 +21,7 @@ use crate::model::{
 
 pub use payload::{
     EncodedEvents, PayloadError, VARIANT_EVENTS, decode_payload, encode_entry, entry_length,
-    payload_entries, splice_events, start_payload,
+    measured, payload_entries, splice_events, start_payload,
 };
 
 /// One record and when it was decided.

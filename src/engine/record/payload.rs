@@ -47,23 +47,36 @@ pub fn start_payload(count: usize, out: &mut Vec<u8>) {
 /// # Panics
 /// When its encoding is longer than [`codec::VALUE_BYTES_MAX`].
 pub fn encode_entry(entry: &Entry<'_>, out: &mut Vec<u8>) {
-    let head = out.len();
-    out.extend_from_slice(&UNMEASURED);
-    codec::encode(entry, out);
-    let length = match entry.body {
-        Body::Events(_) => return,
+    match entry.body {
+        Body::Events(_) => {
+            out.extend_from_slice(&UNMEASURED);
+            codec::encode(entry, out);
+        }
         Body::Change(_)
         | Body::ClockSet(_)
         | Body::Backfilled(_)
         | Body::PeriodTurned(_)
         | Body::CycleClosed(_)
         | Body::PaymentMarked(_)
-        | Body::CreditsMoved(_) => out.len() - head - UNMEASURED.len(),
-    };
+        | Body::CreditsMoved(_) => measured(out, |out| codec::encode(entry, out)),
+    }
+}
+
+/// Appends what `write` does, with its length in front.
+///
+/// # Panics
+/// When it is longer than [`codec::VALUE_BYTES_MAX`].
+pub fn measured<T>(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    let head = out.len();
+    out.extend_from_slice(&UNMEASURED);
+    let written = write(out);
+    let length = out.len() - head - UNMEASURED.len();
+    assert!(length <= codec::VALUE_BYTES_MAX, "an encoded value is at most 16 MiB");
     let length = u32::try_from(length).expect("an encoded value is at most 16 MiB");
     if let Some(place) = out.get_mut(head..head + UNMEASURED.len()) {
         place.copy_from_slice(&length.to_le_bytes());
     }
+    written
 }
 
 /// The length of the entry that `fields` stand before, and behind it the entry; `None` of events.

@@ -11,6 +11,7 @@ use crate::engine::books::Books;
 use crate::engine::books::routes::SegmentKey;
 use crate::engine::books::segments::Segments;
 use crate::engine::checkouts::Checkouts;
+use crate::engine::packed::{Packed, PackedBill};
 use crate::engine::record::{ClosedEntry, MarkedEntry};
 use crate::engine::replies::KeptAnswer;
 use crate::engine::rows::Row;
@@ -86,7 +87,14 @@ impl State {
         }
     }
 
-    pub(super) fn apply_closed(&self, now: &mut Applying, entry: &ClosedEntry) {
+    pub(super) fn apply_closed(
+        &self,
+        now: &mut Applying,
+        entry: &ClosedEntry,
+        bill: Option<&PackedBill>,
+    ) {
+        let PackedBill { payment, invoice } =
+            bill.map_or_else(|| PackedBill::of(entry), PackedBill::clone);
         let (lsn, log_time) = (now.lsn, now.log_time);
         if let Some(invoice) = &entry.invoice
             && let (InvoiceCause::Closed(segment), Some(index)) =
@@ -96,14 +104,15 @@ impl State {
             self.forget_segment(index, segment, log_time);
         }
         let mut rows = self.rows.lock();
-        rows.extend(entry.invoice.iter().map(|invoice| Row::Invoice(Arc::clone(invoice))));
-        rows.push(Row::Payment(Arc::clone(&entry.payment)));
+        let numbered = entry.invoice.as_deref().zip(invoice.clone());
+        rows.extend(numbered.map(|(invoice, packed)| Row::Invoice(invoice.number, packed)));
+        rows.push(Row::Payment(entry.payment.index, payment.clone()));
         drop(rows);
         let mut books = self.books.write();
-        if let Some(invoice) = &entry.invoice {
-            books.payments.put_invoice(Some(lsn), Arc::clone(invoice));
+        if let Some((invoice, packed)) = entry.invoice.as_deref().zip(invoice) {
+            books.payments.put_invoice(invoice, Some((lsn, packed)));
         }
-        books.payments.put(Some(lsn), Arc::clone(&entry.payment));
+        books.payments.put(&entry.payment, Some((lsn, payment)));
         drop(books);
         if let Some(subscription) = &entry.subscription {
             self.put_subscription(now, subscription);
@@ -147,8 +156,9 @@ impl State {
     }
 
     pub(super) fn apply_marked(&self, now: &mut Applying, entry: &MarkedEntry) {
-        self.rows.lock().push(Row::Payment(Arc::clone(&entry.payment)));
-        self.books.write().payments.put(Some(now.lsn), Arc::clone(&entry.payment));
+        let packed = Packed::of(&*entry.payment);
+        self.rows.lock().push(Row::Payment(entry.payment.index, packed.clone()));
+        self.books.write().payments.put(&entry.payment, Some((now.lsn, packed)));
         if let Some(subscription) = &entry.subscription {
             self.put_subscription(now, subscription);
         }
@@ -211,20 +221,20 @@ impl State {
         *self.marks.lock()
     }
 
-    /// Forgets whole payments and invoices of a part whose rows are durable up to `lsn`.
+    /// Forgets payments and invoices of a part whose rows are durable up to `lsn`.
     pub fn forget_recent_bills(&self, part: usize, lsn: Lsn) {
         let forgotten = self.books.write().payments.take_recent(part, lsn);
         drop(forgotten);
     }
 
     /// Loads a payment row; its invoice was loaded before.
-    pub fn load_payment(&self, payment: Payment) {
-        self.books.write().payments.put(None, Arc::new(payment));
+    pub fn load_payment(&self, payment: &Payment) {
+        self.books.write().payments.put(payment, None);
     }
 
     /// Loads an invoice row.
-    pub fn load_invoice(&self, invoice: Invoice) {
-        self.books.write().payments.put_invoice(None, Arc::new(invoice));
+    pub fn load_invoice(&self, invoice: &Invoice) {
+        self.books.write().payments.put_invoice(invoice, None);
     }
 
     /// Loads a subscription of a snapshot; the products were loaded before.

@@ -20,6 +20,7 @@ use crate::engine::books::Books;
 use crate::engine::books::segments::Segments;
 use crate::engine::catalogue::Catalogue;
 use crate::engine::checkouts::Checkouts;
+use crate::engine::packed::PackedBill;
 use crate::engine::pools::Pools;
 use crate::engine::record::{
     BackfilledEntry, Change, ChangeEntry, ClosedEntry, CreditsEntry, Identity, MarkedEntry,
@@ -52,7 +53,7 @@ pub enum Record {
     /// A boundary has passed.
     PeriodTurned(Arc<Subscription>),
     /// A payment was made.
-    CycleClosed(Box<ClosedEntry>),
+    CycleClosed(Box<ClosedEntry>, Option<PackedBill>),
     /// What became of a payment that waited.
     PaymentMarked(Box<MarkedEntry>),
     /// Credits were moved.
@@ -158,9 +159,9 @@ impl State {
                 self.enter_due(&mut now);
                 self.apply_turned(&mut now, subscription);
             }
-            Record::CycleClosed(entry) => {
+            Record::CycleClosed(entry, bill) => {
                 self.enter_due(&mut now);
-                self.apply_closed(&mut now, entry);
+                self.apply_closed(&mut now, entry, bill.as_ref());
             }
             Record::PaymentMarked(entry) => {
                 self.enter_due(&mut now);

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::goods::{new_meter, new_product, new_subscription, usage_price};
 use super::rig::{Rig, Sent, tiny};
 use crate::engine::command::billing::{NewMeterPrice, NewRate};
-use crate::engine::record::{Body, decode_payload};
+use crate::engine::packed::{PackedBill, encode_and_pack};
+use crate::engine::record::{Body, decode_payload, encode_entry};
 use crate::engine::weight::bytes_about;
 use crate::engine::{Command, Outcome};
 use crate::model::customer::MetadataValue;
@@ -38,6 +39,31 @@ fn bill(rig: &mut Rig, entries: usize) {
     rig.ingest(&[Sent::new("second", "c")]).unwrap();
     rig.advance(Duration::from_hours(24 * 30));
     rig.settle().unwrap();
+}
+
+#[test]
+fn a_close_is_packed_as_it_stands_in_the_log() {
+    let mut rig = Rig::new(tiny());
+    bill(&mut rig, 3);
+    let (log, mut seen) = (&rig.machine.shared.log, 0);
+    log.visit::<ReadError>(Lsn(1)..=log.last_lsn(), |frame| {
+        for entry in decode_payload(frame.payload).unwrap() {
+            let (mut whole, mut packed) = (vec![7], vec![7]);
+            encode_entry(&entry, &mut whole);
+            let bill = encode_and_pack(&entry, &mut packed);
+            assert_eq!(packed, whole);
+            let Body::CycleClosed(closed) = &entry.body else { continue };
+            assert_eq!(bill, Some(PackedBill::of(closed)));
+            let PackedBill { payment, invoice } = bill.unwrap();
+            assert_eq!(payment.unpack().unwrap(), *closed.payment);
+            let invoice = invoice.map(|invoice| invoice.unpack().unwrap());
+            assert_eq!(invoice.as_ref(), closed.invoice.as_deref());
+            seen += 1;
+        }
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(seen, 5, "the first payment, and four closes");
 }
 
 #[test]
