@@ -20,6 +20,11 @@ const UNFINISHED: &str = "state.redb.new";
 
 const META: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("meta");
 
+/// Pages in memory, of which half may be those that a transaction has changed: beyond that they are written
+/// before it ends. Most rows are written in the order of their keys and read seldom, so that more saves little.
+/// The default is 1 GiB, which a million subscriptions fill.
+const CACHE_BYTES: usize = 128 << 20;
+
 /// The tables that rows live in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Table {
@@ -137,6 +142,7 @@ impl RowStore {
 
     fn over(file: Arc<dyn DiskFile>) -> Result<Self, Error> {
         let database = Database::builder()
+            .set_cache_size(CACHE_BYTES)
             .create_with_backend(RedbFile::new(file))
             .map_err(|error| Error::Open(Box::new(redb::Error::from(error))))?;
         Ok(Self { database: Arc::new(database) })
