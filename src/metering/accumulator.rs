@@ -173,6 +173,8 @@ fn sum_of_events(left: u64, right: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::cmp::Reverse;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -224,6 +226,19 @@ mod tests {
         }
     }
 
+    /// The event that the value is of: of equal maxima the earliest, of equal times the later LSN.
+    fn expected_event(kind: Kind, entries: &[Entry]) -> (Timestamp, Lsn) {
+        let samples = entries.iter().filter_map(|entry| entry.as_ref().ok());
+        let found = match kind {
+            Kind::Count | Kind::Sum => None,
+            Kind::Max => {
+                samples.min_by_key(|sample| (Reverse(sample.value), sample.at, sample.lsn))
+            }
+            Kind::Last => samples.max_by_key(|sample| (sample.at, sample.lsn)),
+        };
+        found.map(|sample| (sample.at, sample.lsn)).unwrap_or_default()
+    }
+
     /// Folds parts in pairs, as hours make days and days make totals.
     fn merged(kind: Kind, mut parts: Vec<Accumulator>) -> Accumulator {
         while parts.len() > 1 {
@@ -250,6 +265,8 @@ mod tests {
                     take(&mut accumulator, kind, *entry);
                 }
                 prop_assert_eq!(accumulator.value(kind), expected(kind, &entries));
+                let event = (accumulator.at, accumulator.lsn);
+                prop_assert_eq!(event, expected_event(kind, &entries));
                 let counted = entries.iter().filter(|entry| entry.is_ok()).count();
                 prop_assert_eq!(accumulator.count(), counted as u64);
                 for reason in SkipReason::ALL {
