@@ -110,7 +110,8 @@ fn used_after(
         Measure::Level => {
             let paid_or_free = free.checked_add(used.billed)?;
             let to = used.billed.checked_add(exceeding(consumed, paid_or_free))?;
-            Some((Span { from: used.billed, to }, *used))
+            let high = used.high.max(consumed);
+            Some((Span { from: used.billed, to }, Used { high, ..*used }))
         }
     }
 }

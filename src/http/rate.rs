@@ -279,7 +279,7 @@ struct LineTierBody {
 struct EarlierBody {
     /// Of a count or a sum.
     consumed_units: String,
-    /// The most that it was at the end of a part: free units and tiers go on from there.
+    /// The most that usage was at the end of a part: of a count or a sum free units and tiers go on from there.
     highest_units: String,
     charged_units: String,
     /// In the currency's minor unit.

@@ -83,7 +83,7 @@ pub enum Bound {
 pub struct Used {
     /// What a count or a sum came to; of other meters nothing.
     pub total: Quantity,
-    /// The most that this was at the end of a segment; never negative.
+    /// The most that usage was at the end of a segment: that sum, or a segment's own value; never negative.
     pub high: Quantity,
     /// The units that were charged; never negative.
     pub billed: Quantity,

@@ -242,6 +242,8 @@ impl Oracle {
                     let total = before.total.as_units() + usage.consumed.as_units();
                     before.total = Quantity::from_units(total);
                     before.high = before.high.max(before.total);
+                } else {
+                    before.high = before.high.max(usage.consumed);
                 }
                 let billed = before.billed.as_units() + usage.chargeable.as_units();
                 before.billed = Quantity::from_units(billed);

@@ -77,6 +77,14 @@ impl Mark {
         self.passed = self.high;
     }
 
+    /// Usage of the period has come to this sum, and at the end of a part of it was so high: all of that has
+    /// drawn, or was paid otherwise.
+    pub fn pass(&mut self, consumed: Quantity, high: Quantity) {
+        self.consumed = consumed;
+        self.high = self.high.max(high);
+        self.passed = self.high;
+    }
+
     /// The credits that everything draws which has entered and not drawn.
     pub fn draw_deferred(&mut self, terms: &DrawTerms) -> Credits {
         let free = Quantity::from_count(terms.free_threshold).as_units();

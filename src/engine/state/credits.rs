@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use super::{Applying, State};
-use crate::billing::credits::{
-    Attached, Debit, Ids, Left, NewGrant, Passage, Pool, Usage, passage,
-};
+use crate::billing::credits::{Attached, Debit, Ids, Left, NewGrant, Passage, Pool, passage};
 use crate::engine::books::Books;
 use crate::engine::books::routes::SegmentKey;
 use crate::engine::books::segments::{PendingKey, PendingSample};
@@ -20,7 +18,7 @@ use crate::model::credit::{GrantOrder, GrantSource};
 use crate::model::invoice::CartItem;
 use crate::model::{
     Attachment, Credits, CustomerIndex, EntitlementIndex, Lsn, MeterIndex, Payment, PaymentStatus,
-    Price, Quantity, Subscription, SubscriptionIndex, SubscriptionStatus, Timestamp,
+    Price, Subscription, SubscriptionIndex, SubscriptionStatus, Timestamp,
 };
 
 impl State {
@@ -108,7 +106,7 @@ impl State {
     }
 
     /// A plan has changed within a period: what was paid in money so far counts as used where the new plan
-    /// draws credits.
+    /// draws credits. A mark that is there may lack what came after the parts that drew had their invoices.
     fn pass_marks(
         &self,
         before: Option<&Subscription>,
@@ -117,6 +115,9 @@ impl State {
         catalogue: &Catalogue,
     ) {
         let (Some(before), Some(running)) = (before, after.running) else { return };
+        // As long as the period before is not billed whole, what was billed is of that.
+        let is_of_earlier = after.closing.iter().any(|of| of.segment.opened_by < running.opened_by);
+        let billed = if is_of_earlier { &[] } else { before.used.as_slice() };
         let drawn = |terms| {
             let meters = books.price(terms).map(Price::meters).unwrap_or_default();
             let drawn = meters.iter().filter(|price| price.rate.credits().is_some());
@@ -124,27 +125,23 @@ impl State {
         };
         for meter in drawn(running.terms) {
             let key = SegmentKey { subscription: after.index, segment: running.opened_by, meter };
-            if self.segments.marks().get(&key).is_some() {
-                continue;
-            }
             let kind = catalogue.kind(meter).unwrap_or(Kind::Count);
+            let used = billed.iter().find(|(known, _)| *known == meter).map(|(_, used)| *used);
+            let mut so_far = used.unwrap_or_default();
             let closing = after.closing.iter().map(|closing| closing.segment);
-            let counted = closing.filter(|segment| segment.opened_by == running.opened_by);
-            let counted = counted.map(|segment| {
+            for segment in closing.filter(|segment| segment.opened_by == running.opened_by) {
                 let key = SegmentKey { segment: segment.number, ..key };
-                self.segments.counted().get(&key).unwrap_or_default().value(kind)
-            });
-            let used = before.used.iter().find(|(known, _)| *known == meter).map(|(_, used)| *used);
-            let used = used.unwrap_or_default();
-            let usage = match kind {
-                Kind::Count | Kind::Sum => {
-                    let sum = counted
-                        .fold(used.total, |sum, value| sum.checked_add(value).unwrap_or(sum));
-                    Usage::By(sum)
-                }
-                Kind::Max | Kind::Last => Usage::To(counted.fold(used.high, Quantity::max)),
-            };
-            self.segments.marks().change(key, |mark| mark.skip(usage));
+                let value = self.segments.counted().get(&key).unwrap_or_default().value(kind);
+                let reached = match kind {
+                    Kind::Count | Kind::Sum => {
+                        so_far.total = so_far.total.checked_add(value).unwrap_or(so_far.total);
+                        so_far.total
+                    }
+                    Kind::Max | Kind::Last => value,
+                };
+                so_far.high = so_far.high.max(reached);
+            }
+            self.segments.marks().change(key, |mark| mark.pass(so_far.total, so_far.high));
         }
     }
 
@@ -299,16 +296,18 @@ pub fn settle_late(
 ) -> Left {
     let passage = match (subscription.running, subscription.status) {
         (Some(_), _) => return Left::default(),
-        (None, SubscriptionStatus::Paused) => Passage::Paused { at, segment },
+        (None, SubscriptionStatus::Cancelled | SubscriptionStatus::Expired) => {
+            Passage::Ended { at, segment: Some(segment) }
+        }
+        // A paused one may be on hold as well.
         (
             None,
             SubscriptionStatus::Pending
             | SubscriptionStatus::Active
             | SubscriptionStatus::OnHold
             | SubscriptionStatus::PastDue
-            | SubscriptionStatus::Cancelled
-            | SubscriptionStatus::Expired,
-        ) => Passage::Ended { at, segment: Some(segment) },
+            | SubscriptionStatus::Paused,
+        ) => Passage::Paused { at, segment },
     };
     let before = attachment(subscription, pool.entitlement()).copied();
     let attached = Attached { before: before.as_ref(), after: None };

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use super::goods::{new_meter, new_product, new_subscription, usage_price};
 use super::rig::{Crash, Rig, Sent, tiny};
-use crate::engine::command::billing::{NewMeterPrice, NewProduct, NewRate};
+use crate::engine::bills::PaymentFilter;
+use crate::engine::command::billing::{Mark, NewMeterPrice, NewProduct, NewRate};
 use crate::engine::command::credits::{CreditTermsPatch, NewAttachment, NewEntitlement};
 use crate::engine::command::entries::{NewEntry, NewEntryKind};
+use crate::engine::options::Options;
 use crate::engine::pools::{KeptPool, PoolKey, view};
 use crate::engine::{Command, Outcome, Refused};
 use crate::model::credit::TransactionType::{
@@ -18,13 +20,14 @@ use crate::model::credit::{CreditProration, OverageBehavior};
 use crate::model::price::{Interval, IntervalUnit};
 use crate::model::{
     Aggregation, Credits, Currency, CustomerId, CustomerIndex, EntitlementId, EntitlementIndex,
-    LedgerEntry, LedgerEntryId, MeterId, ProductId, Quantity, SubscriptionId, UnitPrice,
-    UnitsPerCredit,
+    LedgerEntry, LedgerEntryId, MeterId, PaymentId, PaymentStatus, ProductId, Quantity,
+    SubscriptionId, UnitPrice, UnitsPerCredit,
 };
 
 const DAY: Duration = Duration::from_hours(24);
 const MONTH: Interval = Interval { count: 1, unit: IntervalUnit::Month };
-const POOL: PoolKey = PoolKey { entitlement: EntitlementIndex(0), customer: CustomerIndex(0) };
+pub(super) const POOL: PoolKey =
+    PoolKey { entitlement: EntitlementIndex(0), customer: CustomerIndex(0) };
 
 pub(super) fn credits(whole: i128) -> Credits {
     Credits::from_units(whole * 1_000_000_000_000)
@@ -52,7 +55,11 @@ pub(super) fn overage(behavior: OverageBehavior, limit: Option<Credits>) -> Cred
 
 impl Shop {
     pub(super) fn new(terms: CreditTermsPatch) -> Self {
-        let mut rig = Rig::new(tiny());
+        Self::under(tiny(), terms)
+    }
+
+    pub(super) fn under(options: Options, terms: CreditTermsPatch) -> Self {
+        let mut rig = Rig::new(options);
         let entitlement = rig.change(Command::CreateEntitlement(Box::new(NewEntitlement {
             name: "Tokens".to_owned(),
             description: None,
@@ -167,6 +174,20 @@ impl Shop {
             (row.transaction, text(row.amount), text(row.balance_after), text(row.overage_after))
         };
         self.rows().into_iter().map(said).collect()
+    }
+
+    /// The payments that stand so, newest first.
+    pub(super) fn open_payments(&self, status: PaymentStatus) -> Vec<PaymentId> {
+        let filter = PaymentFilter { status: Some(status), ..PaymentFilter::default() };
+        let page = crate::engine::Page { offset: 0, limit: 100 };
+        let found = self.rig.engine.payments(&filter, page).unwrap();
+        found.iter().map(|view| view.payment.id.clone()).collect()
+    }
+
+    /// Says what became of the newest payment that waits.
+    pub(super) fn mark(&mut self, mark: Mark) {
+        let waiting = self.open_payments(PaymentStatus::Processing);
+        self.rig.change(Command::MarkPayment(waiting[0].clone(), mark)).unwrap();
     }
 
     fn totals(&self) -> Vec<i64> {

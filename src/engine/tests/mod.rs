@@ -25,6 +25,7 @@ mod clock_jump;
 mod credit_holds;
 mod credit_lists;
 mod credit_lives;
+mod credit_plans;
 mod credit_runs;
 mod credits;
 mod cut;
