@@ -473,11 +473,13 @@ fn price(
 }
 
 /// The time to pay is over. A subscription that is cancelled for it is cut where its time ended, or where
-/// events that it has counted already lie behind that.
+/// events that it has counted already lie behind that; those that wait for the record enter before it.
 fn end_past_due(shared: &Shared, subscription: &Arc<Subscription>, at: Instants) -> Done {
     let options = &shared.options;
     let end = options.past_due.map_or(PastDueEnd::Hold, |past_due| past_due.end);
     let entered = shared.state.billing_marks().entered_through.max(at.counted_through);
+    let entering = shared.state.last_entering(subscription.customer, at.log_time);
+    let entered = entered.max(entering.map_or(entered, |last| last.plus(Duration::from_nanos(1))));
     let due = subscription.past_due_until.unwrap_or(at.log_time);
     let last = subscription.running.map_or(due, |running| running.period.end);
     let cut = Cut { at: due, end: due.max(entered).min(last), grace: options.grace };

@@ -17,7 +17,8 @@ use crate::engine::replies::KeptAnswer;
 use crate::engine::rows::Row;
 use crate::model::invoice::InvoiceCause;
 use crate::model::{
-    CheckoutSession, Invoice, Lsn, Payment, Subscription, SubscriptionIndex, Timestamp,
+    CheckoutSession, CustomerIndex, Invoice, Lsn, Payment, Subscription, SubscriptionIndex,
+    Timestamp,
 };
 
 /// How far billing has come.
@@ -209,6 +210,13 @@ impl State {
             return None;
         }
         self.segments.first_pending().map(|at| at.plus(SETTLE_AFTER))
+    }
+
+    /// The timestamp of the last pending event of a customer that a record of this log time lets enter.
+    pub fn last_entering(&self, customer: CustomerIndex, log_time: Timestamp) -> Option<Timestamp> {
+        self.segments.with_entering(customer, log_time, |entering| {
+            entering.last().map(|(pending, _)| pending.at)
+        })
     }
 
     /// What segments have counted.
