@@ -291,6 +291,8 @@ fn what_is_read_is_the_same_before_and_after_usage_stands_in_the_ledger() {
                 "by status": [status("active"), status("depleted"), status("expired")],
                 "customer": shop.get("/customers/acme/credit-entitlements"),
                 "subscription": shop.get(&format!("/subscriptions/{subscription}/credit-usage")),
+                "cart": shop.get(&format!("/subscriptions/{subscription}"))
+                    ["credit_entitlement_cart"],
             })
         };
         let (rows, before) = (shop.ledger(10).len(), read(&shop));
@@ -302,8 +304,55 @@ fn what_is_read_is_the_same_before_and_after_usage_stands_in_the_ledger() {
     }
     let balance = shop.get(&shop.path("acme", ""));
     assert_eq!([&balance["balance"], &balance["overage"]], ["0", "13"]);
+    let cart = &shop.get(&format!("/subscriptions/{subscription}"))["credit_entitlement_cart"][0];
+    assert_eq!([&cart["remaining_balance"], &cart["overage_balance"]], ["0", "13"]);
     let usage = shop.get(&format!("/subscriptions/{subscription}/credit-usage"));
     assert_eq!(usage["items"][0]["remaining_headroom"], "17");
+}
+
+/// What the settings of a subscription say beside them is what its customer has, while usage waits for the ledger
+/// and after, and the metrics count all of it.
+#[test]
+fn a_subscription_shows_what_its_customer_has_of_what_it_hands_out() {
+    let mut shop = Shop::open();
+    let subscription = shop.subscribed();
+    let shown = |shop: &Shop| {
+        let one = shop.get(&format!("/subscriptions/{subscription}"));
+        let listed = shop.get("/subscriptions?customer_id=acme");
+        let carts = [one, listed["items"][0].clone()].map(|body| {
+            let cart = &body["credit_entitlement_cart"][0];
+            [text(&cart["remaining_balance"]), text(&cart["overage_balance"])]
+        });
+        assert_eq!(carts[0], carts[1]);
+        carts[0].clone()
+    };
+    assert_eq!(shown(&shop), ["100", "0"]);
+    shop.use_tokens(255);
+    assert_eq!(shown(&shop), ["74.5", "0"]);
+    shop.credit("acme", 7);
+    assert_eq!(shown(&shop), ["81.5", "0"]);
+    shop.use_tokens(900);
+    assert_eq!(shown(&shop), ["0", "8.5"]);
+    let metric = |shop: &Shop, name: &str| {
+        let page = shop.daemon.client().get("/metrics").text();
+        let line = page.lines().find(|line| line.starts_with(&format!("quipu_{name} ")));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).unwrap()
+    };
+    assert_eq!(metric(&shop, "credit_entitlements"), 1);
+    assert_eq!(metric(&shop, "credit_pools"), 1);
+    shop.use_tokens(10);
+    // A test clock moves on with a record alone: until then its events wait.
+    shop.advance("2026-03-01T00:00:30Z");
+    assert_eq!(metric(&shop, "credit_pools_unsettled"), 1);
+    let rows = metric(&shop, "credit_ledger_rows_total");
+    assert_eq!(rows, shop.ledger(100).len() as u64);
+    shop.advance("2026-03-01T00:01:30Z");
+    assert_eq!(metric(&shop, "credit_pools_unsettled"), 0);
+    assert_eq!(metric(&shop, "credit_ledger_rows_total"), rows + 1);
+    // What a start replays was written before.
+    shop = shop.restarted(true);
+    assert_eq!(metric(&shop, "credit_ledger_rows_total"), 0);
+    assert_eq!(shown(&shop), ["0", "9.5"]);
 }
 
 /// Under a test clock usage has the very instant of what follows it, and comes before that.

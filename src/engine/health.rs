@@ -66,6 +66,14 @@ pub struct Stats {
     pub billing_overdue: u64,
     /// Invoices ever made.
     pub invoices: u64,
+    /// Credit entitlements, deleted ones too.
+    pub credit_entitlements: u64,
+    /// What customers have of them: one of each customer and entitlement.
+    pub credit_pools: u64,
+    /// Those with draws that stand in no row of their ledgers yet.
+    pub credit_pools_unsettled: u64,
+    /// Rows of their ledgers that were written.
+    pub credit_ledger_rows: u64,
     /// Generations of the id index in memory.
     pub generations: u64,
     /// Runs of the id index on disk.

@@ -303,6 +303,12 @@ impl Engine {
         self.shared.state.with_books(|books| {
             stats.subscriptions = books.subscriptions().len() as u64;
             stats.invoices = books.payments.invoice_count();
+            stats.credit_entitlements = books.entitlements.all().len() as u64;
+        });
+        self.shared.state.with_pools(|pools| {
+            stats.credit_pools = pools.all().len() as u64;
+            stats.credit_pools_unsettled = pools.unsettled_count() as u64;
+            stats.credit_ledger_rows = pools.rows_made();
         });
         stats.last_lsn = self.shared.state.applied();
         stats

@@ -90,6 +90,7 @@ pub fn open(
     };
     let log = replay_log(&world, log_options, &history, &mut replay)?;
     let replayed = replay.finish();
+    replayed.state.count_rows_anew();
     if let Some(clock) = &test_clock {
         clock.set(world.clock.wall().max(replayed.state.log_time()));
     }

@@ -116,6 +116,7 @@ impl Collector for Snapshot {
             stats.billing_overdue,
         )?;
         page.gauge("invoices", "Invoices ever made.", stats.invoices)?;
+        page.credits(stats)?;
         page.gauge("generations", "Generations of the id index in memory.", stats.generations)?;
         page.gauge("runs", "Runs of the id index on disk.", stats.runs)?;
         page.gauge("filter_ids", "Ids in the filter of the id index.", stats.filter_ids)?;
@@ -176,6 +177,29 @@ impl Page<'_> {
         metric.encode_gauge(value)
     }
 
+    fn credits(&mut self, stats: &Stats) -> fmt::Result {
+        self.gauge(
+            "credit_entitlements",
+            "Credit entitlements, deleted ones too.",
+            stats.credit_entitlements,
+        )?;
+        self.gauge(
+            "credit_pools",
+            "Balances of credits: one of each customer and credit entitlement.",
+            stats.credit_pools,
+        )?;
+        self.gauge(
+            "credit_pools_unsettled",
+            "Balances that usage has drawn on and whose ledger does not say so yet.",
+            stats.credit_pools_unsettled,
+        )?;
+        self.counter(
+            "credit_ledger_rows",
+            "Rows written to ledgers of credits.",
+            stats.credit_ledger_rows,
+        )
+    }
+
     fn refused(&mut self, stats: &Stats) -> fmt::Result {
         let help = "Events that broke a rule, by rule; their requests were refused whole.";
         let mut metrics =
@@ -211,10 +235,10 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn the_page_shows_every_number() {
+    /// A number of its own for each.
+    fn numbered() -> Stats {
         let histogram = Histogram { bounds: vec![1.0, 8.0], counts: vec![2, 3, 1], sum: 40.5 };
-        let stats = Stats {
+        Stats {
             events_accepted: 11,
             events_duplicate: 12,
             events_conflicting: 13,
@@ -230,6 +254,10 @@ mod tests {
             subscriptions_stopped: 32,
             billing_overdue: 33,
             invoices: 34,
+            credit_entitlements: 35,
+            credit_pools: 36,
+            credit_pools_unsettled: 37,
+            credit_ledger_rows: 38,
             generations: 18,
             runs: 19,
             filter_ids: 20,
@@ -242,8 +270,13 @@ mod tests {
             checkpoint_at: None,
             checkpoint_lsn: Lsn(24),
             last_lsn: Lsn(25),
-        };
-        let text = page(Snapshot { stats, body_bytes: 26, checkpoint_age_seconds: Some(1.5) });
+        }
+    }
+
+    #[test]
+    fn the_page_shows_every_number() {
+        let text =
+            page(Snapshot { stats: numbered(), body_bytes: 26, checkpoint_age_seconds: Some(1.5) });
         for line in [
             "quipu_events_accepted_total 11",
             "quipu_events_duplicate_total 12",
@@ -265,6 +298,10 @@ mod tests {
             "quipu_subscriptions_stopped 32",
             "quipu_billing_overdue 33",
             "quipu_invoices 34",
+            "quipu_credit_entitlements 35",
+            "quipu_credit_pools 36",
+            "quipu_credit_pools_unsettled 37",
+            "quipu_credit_ledger_rows_total 38",
             "quipu_generations 18",
             "quipu_runs 19",
             "quipu_filter_ids 20",

@@ -6,7 +6,7 @@ use super::BillsError;
 use crate::engine::pools::{KeptPool, PoolIndex, PoolKey, view};
 use crate::engine::{Engine, Page};
 use crate::model::{
-    Attachment, CreditEntitlement, Credits, CustomerId, CustomerIndex, EntitlementId,
+    Attachment, CreditEntitlement, Credits, CustomerId, CustomerIndex, EntitlementId, Subscription,
     SubscriptionId, SubscriptionIndex, Timestamp,
 };
 
@@ -123,9 +123,14 @@ impl Engine {
     /// # Errors
     /// [`BillsError::NotFound`]
     pub fn credit_usage(&self, id: &SubscriptionId) -> Result<Vec<CreditUsage>, BillsError> {
+        let subscription =
+            self.shared.state.with_books(|books| books.subscription_by_id(id).cloned());
+        Ok(self.credit_usage_of(&*subscription.ok_or(BillsError::NotFound("subscription"))?))
+    }
+
+    /// The same of a subscription as it is or was: what its customer has now.
+    pub fn credit_usage_of(&self, subscription: &Subscription) -> Vec<CreditUsage> {
         let state = &self.shared.state;
-        let subscription = state.with_books(|books| books.subscription_by_id(id).cloned());
-        let subscription = subscription.ok_or(BillsError::NotFound("subscription"))?;
         let key = |attachment: &Attachment| PoolKey {
             entitlement: attachment.entitlement,
             customer: subscription.customer,
@@ -138,7 +143,7 @@ impl Engine {
             let kept = kept.as_deref();
             Some(CreditUsage::new(entitlement, attachment, kept, (subscription.index, at)))
         });
-        Ok(usage.collect())
+        usage.collect()
     }
 
     fn balance_of(

@@ -83,6 +83,10 @@ pub struct Pools {
     fresh: Vec<Row>,
     /// Digests of the `idempotency_key`s of manual entries, which are kept for ever.
     entries: HashSet<EntryDigest>,
+    /// Pools with draws that stand in no row.
+    unsettled: usize,
+    /// Rows that were made since this was set to nothing.
+    rows_made: u64,
 }
 
 impl Pools {
@@ -167,6 +171,7 @@ impl Pools {
         kept.updated_at = log_time;
         kept.last_row_at = rows.last().map(|row| row.created_at).or(kept.last_row_at);
         let key = kept.key();
+        self.rows_made += rows.len() as u64;
         for row in rows {
             self.fresh.push(self.recent.keep_row(index, row));
         }
@@ -188,6 +193,8 @@ impl Pools {
         if *before == now {
             return;
         }
+        self.unsettled += usize::from(now.is_unsettled());
+        self.unsettled -= usize::from(before.is_unsettled());
         for work in std::mem::replace(before, now).works(index) {
             self.due.remove(&work);
         }
@@ -197,6 +204,21 @@ impl Pools {
     /// What is due behind a piece of work, in order; everything when there is none before it.
     pub fn due_behind(&self, last: Option<&PoolWork>) -> impl Iterator<Item = &PoolWork> {
         work::behind(&self.due, last)
+    }
+
+    /// How many pools have draws that stand in no row of their ledgers yet.
+    pub fn unsettled_count(&self) -> usize {
+        self.unsettled
+    }
+
+    /// How many rows of ledgers were made since [`Pools::count_rows_anew`].
+    pub fn rows_made(&self) -> u64 {
+        self.rows_made
+    }
+
+    /// Counts rows from nothing: those that a replay makes were made before.
+    pub fn count_rows_anew(&mut self) {
+        self.rows_made = 0;
     }
 
     /// Rows and ended grants that no checkpoint has yet.

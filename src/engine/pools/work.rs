@@ -42,6 +42,10 @@ impl Scheduled {
         Self { expire: pool.next_expiry(turns_at), settle: pool.settle_due_at() }
     }
 
+    pub(super) fn is_unsettled(self) -> bool {
+        self.settle.is_some()
+    }
+
     pub(super) fn works(self, pool: PoolIndex) -> impl Iterator<Item = PoolWork> {
         let expire = self.expire.map(|at| PoolWork { at, step: PoolStep::Expire, pool });
         let settle = self.settle.map(|at| PoolWork { at, step: PoolStep::Settle, pool });

@@ -260,6 +260,11 @@ impl State {
         look(&self.pools.lock())
     }
 
+    /// What was replayed is over: rows of ledgers are counted from here.
+    pub fn count_rows_anew(&self) {
+        self.pools.lock().count_rows_anew();
+    }
+
     /// Loads the next pools of a snapshot, in the order of their indexes and behind the subscriptions.
     pub fn load_pools(&self, kept: Vec<Arc<KeptPool>>) {
         let books = self.books.read();

@@ -4,10 +4,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::engine::Engine;
-use crate::engine::bills::SubscriptionView;
+use crate::engine::bills::{CreditUsage, SubscriptionView};
 use crate::http::credits::OverageWord;
 use crate::http::price::IntervalWord;
-use crate::model::{Attachment, CreditEntitlement, Credits};
 
 /// What a subscription is granted of a credit entitlement each cycle, and what its customer has of it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -18,9 +17,9 @@ pub(super) struct CartBody {
     product_id: String,
     unit: String,
     credits_amount: String,
-    /// Always 0: nothing is granted yet.
+    /// What the customer can spend now, whatever handed it out; what reservations hold is in it.
     remaining_balance: String,
-    /// Always 0.
+    /// What all of the customer's subscriptions have used beyond their credits and is not settled.
     overage_balance: String,
     overage_enabled: bool,
     overage_limit: Option<String>,
@@ -47,12 +46,8 @@ pub(super) struct MeterCartBody {
 
 /// What the subscription hands out.
 pub(super) fn cart(view: &SubscriptionView, engine: &Engine) -> Vec<CartBody> {
-    let attachments = view.subscription.credits.iter();
-    let cart = attachments.filter_map(|attachment| {
-        let entitlement = engine.entitlement_at(attachment.entitlement)?;
-        Some(CartBody::new(view, attachment, &entitlement))
-    });
-    cart.collect()
+    let usage = engine.credit_usage_of(&view.subscription);
+    usage.iter().map(|usage| CartBody::new(view, usage)).collect()
 }
 
 /// Which of its meters draw on credits.
@@ -74,11 +69,8 @@ pub(super) fn meter_cart(view: &SubscriptionView, engine: &Engine) -> Vec<MeterC
 }
 
 impl CartBody {
-    fn new(
-        view: &SubscriptionView,
-        attachment: &Attachment,
-        entitlement: &CreditEntitlement,
-    ) -> Self {
+    fn new(view: &SubscriptionView, usage: &CreditUsage) -> Self {
+        let CreditUsage { attachment, entitlement, .. } = usage;
         let terms = &attachment.terms;
         Self {
             credit_entitlement_id: entitlement.id.as_str().to_owned(),
@@ -86,8 +78,8 @@ impl CartBody {
             product_id: view.product.id.as_str().to_owned(),
             unit: entitlement.unit.clone(),
             credits_amount: attachment.amount.to_string(),
-            remaining_balance: Credits::ZERO.to_string(),
-            overage_balance: Credits::ZERO.to_string(),
+            remaining_balance: usage.balance.to_string(),
+            overage_balance: usage.overage.to_string(),
             overage_enabled: terms.overage.is_enabled,
             overage_limit: terms.overage.limit.map(|limit| limit.to_string()),
             overage_behavior: terms.overage.behavior.into(),
