@@ -228,7 +228,8 @@ impl Pool {
             }
         }
         let (entitlement, customer) = (self.entitlement, self.customer);
-        let mut scribe = Scribe { ids, at, left: Left::default(), entitlement, customer, levels };
+        let left = Left { rows: Vec::with_capacity(drawn.len()), ended: Vec::new() };
+        let mut scribe = Scribe { ids, at, left, entitlement, customer, levels };
         let (covered, beyond): (Vec<_>, Vec<_>) =
             drawn.into_iter().partition(|draw| draw.grant.is_some());
         for draw in covered {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ahead::Batch;
-use super::{Committer, GROUP_BYTES, Reply};
+use super::{Committer, Reply};
 use crate::billing::credits::earliest_end;
 use crate::billing::{
     self, Closed, Consumption, Cut, Due, Overflow, PastDueEnd, Prices, Step, close_cycle,
@@ -36,13 +36,6 @@ const BATCH_MAX: usize = 4_000;
 const LOOK_UP: usize = 128;
 /// Pools that one record settles at most: applied in about a millisecond.
 const POOLS_AT_ONCE: usize = 512;
-/// Bytes of a group of due work while ingest is on its way: decided and applied in some 3 ms.
-const WORK_BYTES_BESIDE_INGEST: usize = GROUP_BYTES / 4;
-/// How many times as long as a group of due work took ingest has the committer after it.
-const INGEST_SHARE: u32 = 6;
-/// A client that sends one request after the other has the next one under way within this time.
-const INGEST_PAUSE: Duration = Duration::from_millis(5);
-
 /// A test clock on its way: log time is set once everything before is done.
 pub(super) struct Advance {
     pub(super) to: ClockMove,
@@ -131,37 +124,6 @@ impl Committer {
         !self.is_work_due && !self.parked.is_empty()
     }
 
-    /// Whether ingest is on its way and has not had its share since the last group of due work. A change
-    /// that waits takes that share.
-    fn is_ingest_first(&self) -> bool {
-        self.parked.is_empty()
-            && self.advancing.is_none()
-            && self.shared.world.clock.since_boot() < self.ingest_until
-            && self.is_ingest_on_its_way()
-    }
-
-    /// Whether a request with events is under way, or one was until just now.
-    fn is_ingest_on_its_way(&self) -> bool {
-        let now = self.shared.world.clock.since_boot();
-        let is_recent = |at: Duration| now.saturating_sub(at) < INGEST_PAUSE;
-        self.shared.is_ingest_on_its_way() || self.answered_at.is_some_and(is_recent)
-    }
-
-    /// A group of due work was finished that took the committer so long: how long ingest may go first.
-    pub(super) fn let_ingest_go(&mut self, took: Duration) {
-        let now = self.shared.world.clock.since_boot();
-        self.ingest_until = now.saturating_add(took.saturating_mul(INGEST_SHARE));
-    }
-
-    /// After how long due work that has let ingest go first wants to be looked at again.
-    pub fn wakes_in(&self) -> Option<Duration> {
-        if !self.is_work_due || !self.is_idle() {
-            return None;
-        }
-        let now = self.shared.world.clock.since_boot();
-        Some(self.ingest_until.saturating_sub(now).max(Duration::from_micros(100)))
-    }
-
     /// What is due up to here is done now.
     fn horizon(&self) -> Timestamp {
         match &self.advancing {
@@ -188,9 +150,8 @@ impl Committer {
         let cut_off = self.next_lsn.previous();
         // What is not applied yet has counted what it was before.
         let counted_through = self.log_time;
-        let bytes_max =
-            if self.is_ingest_on_its_way() { WORK_BYTES_BESIDE_INGEST } else { usize::MAX };
-        let bytes_max = bytes_max.min(shared.options.due_bytes);
+        let (bytes_max, pools_max) = self.most_at_once();
+        let mut pools_count = 0;
         self.time_out_reservations(if self.advancing.is_some() { self.log_time } else { horizon });
         let mut numbers = self.ahead.take_numbers(&shared);
         let mut batch = Batch { new_due: self.ahead.new_due(), ..Batch::default() };
@@ -203,6 +164,7 @@ impl Committer {
             // What this work makes due must not be overtaken by other work.
             if batch.new_due.is_some_and(|due| work.turn() >= due)
                 || self.open.due_bytes > bytes_max
+                || pools_count >= pools_max
             {
                 break;
             }
@@ -213,6 +175,7 @@ impl Committer {
             let (work, known) = match work {
                 Work::Subscription(work, known) => (work, known),
                 Work::Pools(works) => {
+                    pools_count += works.len();
                     self.append_due(moved_credits(works), log_time);
                     continue;
                 }
@@ -247,6 +210,7 @@ impl Committer {
             self.append_due(moved_credits(Vec::new()), self.log_time.max(at));
         }
         self.closed_through = self.closed_through.max(numbers.closed_through);
+        self.open.is_of_pools = batch.changed.is_empty();
         if let Some(last) = last.filter(|_| !batch.changed.is_empty()) {
             self.open.work_took = shared.world.clock.since_boot().saturating_sub(began);
             self.ahead.push(batch, last, numbers);

@@ -103,6 +103,8 @@ pub struct Group {
     pub(super) due_bytes: usize,
     /// How long the committer has been busy with those.
     pub(super) work_took: Duration,
+    /// Nothing of the due work is of subscriptions.
+    pub(super) is_of_pools: bool,
     /// When the first request was decided, since the machine's start.
     pub(super) opened_at: Option<Duration>,
     pub(super) records: Vec<(Lsn, Timestamp, Record)>,

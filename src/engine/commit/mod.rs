@@ -10,6 +10,7 @@ mod ahead;
 mod due;
 mod events;
 mod group;
+mod pace;
 mod reservations;
 #[cfg(feature = "sabotage")]
 mod sabotage;
@@ -318,7 +319,7 @@ impl Committer {
             }
             self.ahead.pop();
             let took = self.shared.world.clock.since_boot().saturating_sub(began);
-            self.let_ingest_go(group.work_took.saturating_add(took));
+            self.let_ingest_go(group.work_took.saturating_add(took), group.is_of_pools);
         }
         for (lsn, log_time, record) in &group.records {
             self.shared.apply(*lsn, *log_time, record);
