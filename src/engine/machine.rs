@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crossbeam::channel::Receiver;
 
+use crate::engine::alerts::watch::Watcher;
 use crate::engine::backfill::BackfillJob;
 use crate::engine::checkpoint::{self, Checkpointer, Progress};
 use crate::engine::clock_file::{self, ClockFile};
@@ -64,6 +65,8 @@ pub struct Machine {
     pub checkpointer: Checkpointer,
     /// Moves ids to disk.
     pub flush: Flush,
+    /// Looks at whose counters have moved, for alerts.
+    pub watcher: Watcher,
     /// Counts the events before a meter.
     pub backfill: BackfillJob,
     /// Prepares the next segment of the log.

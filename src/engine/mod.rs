@@ -4,6 +4,7 @@
 //! it, or a test steps it; [`Engine`] is what requests see of it.
 
 pub mod accounts;
+pub mod alerts;
 pub mod backfill;
 pub mod bills;
 pub mod books;

@@ -104,7 +104,8 @@ pub fn encode_and_pack(entry: &Entry<'_>, out: &mut Vec<u8>) -> Option<PackedBil
         | Body::Backfilled(_)
         | Body::PeriodTurned(_)
         | Body::PaymentMarked(_)
-        | Body::CreditsMoved(_) => {
+        | Body::CreditsMoved(_)
+        | Body::AlertsFired(_) => {
             encode_entry(entry, out);
             None
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crossbeam::channel::{Receiver, bounded};
 
+use crate::engine::alerts::watch::Watcher;
 use crate::engine::backfill::BackfillJob;
 use crate::engine::checkpoint::{
     self, Checkpoint, Checkpointer, Checkpoints, SnapshotBase, SnapshotChunk,
@@ -149,6 +150,7 @@ fn assemble(
         writer: Writer::new(Arc::clone(&shared), wal),
         checkpointer,
         flush: Flush::new(Arc::clone(&shared), flusher),
+        watcher: Watcher::new(Arc::clone(&shared)),
         backfill: BackfillJob::new(Arc::clone(&shared)),
         upkeep,
         sealer: Sealer::new(Arc::clone(&shared)),
@@ -315,6 +317,7 @@ fn load_snapshot(
         backfills: base.backfills,
         products: base.products,
         entitlements: base.entitlements,
+        alerts: base.alerts,
         marks: base.marks,
     });
     let (mut accumulators, mut counted) = (0_u64, 0_u64);
@@ -350,6 +353,8 @@ fn load_snapshot(
             }
             SnapshotChunk::Entries(entries) => state.load_entries(entries),
             SnapshotChunk::Reservations(all) => state.load_reservations(all),
+            SnapshotChunk::Fired(part) => state.load_fired(part),
+            SnapshotChunk::Touched(touched) => state.load_touched(touched),
             SnapshotChunk::Pending(entries) => {
                 accumulators += entries.len() as u64;
                 for (key, sample) in entries {

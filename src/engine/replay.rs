@@ -162,6 +162,7 @@ impl Replay {
             Body::CycleClosed(entry) => Record::CycleClosed(entry, None),
             Body::PaymentMarked(entry) => Record::PaymentMarked(entry),
             Body::CreditsMoved(entry) => Record::CreditsMoved(entry),
+            Body::AlertsFired(entry) => Record::AlertsFired(entry),
         };
         if is_new {
             self.state.apply(lsn, entry.log_time, &record);

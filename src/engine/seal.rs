@@ -268,7 +268,8 @@ fn pack(writer: &mut Writer, frame: &Frame<'_>, hasher: &IdHasher) -> Result<(),
             | Body::PeriodTurned(_)
             | Body::CycleClosed(_)
             | Body::PaymentMarked(_)
-            | Body::CreditsMoved(_) => {
+            | Body::CreditsMoved(_)
+            | Body::AlertsFired(_) => {
                 record(writer, lsn, &entry)?;
             }
         }

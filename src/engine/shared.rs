@@ -130,7 +130,8 @@ impl Shared {
                 | Record::PeriodTurned(_)
                 | Record::CycleClosed(..)
                 | Record::PaymentMarked(_)
-                | Record::CreditsMoved(_),
+                | Record::CreditsMoved(_)
+                | Record::AlertsFired(_),
                 _,
             ) => {}
         }

@@ -167,7 +167,8 @@ fn show(
             | Body::PeriodTurned(_)
             | Body::CycleClosed(_)
             | Body::PaymentMarked(_)
-            | Body::CreditsMoved(_) => {}
+            | Body::CreditsMoved(_)
+            | Body::AlertsFired(_) => {}
         }
         lsn = next;
     }

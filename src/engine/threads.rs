@@ -1,5 +1,5 @@
-//! The thin threads under the steps: committer, log, checkpoints, index, backfill, upkeep of the log,
-//! history.
+//! The thin threads under the steps: committer, log, checkpoints, index, backfill, alerts, upkeep of the
+//! log, history.
 //!
 //! A thread that fails or panics poisons the engine: nothing is acknowledged after it, and whoever
 //! waits on [`Threads::failures`] ends the process. Threads that stop in order give their parts back,
@@ -14,6 +14,7 @@ use crossbeam::channel::{
 };
 use crossbeam::select;
 
+use crate::engine::alerts::watch::{self, Watcher};
 use crate::engine::backfill::{self, BackfillJob};
 use crate::engine::checkpoint::{Checkpointer, Progress};
 use crate::engine::clock_file::ClockFile;
@@ -55,6 +56,7 @@ pub struct Threads {
     checkpointer: JoinHandle<Option<Checkpointer>>,
     flush: JoinHandle<Option<Flush>>,
     backfill: JoinHandle<Option<BackfillJob>>,
+    watcher: JoinHandle<Option<Watcher>>,
     upkeep: JoinHandle<Option<(log::Upkeep, ClockFile)>>,
     sealer: JoinHandle<Option<Sealer>>,
 }
@@ -68,7 +70,7 @@ impl Threads {
         let (written, done) = bounded(1);
         let (wake, woken) = bounded(1);
         let Machine { shared, queue, committer, writer, checkpointer, flush, .. } = machine;
-        let (backfill, sealer) = (machine.backfill, machine.sealer);
+        let (backfill, watcher, sealer) = (machine.backfill, machine.watcher, machine.sealer);
         let (upkeep, clock) = (machine.upkeep, machine.clock);
         let tether = |name| Tether { shared: Arc::clone(&shared), name, failures: failed.clone() };
         let inbox = Inbox {
@@ -78,7 +80,7 @@ impl Threads {
             done,
             woken,
         };
-        let [checkpoints_stop, index_stop, backfill_stop, history_stop] =
+        let [checkpoints_stop, index_stop, backfill_stop, alerts_stop, history_stop] =
             std::array::from_fn(|_| stopping.clone());
         let upkeep_stop = stopping;
         let observed = Arc::clone(&shared);
@@ -92,6 +94,7 @@ impl Threads {
             }),
             flush: spawn(tether("index"), move || run_flush(flush, &index_stop, &wake)),
             backfill: spawn(tether("backfill"), move || Ok(run_backfill(backfill, &backfill_stop))),
+            watcher: spawn(tether("alerts"), move || Ok(run_watcher(watcher, &alerts_stop))),
             upkeep: spawn(tether("upkeep"), move || {
                 Ok(run_upkeep(upkeep, clock, &upkeep_stop, &observed))
             }),
@@ -119,6 +122,7 @@ impl Threads {
         let checkpointer = join(self.checkpointer);
         let flush = join(self.flush);
         let backfill = join(self.backfill);
+        let watcher = join(self.watcher);
         let upkeep = join(self.upkeep);
         let sealer = join(self.sealer);
         let (shared, queue) = (self.shared, self.queue);
@@ -132,6 +136,7 @@ impl Threads {
                 checkpointer: checkpointer?,
                 flush: flush?,
                 backfill: backfill?,
+                watcher: watcher?,
                 upkeep,
                 sealer: sealer?,
                 clock,
@@ -336,6 +341,18 @@ fn run_backfill(mut job: BackfillJob, stopping: &Receiver<()>) -> BackfillJob {
         };
         if !goes_on {
             return job;
+        }
+    }
+}
+
+fn run_watcher(mut watcher: Watcher, stopping: &Receiver<()>) -> Watcher {
+    loop {
+        let goes_on = match watcher.step() {
+            watch::Step::Working => !matches!(stopping.try_recv(), Err(TryRecvError::Disconnected)),
+            watch::Step::Waiting | watch::Step::Idle => pause(stopping),
+        };
+        if !goes_on {
+            return watcher;
         }
     }
 }

@@ -45,7 +45,8 @@ pub fn bytes_about(body: &Body<'_>) -> usize {
             | Change::Settings(_)
             | Change::Product(_)
             | Change::Checkout(_)
-            | Change::Entitlement(_) => 0,
+            | Change::Entitlement(_)
+            | Change::Alert(_) => 0,
         },
         Body::CreditsMoved(entry) => match &entry.moved {
             CreditsMove::Settled(pools) | CreditsMove::Expired { pools, .. } => {
@@ -61,6 +62,7 @@ pub fn bytes_about(body: &Body<'_>) -> usize {
             )
             | CreditsMove::Entered(_) => 0,
         },
+        Body::AlertsFired(entry) => entry.crossings.len() * ITEM,
         Body::Events(_) | Body::ClockSet(_) | Body::Backfilled(_) | Body::PaymentMarked(_) => 0,
     }
 }

@@ -6,6 +6,7 @@
 //! than its reply.
 
 mod address;
+mod alerts;
 mod auth;
 mod billing;
 mod body;

@@ -27,8 +27,8 @@ use crate::http::auth::{self, Open, RouteScope};
 use crate::http::edge::Edge;
 use crate::http::reply::{ApiError, ErrorBody};
 use crate::http::{
-    billing, checkouts, clock, credits, customers, events, health, ingest, invoices, keys, meters,
-    metrics, payments, products, subscriptions, usage,
+    alerts, billing, checkouts, clock, credits, customers, events, health, ingest, invoices, keys,
+    meters, metrics, payments, products, subscriptions, usage,
 };
 use crate::model::Scope;
 
@@ -144,6 +144,7 @@ pub(crate) fn all(options: RouteOptions) -> Routes {
         customers::routes,
         usage::routes,
         credits::routes,
+        alerts::routes,
         products::routes,
         subscriptions::routes,
         payments::routes,

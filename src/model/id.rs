@@ -94,6 +94,10 @@ text_id!(
     ReservationId
 );
 text_id!(
+    /// An alert's id, `alr_…`.
+    AlertId
+);
+text_id!(
     /// The public part of an API key.
     KeyId
 );
@@ -123,6 +127,10 @@ macro_rules! index {
     };
 }
 
+index!(
+    /// An alert's number.
+    AlertIndex
+);
 index!(
     /// A customer's number: the n-th customer of the log.
     CustomerIndex

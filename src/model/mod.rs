@@ -2,6 +2,7 @@
 //!
 //! Nothing here reads a clock, a disk or a random source, takes a lock or waits.
 
+pub mod alert;
 pub mod causes;
 pub mod checkout;
 pub mod credit;
@@ -24,6 +25,7 @@ pub mod settings;
 pub mod subscription;
 pub mod time;
 
+pub use alert::Alert;
 pub use causes::Causes;
 pub use checkout::CheckoutSession;
 pub use credit::{
@@ -33,9 +35,9 @@ pub use currency::Currency;
 pub use customer::{Customer, CustomerOrigin};
 pub use event::{Event, RawEvent, RawValue, Scalar};
 pub use id::{
-    BrandId, BusinessId, CheckoutId, CustomerId, CustomerIndex, EntitlementId, EntitlementIndex,
-    EventId, GrantId, InvoiceId, KeyId, LedgerEntryId, MeterId, MeterIndex, PaymentId,
-    PaymentIndex, PlanChangeId, ProductId, ProductIndex, ReservationId, SubscriptionId,
+    AlertId, AlertIndex, BrandId, BusinessId, CheckoutId, CustomerId, CustomerIndex, EntitlementId,
+    EntitlementIndex, EventId, GrantId, InvoiceId, KeyId, LedgerEntryId, MeterId, MeterIndex,
+    PaymentId, PaymentIndex, PlanChangeId, ProductId, ProductIndex, ReservationId, SubscriptionId,
     SubscriptionIndex,
 };
 pub use invoice::{Invoice, InvoiceNumber, Payment, PaymentStatus};

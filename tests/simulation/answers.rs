@@ -3,7 +3,7 @@
 use quipu::engine::bills::{PaymentFilter, ProductFilter, SubscriptionFilter};
 use quipu::engine::command::{Changed, Command, Outcome, RequestIdentity};
 use quipu::engine::{CustomerFilter, Ingested, Page, Refused};
-use quipu::model::{EventId, Lsn, Meter, MeterId, ProductId, Timestamp};
+use quipu::model::{EventId, Lsn, Meter, MeterId, PaymentId, ProductId, Timestamp};
 
 use crate::event::Sent;
 use crate::model::Model;
@@ -136,7 +136,10 @@ fn put(model: &mut Model, outcome: Outcome) {
         Outcome::Subscription(subscription) => model.put_subscription(&subscription),
         Outcome::Payment(payment) => model.put_payment(&payment),
         Outcome::Checkout(_) => panic!("it is taken up with its order"),
-        Outcome::Entitlement(_) | Outcome::LedgerEntry(_) | Outcome::Reservation(_) => {
+        Outcome::Entitlement(_)
+        | Outcome::Alert(_)
+        | Outcome::LedgerEntry(_)
+        | Outcome::Reservation(_) => {
             panic!("not drawn")
         }
         Outcome::Clock(_) => {}
@@ -261,11 +264,7 @@ fn resolve_change(process: &Process, model: &mut Model, command: &Command) -> Op
         Command::Charge(_, charge) => {
             resolve_charge(process, model, charge.metadata.as_ref().expect("always drawn"))
         }
-        Command::MarkPayment(id, _) => {
-            let found = engine.payment(id).ok()??.payment;
-            let is_new = model.payments.get(id) != Some(&found);
-            is_new.then(|| model.put_payment(&found)).map(|()| true)
-        }
+        Command::MarkPayment(id, _) => resolve_mark(process, model, id),
         Command::DeleteKey(id) => {
             let is_gone = engine.keys().iter().all(|key| key.id != *id);
             let was_known = model.keys.contains_key(id.as_str());
@@ -279,6 +278,8 @@ fn resolve_change(process: &Process, model: &mut Model, command: &Command) -> Op
         Command::EnterCredits(_)
         | Command::Reserve(_)
         | Command::ReleaseReservation(_)
+        | Command::CreateAlert(_)
+        | Command::DeleteAlert(_)
         | Command::CreateEntitlement(_)
         | Command::UpdateEntitlement(..)
         | Command::DeleteEntitlement(_)
@@ -287,6 +288,12 @@ fn resolve_change(process: &Process, model: &mut Model, command: &Command) -> Op
         // A retry makes a payment, which is seen as such.
         Command::RetryPayment(_) | Command::ConfirmClock => None,
     }
+}
+
+fn resolve_mark(process: &Process, model: &mut Model, id: &PaymentId) -> Option<bool> {
+    let found = process.engine.payment(id).ok()??.payment;
+    let is_new = model.payments.get(id) != Some(&found);
+    is_new.then(|| model.put_payment(&found)).map(|()| true)
 }
 
 fn resolve_charge(

@@ -29,7 +29,7 @@ pub use grants::{GrantStatus, GrantView};
 pub use ledger::{LedgerFilter, LedgerView};
 pub(in crate::engine) use overage::overage;
 pub(in crate::engine) use payments::payment_by_id;
-pub(in crate::engine) use usage::readings;
+pub(in crate::engine) use usage::{MeterPeriod, periods_of_meter, readings};
 
 /// Which products a list asks for.
 #[derive(Clone, Copy, Debug, Default)]

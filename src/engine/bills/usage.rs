@@ -12,11 +12,12 @@ use crate::engine::catalogue::Catalogue;
 use crate::engine::shared::Shared;
 use crate::engine::{Engine, Page};
 use crate::metering::accumulator::Kind;
+use crate::model::alert::Span;
 use crate::model::invoice::{Invoice, InvoiceCause, InvoiceLine, OverageLine};
 use crate::model::subscription::{Closing, Segment};
 use crate::model::{
-    Currency, CustomerId, InvoiceNumber, MeterId, Period, Subscription, SubscriptionId,
-    SubscriptionIndex,
+    Currency, CustomerId, CustomerIndex, InvoiceNumber, MeterId, MeterIndex, Money, Period,
+    Quantity, Subscription, SubscriptionId, SubscriptionIndex,
 };
 
 /// What a segment has counted of each meter of its price, in the price's order, with every event of it
@@ -62,8 +63,8 @@ impl Engine {
             books.subscription_by_id(id).map(|subscription| subscription.index)
         });
         let index = index.ok_or(BillsError::NotFound("subscription"))?;
-        let found = self.steady(index, |subscription, billed| {
-            let open = self.open_segments(subscription).into_iter().rev();
+        let found = steady(&self.shared, index, |subscription, billed| {
+            let open = open_segments(&self.shared, subscription).into_iter().rev();
             let open = open.filter(|open| wants(&open.closing.segment.period));
             let open: Vec<UsagePeriod> = open.map(|open| open.period(&catalogue)).collect();
             (open, billed)
@@ -95,29 +96,6 @@ impl Engine {
         Ok(periods)
     }
 
-    /// Reads what belongs to a subscription, and its invoices, newest first, as they are at one
-    /// instant: when it has changed meanwhile, what it had counted may be forgotten, and `read` is
-    /// called again.
-    fn steady<T>(
-        &self,
-        index: SubscriptionIndex,
-        read: impl Fn(&Subscription, Vec<InvoiceNumber>) -> T,
-    ) -> Option<T> {
-        let look = || {
-            self.shared.state.with_books(|books| {
-                let billed: Vec<_> = books.payments.invoices_of(index).collect();
-                Some((Arc::clone(books.subscription(index)?), billed))
-            })
-        };
-        loop {
-            let (subscription, billed) = look()?;
-            let found = read(&subscription, billed);
-            if look().is_some_and(|(now, _)| Arc::ptr_eq(&now, &subscription)) {
-                return Some(found);
-            }
-        }
-    }
-
     /// What the next invoices of a customer would be, from the counters alone.
     ///
     /// # Errors
@@ -131,7 +109,7 @@ impl Engine {
             .with_books(|books| books.of_customer(customer).map(|found| found.index).collect());
         let mut items: Vec<Upcoming> = own
             .into_iter()
-            .filter_map(|index| self.steady(index, |found, _| self.upcoming_of(found)))
+            .filter_map(|index| steady(&self.shared, index, |found, _| self.upcoming_of(found)))
             .flatten()
             .collect();
         items.sort_by_key(|item| (!item.closing, item.due_at));
@@ -141,51 +119,140 @@ impl Engine {
     /// The invoices of the segments that are open, in order of time.
     pub(super) fn upcoming_of(&self, subscription: &Subscription) -> Vec<Upcoming> {
         let catalogue = self.shared.state.catalogue();
-        let open = self.open_segments(subscription).into_iter();
+        let open = open_segments(&self.shared, subscription).into_iter();
         open.filter_map(|open| open.upcoming(&subscription.id, &catalogue)).collect()
     }
+}
 
-    /// The segments that are closing and then the running one, each as if it were closed now with what
-    /// those before it leave.
-    fn open_segments(&self, subscription: &Subscription) -> Vec<OpenSegment> {
-        // As if the boundary had come.
-        let turned = billing::turn(subscription, self.shared.options.grace);
-        let turned = turned.unwrap_or_else(|_| subscription.clone());
-        let mut left = turned.clone();
-        let mut open = Vec::new();
-        for closing in left.closing.clone() {
-            let has_ended = subscription.closing.contains(&closing);
-            let turned = (!has_ended).then_some(&turned);
-            let overage = overage(&self.shared, subscription, turned, closing.segment.number);
-            let Some((currency, closed)) = self.close(&left, &closing, &overage) else { continue };
-            let closed = closed.inspect_err(|_: &Overflow| {
-                tracing::warn!(subscription = %subscription.id, "an upcoming total leaves 64 bits");
-            });
-            let bill = closed.ok().map(|Closed { bill, subscription }| {
-                left = subscription;
-                bill
-            });
-            open.push(OpenSegment { closing, has_ended, currency, bill });
-        }
-        open
-    }
-
-    /// A segment as if it were closed now.
-    fn close(
-        &self,
-        subscription: &Subscription,
-        closing: &Closing,
-        overage: &[OverageLine],
-    ) -> Option<(Currency, Result<Closed, Overflow>)> {
-        let readings = readings(&self.shared, subscription, &closing.segment);
-        let catalogue = self.shared.state.catalogue();
-        self.shared.state.with_books(|books: &Books| {
-            let prices = Prices { products: books.products(), meters: catalogue.meters() };
-            let currency = books.price(closing.segment.terms)?.currency;
-            let consumption = Consumption { readings: &readings, overage };
-            Some((currency, close_cycle(subscription, closing, consumption, prices)))
+/// Reads what belongs to a subscription, and its invoices, newest first, as they are at one
+/// instant: when it has changed meanwhile, what it had counted may be forgotten, and `read` is
+/// called again.
+fn steady<T>(
+    shared: &Shared,
+    index: SubscriptionIndex,
+    read: impl Fn(&Subscription, Vec<InvoiceNumber>) -> T,
+) -> Option<T> {
+    let look = || {
+        shared.state.with_books(|books| {
+            let billed: Vec<_> = books.payments.invoices_of(index).collect();
+            Some((Arc::clone(books.subscription(index)?), billed))
         })
+    };
+    loop {
+        let (subscription, billed) = look()?;
+        let found = read(&subscription, billed);
+        if look().is_some_and(|(now, _)| Arc::ptr_eq(&now, &subscription)) {
+            return Some(found);
+        }
     }
+}
+
+/// The segments that are closing and then the running one, each as if it were closed now with what
+/// those before it leave.
+fn open_segments(shared: &Shared, subscription: &Subscription) -> Vec<OpenSegment> {
+    // As if the boundary had come.
+    let turned = billing::turn(subscription, shared.options.grace);
+    let turned = turned.unwrap_or_else(|_| subscription.clone());
+    let mut left = turned.clone();
+    let mut open = Vec::new();
+    for closing in left.closing.clone() {
+        let has_ended = subscription.closing.contains(&closing);
+        let turned = (!has_ended).then_some(&turned);
+        let overage = overage(shared, subscription, turned, closing.segment.number);
+        let Some((currency, closed)) = close(shared, &left, &closing, &overage) else { continue };
+        let closed = closed.inspect_err(|_: &Overflow| {
+            tracing::warn!(subscription = %subscription.id, "an upcoming total leaves 64 bits");
+        });
+        let bill = closed.ok().map(|Closed { bill, subscription }| {
+            left = subscription;
+            bill
+        });
+        open.push(OpenSegment { closing, has_ended, currency, bill });
+    }
+    open
+}
+
+/// A segment as if it were closed now.
+fn close(
+    shared: &Shared,
+    subscription: &Subscription,
+    closing: &Closing,
+    overage: &[OverageLine],
+) -> Option<(Currency, Result<Closed, Overflow>)> {
+    let readings = readings(shared, subscription, &closing.segment);
+    let catalogue = shared.state.catalogue();
+    shared.state.with_books(|books: &Books| {
+        let prices = Prices { products: books.products(), meters: catalogue.meters() };
+        let currency = books.price(closing.segment.terms)?.currency;
+        let consumption = Consumption { readings: &readings, overage };
+        Some((currency, close_cycle(subscription, closing, consumption, prices)))
+    })
+}
+
+/// Usage of a meter by a customer, and what it costs, in each open period of each subscription that bills
+/// it: as it would be invoiced now. Of a subscription whose total leaves 64 bits nothing is known.
+pub(in crate::engine) fn periods_of_meter(
+    shared: &Shared,
+    customer: CustomerIndex,
+    meter: MeterIndex,
+) -> Vec<MeterPeriod> {
+    let kind = shared.state.catalogue().kind(meter).unwrap_or(Kind::Count);
+    let own: Vec<SubscriptionIndex> = shared.state.with_books(|books| {
+        let own = books.of_customer(customer);
+        own.map(|subscription| subscription.index).collect()
+    });
+    let periods = own.into_iter().filter_map(|index| {
+        steady(shared, index, |subscription, _| {
+            let open = open_segments(shared, subscription);
+            let parts = open.chunk_by(|left, right| left.opened_by() == right.opened_by());
+            let of_parts = parts.filter_map(|parts| period_of(parts, kind, (index, meter)));
+            of_parts.collect::<Vec<_>>()
+        })
+    });
+    periods.flatten().collect()
+}
+
+/// What the open segments of one period come to of a meter; nothing when none of them bills it.
+fn period_of(
+    parts: &[OpenSegment],
+    kind: Kind,
+    (subscription, meter): (SubscriptionIndex, MeterIndex),
+) -> Option<MeterPeriod> {
+    let lines = parts.iter().flat_map(|part| &part.bill).flat_map(|bill| &bill.lines);
+    let usage = lines.filter_map(|line| Some((line.detail.usage()?, line.amount)));
+    let usage: Vec<_> = usage.filter(|(usage, _)| usage.meter == meter).collect();
+    let (last, amount) = usage.last()?;
+    let counted = usage.iter().filter(|(usage, _)| usage.lsns.is_some());
+    let mut levels = counted.map(|(usage, _)| usage.consumed);
+    let usage = match kind {
+        // What earlier segments had used stands on the last line.
+        Kind::Count | Kind::Sum => last.used.total.checked_add(last.consumed)?,
+        Kind::Max => levels.fold(last.used.high, Quantity::max),
+        Kind::Last => levels.next_back().unwrap_or(Quantity::ZERO),
+    };
+    let (first, end) = (parts.first()?, parts.last()?);
+    Some(MeterPeriod {
+        span: Span::Subscription(subscription, first.opened_by()),
+        period: Period {
+            start: first.closing.segment.period.start,
+            end: end.closing.segment.period.end,
+        },
+        usage,
+        cost: (end.currency, last.used.amount.checked_add(*amount)?),
+    })
+}
+
+/// Usage of one meter in one period of a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) struct MeterPeriod {
+    /// Which period.
+    pub span: Span,
+    /// From the start of its first segment without an invoice to its end.
+    pub period: Period,
+    /// In the meter's unit. Of a last value what segments with an invoice had is not in it.
+    pub usage: Quantity,
+    /// What it costs.
+    pub cost: (Currency, Money),
 }
 
 /// A segment without an invoice.
@@ -198,6 +265,11 @@ struct OpenSegment {
 }
 
 impl OpenSegment {
+    /// The number of the segment that its period began with.
+    fn opened_by(&self) -> u32 {
+        self.closing.segment.opened_by
+    }
+
     fn period(&self, catalogue: &Catalogue) -> UsagePeriod {
         let lines = self.bill.as_ref().map_or(&[][..], |bill| &bill.lines);
         UsagePeriod {

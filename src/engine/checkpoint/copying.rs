@@ -105,6 +105,20 @@ impl Copying {
         Ok(true)
     }
 
+    /// Writes the next part of where alerts have fired; whether there was any. Who was touched goes first.
+    pub(super) fn write_fired(&mut self) -> Result<bool, Error> {
+        if !self.cut.touched.is_empty() {
+            write_all(&mut self.cut.touched, 0, SnapshotChunk::Touched, &mut self.writer)?;
+        }
+        let Some(part) = self.cut.fired.pop() else { return Ok(false) };
+        let mut entries = part.iter().map(|(key, until)| (*key, *until)).peekable();
+        while entries.peek().is_some() {
+            let chunk = SnapshotChunk::Fired(entries.by_ref().take(CHUNK_ENTRIES).collect());
+            write_chunk(&chunk, &mut self.writer)?;
+        }
+        Ok(true)
+    }
+
     pub(super) fn copy_stripe(&mut self, shared: &Shared) -> Result<(), Error> {
         let state = &shared.state;
         for (key, accumulator) in state.stripes().striped().copy(self.place) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::billing::credits::Mark;
+use crate::engine::alerts::{self, AlertsBase, Touched};
 use crate::engine::backfill::Backfills;
 use crate::engine::books::routes::SegmentKey;
 use crate::engine::books::segments::{PendingKey, PendingSample, SegmentAccumulator};
@@ -29,6 +30,8 @@ pub struct Cut {
     pub(super) pools: Shelf<KeptPool>,
     pub(super) entries: Vec<EntryDigest>,
     pub(super) reservations: Vec<Arc<Part>>,
+    pub(super) fired: Vec<Arc<alerts::Part>>,
+    pub(super) touched: Vec<Touched>,
     pub(super) rows: Vec<Row>,
     pub(super) memory_from: Hour,
 }
@@ -54,6 +57,8 @@ pub struct SnapshotBase {
     pub products: Vec<Arc<Product>>,
     /// The credit entitlements, in the order of their indexes.
     pub entitlements: Vec<Arc<CreditEntitlement>>,
+    /// The alerts.
+    pub alerts: AlertsBase,
     /// How far billing has come.
     pub marks: BillingMarks,
 }
@@ -77,6 +82,10 @@ pub enum SnapshotChunk {
     Entries(Vec<EntryDigest>),
     /// Reservations of credits.
     Reservations(Vec<Arc<Reservation>>),
+    /// Where alerts have fired.
+    Fired(alerts::Part),
+    /// Whose counters have moved that some alert watches.
+    Touched(Vec<Touched>),
 }
 
 impl Cut {
@@ -94,16 +103,29 @@ impl Cut {
             backfills: state.with_backfills(Backfills::clone),
             products: state.with_books(|books| books.products().to_vec()),
             entitlements: state.with_books(|books| books.entitlements.all().to_vec()),
+            alerts: state.with_alerts(|alerts| alerts.base()),
             marks: state.billing_marks(),
         };
         let subscriptions = state.with_books(|books| books.subscriptions().clone());
         let (pools, entries) = state.with_pools(|pools| (pools.all().clone(), pools.entries()));
         let reservations = state.with_reservations(Reservations::parts);
+        let (fired, touched) = state.with_alerts(|alerts| alerts.parts());
         let rows = state.take_rows();
         state.stripes().striped().begin_cut();
         state.segments().counted().begin_cut();
         state.segments().pending().begin_cut();
         state.segments().marks().begin_cut();
-        Self { base, catalogue, subscriptions, pools, entries, reservations, rows, memory_from }
+        Self {
+            base,
+            catalogue,
+            subscriptions,
+            pools,
+            entries,
+            reservations,
+            fired,
+            touched,
+            rows,
+            memory_from,
+        }
     }
 }

@@ -195,7 +195,10 @@ impl Checkpointer {
                 Ok(Progress::Working)
             }
             Stage::Copying(mut copying) => {
-                if copying.write_subscriptions()? || copying.write_pools()? {
+                if copying.write_subscriptions()?
+                    || copying.write_pools()?
+                    || copying.write_fired()?
+                {
                     self.stage = Stage::Copying(copying);
                 } else if copying.place < self.shared.state.stripes().striped().count() {
                     copying.copy_stripe(&self.shared)?;

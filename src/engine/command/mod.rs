@@ -1,5 +1,6 @@
 //! Changes that a client asks for, and what becomes of them.
 
+pub mod alerts;
 pub mod billing;
 pub mod credits;
 pub mod entries;
@@ -12,11 +13,12 @@ use crate::engine::pools::PoolKey;
 use crate::engine::reservations::Reservation;
 use crate::model::customer::Metadata;
 use crate::model::{
-    Aggregation, ApiKey, CheckoutId, CheckoutSession, CreditEntitlement, Customer, CustomerId,
-    EntitlementId, Filter, KeyDigest, KeyId, Lsn, Meter, MeterId, Payment, PaymentId, Product,
-    ProductId, ReservationId, Scope, Subscription, SubscriptionId, Timestamp,
+    Aggregation, Alert, AlertId, ApiKey, CheckoutId, CheckoutSession, CreditEntitlement, Customer,
+    CustomerId, EntitlementId, Filter, KeyDigest, KeyId, Lsn, Meter, MeterId, Payment, PaymentId,
+    Product, ProductId, ReservationId, Scope, Subscription, SubscriptionId, Timestamp,
 };
 
+use alerts::NewAlert;
 use billing::{
     ConfirmedBy, Mark, NewCharge, NewCheckout, NewProduct, NewSubscription, PlanChange,
     ProductPatch, SubscriptionPatch,
@@ -78,6 +80,10 @@ pub enum Command {
     MarkPayment(PaymentId, Mark),
     /// Try a payment that has failed again, with another payment.
     RetryPayment(PaymentId),
+    /// Watch usage, its cost or balances.
+    CreateAlert(Box<NewAlert>),
+    /// Watch no more.
+    DeleteAlert(AlertId),
     /// Give or take credits.
     EnterCredits(Box<NewEntry>),
     /// Hold credits for usage that is about to come.
@@ -187,6 +193,8 @@ pub enum Outcome {
     Product(Arc<Product>),
     /// The credit entitlement as it is now.
     Entitlement(Arc<CreditEntitlement>),
+    /// The alert, or what it was.
+    Alert(Arc<Alert>),
     /// The subscription as it is now.
     Subscription(Arc<Subscription>),
     /// The checkout session as it is now.

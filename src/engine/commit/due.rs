@@ -16,6 +16,8 @@ use crate::billing::credits::earliest_end;
 use crate::billing::{
     self, Closed, Consumption, Cut, Due, Overflow, PastDueEnd, Prices, Step, close_cycle,
 };
+use crate::engine::alerts::evaluate::crossings_before_close;
+use crate::engine::alerts::watch::fired_entry;
 use crate::engine::bills::{overage, readings};
 use crate::engine::books::{DueWork, Turn};
 use crate::engine::command::Changed;
@@ -200,6 +202,9 @@ impl Committer {
             let credits = done.subscription.credits.iter().chain(subscription.credits.iter());
             let ends = credits.filter_map(|attached| earliest_end(attached, work.at)).min();
             batch.note_due(ends.map(Turn::first_at));
+            if let Some(fired) = fired_before(&shared, &subscription, work.step) {
+                self.append_due(fired, log_time);
+            }
             self.append_due(done.body, log_time);
             batch.changed.insert(work.subscription, done.subscription);
             last = Some(work);
@@ -313,6 +318,16 @@ fn goes_with(first: &PoolWork, next: &PoolWork) -> bool {
             PoolStep::Expire => first.at == next.at,
             PoolStep::Settle => true,
         }
+}
+
+/// Alerts that fire by what a segment has counted, which its close would forget.
+fn fired_before(shared: &Shared, subscription: &Subscription, step: Step) -> Option<Body<'static>> {
+    match step {
+        Step::Close { .. } => {}
+        Step::Turn | Step::PastDueEnd => return None,
+    }
+    let firing = crossings_before_close(shared, subscription);
+    (!firing.is_empty()).then(|| Body::AlertsFired(Box::new(fired_entry(shared, firing))))
 }
 
 fn moved_credits(works: Vec<PoolWork>) -> Body<'static> {

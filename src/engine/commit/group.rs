@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::reservations::Commit;
+use crate::engine::alerts::FiredEntry;
 use crate::engine::command::{Changed, Refused};
 use crate::engine::decide::Proposal;
 use crate::engine::packed::{PackedBill, encode_and_pack};
@@ -28,6 +29,8 @@ pub enum Submission {
     Change(Box<Proposal>, Reply<Changed>),
     /// A part of a backfill; what became of it stands in the state.
     Backfilled(Box<BackfilledEntry>),
+    /// Alerts that fire; the state says when they have.
+    Fired(Box<FiredEntry>),
     /// A checkpoint wants to start here.
     Cut(Box<dyn FnOnce(checkpoint::Cut) + Send>),
 }
@@ -38,7 +41,7 @@ impl Submission {
         match self {
             Self::Ingest(_, reply) => reply(Err(refused)),
             Self::Commit(_, reply) | Self::Change(_, reply) => reply(Err(refused)),
-            Self::Backfilled(_) | Self::Cut(_) => {}
+            Self::Backfilled(_) | Self::Fired(_) | Self::Cut(_) => {}
         }
     }
 }
@@ -50,6 +53,7 @@ impl std::fmt::Debug for Submission {
             Self::Commit(..) => "Commit",
             Self::Change(..) => "Change",
             Self::Backfilled(_) => "Backfilled",
+            Self::Fired(_) => "Fired",
             Self::Cut(_) => "Cut",
         })
     }
@@ -150,6 +154,7 @@ impl Group {
             Record::Change(_)
             | Record::ClockSet(_)
             | Record::Backfilled(_)
+            | Record::AlertsFired(_)
             | Record::PeriodTurned(_)
             | Record::CycleClosed(..)
             | Record::PaymentMarked(_)

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
 
+use crate::engine::alerts::FiredEntry;
 use crate::engine::backfill::Backfills;
 use crate::engine::checkpoint;
 use crate::engine::clock_guard::{ClockGuard, STEP_MAX};
@@ -145,6 +146,7 @@ impl Committer {
             Submission::Ingest(..)
             | Submission::Commit(..)
             | Submission::Backfilled(_)
+            | Submission::Fired(_)
             | Submission::Cut(_)
                 if self.waits_for_work() || self.waits_for_parked() =>
             {
@@ -153,6 +155,10 @@ impl Committer {
             Submission::Ingest(prepared, reply) => self.admit_events(prepared, reply),
             Submission::Commit(commit, reply) => self.admit_commit(commit, reply),
             Submission::Backfilled(entry) => self.admit_backfilled(entry),
+            Submission::Fired(entry) => {
+                self.admit_fired(entry);
+                None
+            }
             Submission::Change(..) if !self.is_idle() => Some(submission),
             Submission::Cut(_) if !self.is_idle() => {
                 self.ahead.await_end();
@@ -252,6 +258,17 @@ impl Committer {
         let log_time = self.log_time.max(self.shared.world.clock.wall());
         self.append(Body::Backfilled(*entry), log_time);
         None
+    }
+
+    /// Takes in what fires, as far as it is news.
+    fn admit_fired(&mut self, mut entry: Box<FiredEntry>) {
+        let state = &self.shared.state;
+        state.with_alerts(|alerts| entry.crossings.retain(|crossing| alerts.is_news(crossing)));
+        if !entry.crossings.is_empty() {
+            self.open_group();
+            let log_time = self.log_time.max(self.shared.world.clock.wall());
+            self.append(Body::AlertsFired(entry), log_time);
+        }
     }
 
     /// Logs settings that the following records are counted under.
@@ -397,6 +414,7 @@ fn record_of(body: Body<'static>, bill: Option<PackedBill>) -> Record {
         Body::CycleClosed(entry) => Record::CycleClosed(entry, bill),
         Body::PaymentMarked(entry) => Record::PaymentMarked(entry),
         Body::CreditsMoved(entry) => Record::CreditsMoved(entry),
+        Body::AlertsFired(entry) => Record::AlertsFired(entry),
         Body::Events(_) => Record::Events(Admitted::default()),
     }
 }

@@ -1,5 +1,6 @@
 //! What a change leaves behind: decided against the state, with nothing in flight.
 
+mod alerts;
 mod attachments;
 mod carts;
 mod checkouts;
@@ -198,6 +199,8 @@ fn plan(command: &Command, moment: Moment<'_>, marks: Marks) -> Result<Decision,
         Command::UndeleteEntitlement(id) => {
             Change::Entitlement(entitlements::undelete(id, moment)?)
         }
+        Command::CreateAlert(new) => Change::Alert(alerts::create(new, moment)?),
+        Command::DeleteAlert(id) => Change::Alert(alerts::delete(id, shared)?),
         Command::UpdateSubscription(id, patch) => {
             Change::Subscription(subscriptions::update(id, patch, moment)?)
         }

@@ -81,6 +81,10 @@ pub struct Pools {
     recent: Recent,
     /// Those that the next cut takes.
     fresh: Vec<Row>,
+    /// Entitlements whose balances some alert watches.
+    watched: HashSet<EntitlementIndex>,
+    /// Pools of those that have changed since the last call of [`Pools::take_touched`].
+    touched: Vec<PoolKey>,
     /// Digests of the `idempotency_key`s of manual entries, which are kept for ever.
     entries: HashSet<EntryDigest>,
     /// Pools with draws that stand in no row.
@@ -172,6 +176,9 @@ impl Pools {
         kept.last_row_at = rows.last().map(|row| row.created_at).or(kept.last_row_at);
         let key = kept.key();
         self.rows_made += rows.len() as u64;
+        if self.watched.contains(&key.entitlement) {
+            self.touched.push(key);
+        }
         for row in rows {
             self.fresh.push(self.recent.keep_row(index, row));
         }
@@ -234,6 +241,16 @@ impl Pools {
     /// Takes the rows that were made since the last call.
     pub fn take_rows(&mut self) -> Vec<Row> {
         std::mem::take(&mut self.fresh)
+    }
+
+    /// Changes of pools of these entitlements are noted from now on.
+    pub fn watch(&mut self, entitlements: HashSet<EntitlementIndex>) {
+        self.watched = entitlements;
+    }
+
+    /// The pools that were watched and have changed since the last call.
+    pub fn take_touched(&mut self) -> Vec<PoolKey> {
+        std::mem::take(&mut self.touched)
     }
 
     /// Whether a manual entry with this digest was made.

@@ -10,13 +10,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::alerts::FiredEntry;
 use crate::engine::command::{Outcome, RequestIdentity};
 use crate::engine::pools::moves::CreditsMove;
 use crate::engine::state::MeterTotals;
 use crate::metering::accumulator::Accumulator;
 use crate::model::{
-    ApiKey, CheckoutSession, CreditEntitlement, Customer, CustomerIndex, Event, Hour, Invoice,
-    Meter, MeterIndex, Payment, Product, Scalar, Settings, Subscription, Timestamp,
+    Alert, ApiKey, CheckoutSession, CreditEntitlement, Customer, CustomerIndex, Event, Hour,
+    Invoice, Meter, MeterIndex, Payment, Product, Scalar, Settings, Subscription, Timestamp,
 };
 
 pub use payload::{
@@ -54,6 +55,8 @@ pub enum Body<'a> {
     PaymentMarked(Box<MarkedEntry>),
     /// Credits were moved; one LSN.
     CreditsMoved(Box<CreditsEntry>),
+    /// Alerts fire; one LSN.
+    AlertsFired(Box<FiredEntry>),
 }
 
 impl Body<'_> {
@@ -67,7 +70,8 @@ impl Body<'_> {
             | Self::PeriodTurned(_)
             | Self::CycleClosed(_)
             | Self::PaymentMarked(_)
-            | Self::CreditsMoved(_) => 1,
+            | Self::CreditsMoved(_)
+            | Self::AlertsFired(_) => 1,
         }
     }
 }
@@ -167,6 +171,8 @@ pub enum Change {
     Checkout(Arc<CheckoutSession>),
     /// A credit entitlement, created or altered.
     Entitlement(Arc<CreditEntitlement>),
+    /// An alert, created or deleted.
+    Alert(Arc<Alert>),
 }
 
 impl Change {
@@ -183,6 +189,7 @@ impl Change {
             }
             Self::Checkout(session) => Some(Outcome::Checkout(Arc::clone(session))),
             Self::Entitlement(entitlement) => Some(Outcome::Entitlement(Arc::clone(entitlement))),
+            Self::Alert(alert) => Some(Outcome::Alert(Arc::clone(alert))),
         }
     }
 }

@@ -58,7 +58,8 @@ pub fn encode_entry(entry: &Entry<'_>, out: &mut Vec<u8>) {
         | Body::PeriodTurned(_)
         | Body::CycleClosed(_)
         | Body::PaymentMarked(_)
-        | Body::CreditsMoved(_) => measured(out, |out| codec::encode(entry, out)),
+        | Body::CreditsMoved(_)
+        | Body::AlertsFired(_) => measured(out, |out| codec::encode(entry, out)),
     }
 }
 

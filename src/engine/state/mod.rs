@@ -5,6 +5,7 @@
 //! has its own lock, held for a copy or a change. Of the parts' locks no two are held at once, but
 //! those of the books, then of segments, then of the pools.
 
+mod alerts;
 mod billing;
 pub mod credits;
 mod reservations;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::billing::credits::Ids;
 use crate::engine::accounts::Accounts;
+use crate::engine::alerts::{Alerts, AlertsBase, FiredEntry};
 use crate::engine::backfill::{Backfill, Backfills};
 use crate::engine::books::Books;
 use crate::engine::books::segments::Segments;
@@ -58,6 +60,8 @@ pub enum Record {
     PaymentMarked(Box<MarkedEntry>),
     /// Credits were moved.
     CreditsMoved(Box<CreditsEntry>),
+    /// Alerts fire.
+    AlertsFired(Box<FiredEntry>),
 }
 
 /// A record that is being applied.
@@ -119,6 +123,7 @@ pub struct State {
     segments: Segments,
     pools: Mutex<Pools>,
     reservations: Mutex<Reservations>,
+    alerts: Mutex<Alerts>,
     marks: Mutex<BillingMarks>,
     /// Events that were ever admitted.
     events: AtomicU64,
@@ -171,7 +176,12 @@ impl State {
                 self.enter_due(&mut now);
                 self.apply_credits(&mut now, entry);
             }
+            Record::AlertsFired(entry) => {
+                self.enter_due(&mut now);
+                self.apply_fired(&now, entry);
+            }
         }
+        self.touch_pools();
         self.log_time.store(log_time.as_nanos(), Ordering::Release);
         self.applied.store(last.0, Ordering::Release);
     }
@@ -189,6 +199,7 @@ impl State {
         drop(totals);
         self.stripes.apply(last, &admitted.deltas, *self.memory_from.read());
         self.enter(now, admitted);
+        self.touch_usage(admitted);
         self.events.fetch_add(admitted.event_count, Ordering::AcqRel);
     }
 
@@ -238,6 +249,7 @@ impl State {
             Change::Entitlement(entitlement) => {
                 self.books.write().entitlements.put(Arc::clone(entitlement));
             }
+            Change::Alert(alert) => self.put_alert(alert),
         }
     }
 
@@ -358,8 +370,13 @@ impl State {
         let mut books = Books::default();
         base.entitlements.into_iter().for_each(|entitlement| books.entitlements.put(entitlement));
         base.products.into_iter().for_each(|product| books.put_product(product));
+        let alerts = Alerts::at_checkpoint(base.alerts);
+        let mut pools = Pools::default();
+        pools.watch(alerts.watched_entitlements());
         Self {
             books: RwLock::new(books),
+            pools: Mutex::new(pools),
+            alerts: Mutex::new(alerts),
             marks: Mutex::new(base.marks),
             catalogue: RwLock::new(Arc::new(base.catalogue)),
             totals: Mutex::new(base.totals),
@@ -409,6 +426,8 @@ pub struct CheckpointBase {
     pub products: Vec<Arc<Product>>,
     /// The credit entitlements, in the order of their indexes.
     pub entitlements: Vec<Arc<CreditEntitlement>>,
+    /// The alerts.
+    pub alerts: AlertsBase,
     /// How far billing has come.
     pub marks: BillingMarks,
 }

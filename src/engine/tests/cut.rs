@@ -63,6 +63,8 @@ fn read_snapshot(rig: &Rig) -> (SnapshotBase, Accumulators) {
             | SnapshotChunk::Marks(_)
             | SnapshotChunk::Entries(_)
             | SnapshotChunk::Reservations(_)
+            | SnapshotChunk::Fired(_)
+            | SnapshotChunk::Touched(_)
             | SnapshotChunk::Subscriptions(_) => continue,
         };
         for (key, accumulator) in entries {

@@ -17,6 +17,7 @@ mod rig;
 mod story;
 mod trial;
 
+mod alerts;
 mod backfill;
 mod billing;
 mod billing_runs;

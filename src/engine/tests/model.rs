@@ -286,6 +286,8 @@ impl Model {
             | Command::UpdateProduct(..)
             | Command::ArchiveProduct(_)
             | Command::UnarchiveProduct(_)
+            | Command::CreateAlert(_)
+            | Command::DeleteAlert(_)
             | Command::CreateEntitlement(_)
             | Command::UpdateEntitlement(..)
             | Command::DeleteEntitlement(_)
@@ -360,6 +362,7 @@ impl Object {
             Outcome::Key(key) => Self::Key(key),
             Outcome::Product(_)
             | Outcome::Entitlement(_)
+            | Outcome::Alert(_)
             | Outcome::Subscription(_)
             | Outcome::Checkout(_)
             | Outcome::LedgerEntry(_)

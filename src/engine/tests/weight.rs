@@ -83,6 +83,7 @@ fn what_due_work_weighs_is_about_what_it_takes_in_the_log() {
                     | Body::ClockSet(_)
                     | Body::Backfilled(_)
                     | Body::CreditsMoved(_)
+                    | Body::AlertsFired(_)
                     | Body::PaymentMarked(_) => continue,
                 };
                 seen[kind] += 1;

@@ -133,6 +133,7 @@ async fn change_plan(
         | Outcome::Key(_)
         | Outcome::Product(_)
         | Outcome::Entitlement(_)
+        | Outcome::Alert(_)
         | Outcome::Checkout(_)
         | Outcome::LedgerEntry(_)
         | Outcome::Reservation(_)

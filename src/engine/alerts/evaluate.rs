@@ -1,0 +1,173 @@
+//! What fires for one customer: thresholds beside the counters of every period that is open.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Touched;
+use crate::engine::bills::{MeterPeriod, periods_of_meter};
+use crate::engine::pools::{PoolKey, view};
+use crate::engine::query::{self, UsageError, UsageQuery};
+use crate::engine::shared::Shared;
+use crate::model::alert::{Alert, Crossing, Level, Span, Threshold};
+use crate::model::{
+    Attachment, Causes, Credits, Currency, CustomerIndex, MeterIndex, Money, Period, Quantity,
+    Subscription, Timestamp,
+};
+
+/// What a customer's counters come to in one period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Found {
+    span: Span,
+    period: Period,
+    usage: Option<Quantity>,
+    cost: Option<(Currency, Money)>,
+    balance: Option<Credits>,
+}
+
+/// The crossings of one customer that are news, in the order of their alerts, then of periods.
+///
+/// # Errors
+/// When hours on disk cannot be read.
+pub fn crossings(shared: &Shared, touched: Touched) -> Result<Vec<Crossing>, UsageError> {
+    let (watched, customer) = touched.watched();
+    let alerts = shared.state.with_alerts(|alerts| alerts.on(watched, customer));
+    if alerts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let found = match touched {
+        Touched::Usage(customer, meter) => usage(shared, customer, meter)?,
+        Touched::Pool(pool) => vec![balance(shared, pool)],
+    };
+    let firing = alerts.iter().flat_map(|alert| {
+        let crossed = found.iter().filter_map(|found| crossing(alert, customer, found));
+        crossed.collect::<Vec<_>>()
+    });
+    let firing: Vec<Crossing> = firing.collect();
+    Ok(shared.state.with_alerts(|alerts| {
+        firing.into_iter().filter(|crossing| alerts.is_news(crossing)).collect()
+    }))
+}
+
+/// What fires by the closing segments of a subscription as far as nobody has looked at its customer yet.
+/// Hours on disk that cannot be read hold no close up.
+pub fn crossings_before_close(shared: &Shared, subscription: &Subscription) -> Vec<Crossing> {
+    if shared.state.with_alerts(|alerts| alerts.is_settled()) {
+        return Vec::new();
+    }
+    let mut meters: Vec<MeterIndex> = shared.state.with_books(|books| {
+        let closing = subscription.closing.iter();
+        closing.flat_map(|closing| books.meters(closing.segment.terms)).collect()
+    });
+    meters.sort_unstable();
+    meters.dedup();
+    let touched = meters.into_iter().map(|meter| Touched::Usage(subscription.customer, meter));
+    let waiting =
+        touched.filter(|touched| shared.state.with_alerts(|alerts| alerts.is_touched(touched)));
+    let found = waiting.flat_map(|touched| {
+        crossings(shared, touched).unwrap_or_else(|error| {
+            tracing::error!(error = %Causes(&error), "read usage for alerts");
+            Vec::new()
+        })
+    });
+    found.collect()
+}
+
+/// Whether what was found is at a threshold or beyond it.
+fn crossing(alert: &Arc<Alert>, customer: CustomerIndex, found: &Found) -> Option<Crossing> {
+    let level = match alert.threshold {
+        Threshold::Usage { at_least, .. } => {
+            found.usage.filter(|usage| *usage >= at_least).map(Level::Usage)
+        }
+        Threshold::Cost { currency, at_least, .. } => found
+            .cost
+            .filter(|(paid_in, cost)| *paid_in == currency && *cost >= at_least)
+            .map(|(currency, cost)| Level::Cost(currency, cost)),
+        Threshold::Balance { at_most, .. } => {
+            found.balance.filter(|balance| *balance <= at_most).map(Level::Balance)
+        }
+    };
+    let (span, period) = (found.span, found.period);
+    level.map(|level| Crossing { alert: alert.index, customer, span, period, level })
+}
+
+/// Usage and cost of a meter: in the open periods of the customer's subscriptions that bill it, else in
+/// this UTC month and the one before, for which events may still come.
+fn usage(
+    shared: &Shared,
+    customer: CustomerIndex,
+    meter: MeterIndex,
+) -> Result<Vec<Found>, UsageError> {
+    let billed = periods_of_meter(shared, customer, meter);
+    if !billed.is_empty() {
+        let found = billed.into_iter().map(|billed| {
+            let MeterPeriod { span, period, usage, cost } = billed;
+            Found { span, period, usage: Some(usage), cost: Some(cost), balance: None }
+        });
+        return Ok(found.collect());
+    }
+    let this = month(now(shared));
+    let before = month(this.start.minus(Duration::from_nanos(1)));
+    let mut found = Vec::new();
+    for period in [before, this] {
+        if let Some(usage) = of_month(shared, customer, meter, period)? {
+            let span = Span::Month(period.start);
+            found.push(Found { span, period, usage: Some(usage), cost: None, balance: None });
+        }
+    }
+    Ok(found)
+}
+
+fn of_month(
+    shared: &Shared,
+    customer: CustomerIndex,
+    meter: MeterIndex,
+    period: Period,
+) -> Result<Option<Quantity>, UsageError> {
+    let catalogue = shared.state.catalogue();
+    let meter_id = catalogue.meters().get(meter.position()).map(|meter| meter.id.clone());
+    let customer_id = shared.state.with_accounts(|accounts| accounts.id_at(customer).cloned());
+    let (Some(meter_id), Some(customer_id)) = (meter_id, customer_id) else { return Ok(None) };
+    let query = UsageQuery {
+        meter_id: Some(meter_id),
+        customer_id: Some(customer_id),
+        start: period.start,
+        end: period.end,
+        interval: None,
+        offset: 0,
+        limit: 1,
+    };
+    Ok(query::usage(shared, &query)?.total)
+}
+
+/// The balance of a pool, in the period of the first subscription by id that hands out such credits, else
+/// in this UTC month.
+fn balance(shared: &Shared, pool: PoolKey) -> Found {
+    let now = now(shared);
+    let view = view::as_of(&shared.state, &[pool], now);
+    let kept = view.pools.into_iter().flatten().next();
+    let balance = kept.map_or(Credits::ZERO, |kept| kept.pool.balance_at(now));
+    let running = shared.state.with_books(|books| {
+        let mut own: Vec<_> = books.of_customer(pool.customer).collect();
+        own.sort_by(|left, right| left.id.cmp(&right.id));
+        own.into_iter().find_map(|subscription| {
+            let hands_out = |attached: &Attachment| attached.entitlement == pool.entitlement;
+            let running =
+                subscription.running.filter(|_| subscription.credits.iter().any(hands_out))?;
+            Some((Span::Subscription(subscription.index, running.opened_by), running.period))
+        })
+    });
+    let (span, period) = running.unwrap_or_else(|| {
+        let month = month(now);
+        (Span::Month(month.start), month)
+    });
+    Found { span, period, usage: None, cost: None, balance: Some(balance) }
+}
+
+fn now(shared: &Shared) -> Timestamp {
+    shared.state.log_time().max(shared.world.clock.wall())
+}
+
+/// The UTC month that an instant lies in.
+fn month(at: Timestamp) -> Period {
+    Period { start: at.month_start(), end: at.next_month_start() }
+}

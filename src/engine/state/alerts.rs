@@ -1,0 +1,91 @@
+//! What records mean for alerts: whose counters they move, and what fires.
+
+use std::sync::Arc;
+
+use super::{Admitted, Applying, State};
+use crate::engine::alerts::{Alerts, FiredEntry, Part, Touched};
+use crate::model::alert::Watched;
+use crate::model::{Alert, MeterIndex, Subscription};
+
+impl State {
+    /// Notes whose usage events have moved, where an alert watches it.
+    pub(super) fn touch_usage(&self, admitted: &Admitted) {
+        let mut alerts = self.alerts.lock();
+        if alerts.is_empty() {
+            return;
+        }
+        let mut last: Option<(MeterIndex, bool)> = None;
+        for delta in &admitted.deltas {
+            let meter = delta.key.meter;
+            let is_watched = match last {
+                Some((known, is_watched)) if known == meter => is_watched,
+                _ => alerts.is_watched(Watched::Meter(meter)),
+            };
+            last = Some((meter, is_watched));
+            if is_watched && delta.outcome.is_ok() {
+                alerts.touch(Touched::Usage(delta.key.customer, meter));
+            }
+        }
+    }
+
+    /// A subscription has changed: its usage may belong to another period now, and cost something else.
+    pub(super) fn touch_subscription(&self, subscription: &Subscription) {
+        if self.alerts.lock().is_empty() {
+            return;
+        }
+        let Some(running) = &subscription.running else { return };
+        let meters = self.books.read().meters(running.terms);
+        let mut alerts = self.alerts.lock();
+        for meter in meters
+            .into_iter()
+            .filter(|meter| alerts.is_watched(Watched::Meter(*meter)))
+            .collect::<Vec<_>>()
+        {
+            alerts.touch(Touched::Usage(subscription.customer, meter));
+        }
+    }
+
+    /// Notes which pools have changed, where an alert watches them.
+    pub(super) fn touch_pools(&self) {
+        let touched = self.pools.lock().take_touched();
+        if !touched.is_empty() {
+            let mut alerts = self.alerts.lock();
+            for pool in touched {
+                alerts.touch(Touched::Pool(pool));
+            }
+        }
+    }
+
+    pub(super) fn put_alert(&self, alert: &Arc<Alert>) {
+        let mut alerts = self.alerts.lock();
+        alerts.put(alert);
+        let watched = alerts.watched_entitlements();
+        drop(alerts);
+        self.pools.lock().watch(watched);
+    }
+
+    pub(super) fn apply_fired(&self, now: &Applying, entry: &FiredEntry) {
+        self.alerts.lock().fire(entry, now.log_time);
+    }
+
+    /// Looks at the alerts.
+    pub fn with_alerts<T>(&self, look: impl FnOnce(&mut Alerts) -> T) -> T {
+        look(&mut self.alerts.lock())
+    }
+
+    /// Loads where alerts have fired, of a snapshot.
+    pub fn load_fired(&self, part: Part) {
+        let mut alerts = self.alerts.lock();
+        for (key, until) in part {
+            alerts.load_fired(key, until);
+        }
+    }
+
+    /// Loads who was touched when a snapshot was made.
+    pub fn load_touched(&self, touched: Vec<Touched>) {
+        let mut alerts = self.alerts.lock();
+        for touched in touched {
+            alerts.touch(touched);
+        }
+    }
+}
