@@ -3,7 +3,9 @@
 use quipu::engine::bills::{PaymentFilter, ProductFilter, SubscriptionFilter};
 use quipu::engine::command::{Changed, Command, Outcome, RequestIdentity};
 use quipu::engine::{CustomerFilter, Ingested, Page, Refused};
-use quipu::model::{EventId, Lsn, Meter, MeterId, PaymentId, ProductId, Timestamp};
+use quipu::model::{
+    CreditEntitlement, EventId, Lsn, Meter, MeterId, PaymentId, ProductId, Timestamp,
+};
 
 use crate::event::Sent;
 use crate::model::Model;
@@ -78,7 +80,7 @@ pub(crate) fn take_answers(
                         if let Outcome::Checkout(session) = &changed.outcome {
                             model.put_session(process, &asked.command, session, reached);
                         } else {
-                            put(model, changed.outcome);
+                            put(model, changed.outcome, changed.lsn);
                         }
                         model.last_lsn = model.last_lsn.max(changed.lsn);
                         applied.push(*asked);
@@ -124,7 +126,7 @@ fn check_refusal(
 }
 
 /// Takes up an object as it was acknowledged.
-fn put(model: &mut Model, outcome: Outcome) {
+fn put(model: &mut Model, outcome: Outcome, lsn: Lsn) {
     match outcome {
         Outcome::Meter(meter) => model.put_meter(&meter),
         Outcome::Customer(customer) => model.put_customer(&customer),
@@ -136,12 +138,9 @@ fn put(model: &mut Model, outcome: Outcome) {
         Outcome::Subscription(subscription) => model.put_subscription(&subscription),
         Outcome::Payment(payment) => model.put_payment(&payment),
         Outcome::Checkout(_) => panic!("it is taken up with its order"),
-        Outcome::Entitlement(_)
-        | Outcome::Alert(_)
-        | Outcome::LedgerEntry(_)
-        | Outcome::Reservation(_) => {
-            panic!("not drawn")
-        }
+        Outcome::Entitlement(entitlement) => model.put_entitlement(&entitlement),
+        Outcome::LedgerEntry(pool) => model.entries.push((pool, lsn)),
+        Outcome::Alert(_) | Outcome::Reservation(_) => panic!("not drawn"),
         Outcome::Clock(_) => {}
     }
 }
@@ -234,11 +233,7 @@ fn resolve_change(process: &Process, model: &mut Model, command: &Command) -> Op
         Command::UpdateCustomer(_, patch) => {
             resolve_customer(process, model, patch.name.as_deref().expect("it is always drawn"))
         }
-        Command::CreateKey(new) => {
-            let found = engine.keys().into_iter().find(|key| key.name == new.name)?;
-            model.keys.insert(found.id.as_str().to_owned(), found);
-            Some(true)
-        }
+        Command::CreateKey(new) => resolve_key(process, model, &new.name),
         Command::CreateProduct(new) => {
             let products = engine.products(ProductFilter::default(), ALL);
             let found = products.into_iter().find(|product| product.name == new.name)?;
@@ -275,19 +270,29 @@ fn resolve_change(process: &Process, model: &mut Model, command: &Command) -> Op
         | Command::UnarchiveProduct(id) => resolve_product(process, model, id),
         Command::CreateCheckout(new) => model.resolve_creation(process, &new.metadata),
         Command::ConfirmCheckout(id, _) => model.resolve_confirmation(process, id),
-        Command::EnterCredits(_)
-        | Command::Reserve(_)
+        Command::CreateEntitlement(new) => {
+            resolve_entitlement(process, model, |found| found.name == new.name)
+        }
+        Command::UpdateEntitlement(id, _)
+        | Command::DeleteEntitlement(id)
+        | Command::UndeleteEntitlement(id) => {
+            resolve_entitlement(process, model, |found| found.id == *id)
+        }
+        Command::EnterCredits(new) => model.resolve_entry(process, new),
+        Command::Reserve(_)
         | Command::ReleaseReservation(_)
         | Command::CreateAlert(_)
         | Command::DeleteAlert(_)
-        | Command::CreateEntitlement(_)
-        | Command::UpdateEntitlement(..)
-        | Command::DeleteEntitlement(_)
-        | Command::UndeleteEntitlement(_)
         | Command::AdvanceClock(_) => panic!("not drawn"),
         // A retry makes a payment, which is seen as such.
         Command::RetryPayment(_) | Command::ConfirmClock => None,
     }
+}
+
+fn resolve_key(process: &Process, model: &mut Model, name: &str) -> Option<bool> {
+    let found = process.engine.keys().into_iter().find(|key| key.name == name)?;
+    model.keys.insert(found.id.as_str().to_owned(), found);
+    Some(true)
 }
 
 fn resolve_mark(process: &Process, model: &mut Model, id: &PaymentId) -> Option<bool> {
@@ -325,6 +330,17 @@ fn resolve_product(process: &Process, model: &mut Model, id: &ProductId) -> Opti
     let found = products.into_iter().flatten().find(|product| product.id == *id)?;
     let is_new = model.products.iter().all(|known| *known != found);
     is_new.then(|| model.put_product(&found)).map(|()| true)
+}
+
+fn resolve_entitlement(
+    process: &Process,
+    model: &mut Model,
+    is_it: impl Fn(&CreditEntitlement) -> bool,
+) -> Option<bool> {
+    let all = [false, true].map(|deleted| process.engine.entitlements(deleted, ALL));
+    let found = all.into_iter().flatten().find(|found| is_it(found))?;
+    let is_new = model.entitlements.iter().all(|known| *known != found);
+    is_new.then(|| model.put_entitlement(&found)).map(|()| true)
 }
 
 fn resolve_customer(process: &Process, model: &mut Model, name: &str) -> Option<bool> {

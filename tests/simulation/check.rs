@@ -10,6 +10,7 @@ use quipu::engine::query::{Interval, Skipped};
 use quipu::engine::{BackfillState, CustomerFilter, EventQuery, Page, UsageQuery};
 use quipu::model::{EventId, Quantity, Subscription, SubscriptionStatus, Timestamp};
 
+use crate::credits::check_credits;
 use crate::event::Sent;
 use crate::model::Model;
 use crate::oracle::check_credit;
@@ -36,6 +37,7 @@ pub(crate) fn check(process: &Process, model: &mut Model) -> Result<(), Unread> 
     check_usage(process, model)?;
     check_money(process, model)?;
     check_orders(process, model)?;
+    check_credits(process, model)?;
     model.last_lsn = last_lsn;
     Ok(())
 }
@@ -78,6 +80,10 @@ fn check_objects(process: &Process, model: &Model) {
     products.extend(engine.products(ProductFilter { archived: true, ..Default::default() }, ALL));
     products.sort_by_key(|product| product.index);
     assert_eq!(products, model.products);
+    let mut entitlements: Vec<_> = engine.entitlements(false, ALL);
+    entitlements.extend(engine.entitlements(true, ALL));
+    entitlements.sort_by_key(|entitlement| entitlement.index);
+    assert_eq!(entitlements, model.entitlements);
 }
 
 fn check_usage(process: &Process, model: &Model) -> Result<(), Unread> {
@@ -185,6 +191,9 @@ pub(crate) fn check_nothing_is_due(process: &Process, model: &Model) {
         return;
     }
     let now = process.now();
+    // Of credits too: grants expire, and what was drawn stands in the ledger a minute later.
+    let first = process.machine.shared.state.first_due();
+    assert!(first.is_none_or(|at| at > now), "{first:?} is due at {now}");
     for id in model.subscription_ids() {
         let found = process.engine.subscription(&id).expect("it was acknowledged").subscription;
         let turn = found.running.map(|running| running.period.end);

@@ -10,6 +10,7 @@
 mod answers;
 mod billing_run;
 mod check;
+mod credits;
 mod damage;
 mod dice;
 mod event;

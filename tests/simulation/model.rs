@@ -8,10 +8,11 @@ use quipu::engine::options::{Options, UnknownCustomers};
 use quipu::metering::{Kind, Rule};
 use quipu::model::invoice::ChargeType;
 use quipu::model::{
-    ApiKey, CheckoutId, Customer, Invoice, Lsn, Meter, Payment, PaymentId, Product, Subscription,
-    SubscriptionId, SubscriptionIndex, Timestamp,
+    ApiKey, CheckoutId, CreditEntitlement, Customer, Invoice, Lsn, Meter, Payment, PaymentId,
+    Product, Subscription, SubscriptionId, SubscriptionIndex, Timestamp,
 };
 
+use crate::credits::{Credits, PoolKey};
 use crate::event::{Kept, Sent, Skip};
 use crate::oracle::{Oracle, Sample};
 use crate::orders::Order;
@@ -44,10 +45,17 @@ pub(crate) struct Model {
     pub(crate) named: BTreeSet<String>,
     pub(crate) keys: BTreeMap<String, ApiKey>,
     pub(crate) products: Vec<Arc<Product>>,
+    pub(crate) entitlements: Vec<Arc<CreditEntitlement>>,
+    /// Entries into ledgers that were acknowledged.
+    pub(crate) entries: Vec<(PoolKey, Lsn)>,
+    /// What the log says of credits.
+    pub(crate) credits: Credits,
     pub(crate) subscriptions: Vec<Arc<Subscription>>,
     pub(crate) payments: BTreeMap<PaymentId, Arc<Payment>>,
     /// Subscriptions whose plan was changed by an answer that does not show them.
     pub(crate) changed: BTreeSet<SubscriptionIndex>,
+    /// How many of them were charged on demand once and renew since.
+    pub(crate) renewing: u64,
     /// Checkout sessions.
     pub(crate) orders: BTreeMap<CheckoutId, Order>,
     /// Every invoice that was ever shown, by number.
@@ -74,9 +82,13 @@ impl Model {
             named: BTreeSet::new(),
             keys: BTreeMap::new(),
             products: Vec::new(),
+            entitlements: Vec::new(),
+            entries: Vec::new(),
+            credits: Credits::default(),
             subscriptions: Vec::new(),
             payments: BTreeMap::new(),
             changed: BTreeSet::new(),
+            renewing: 0,
             orders: BTreeMap::new(),
             invoices: Vec::new(),
             last_lsn: Lsn::ZERO,
@@ -234,12 +246,20 @@ impl Model {
         }
     }
 
+    pub(crate) fn put_entitlement(&mut self, entitlement: &Arc<CreditEntitlement>) {
+        match self.entitlements.iter_mut().find(|known| known.id == entitlement.id) {
+            Some(known) => known.clone_from(entitlement),
+            None => self.entitlements.push(Arc::clone(entitlement)),
+        }
+    }
+
     pub(crate) fn put_subscription(&mut self, subscription: &Arc<Subscription>) {
         if subscription.paused_at.is_some() {
             self.oracle.pause(subscription.id.clone());
         }
         let known = self.subscriptions.iter_mut().find(|known| known.id == subscription.id);
         if let Some(known) = known {
+            self.renewing += u64::from(!known.cycle.renews && subscription.cycle.renews);
             known.clone_from(subscription);
             return;
         }

@@ -5,6 +5,7 @@
 //! subscription; any other has led to none.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use quipu::engine::bills::{PaymentFilter, SubscriptionFilter};
 use quipu::engine::command::billing::{
@@ -13,9 +14,10 @@ use quipu::engine::command::billing::{
 use quipu::engine::{Command, CustomerFilter, Page};
 use quipu::model::checkout::{CheckoutState, KEPT_FOR, OPEN_FOR};
 use quipu::model::customer::Metadata;
+use quipu::model::price::PayWhatYouWant;
 use quipu::model::{
     CheckoutId, CheckoutSession, Currency, CustomerId, CustomerIndex, Money, Payment, PaymentId,
-    SubscriptionId, Timestamp,
+    Product, SubscriptionId, Timestamp,
 };
 
 use crate::check::Unread;
@@ -32,6 +34,8 @@ pub(crate) struct Order {
     created_at: Timestamp,
     /// What the order costs, by hand; unknown when nobody knows which prices it was made at.
     total: Option<i128>,
+    /// What one costs at least, and how many there are, of what costs what whoever confirms says.
+    unsaid: Vec<(Money, u32)>,
     /// The first payment of what was ordered.
     paid_with: Option<PaymentId>,
 }
@@ -48,11 +52,11 @@ impl Workload {
     /// A session for one to three products, confirmed at once or not.
     pub(crate) fn checkout(&mut self, model: &Model, confirm: bool) -> Command {
         let mut seen = BTreeSet::new();
-        let cart = (0..=self.dice.below(3)).map(|_| NewPurchase {
-            product_id: self.dice.pick(&model.products).id.clone(),
-            quantity: 1 + self.dice.few(3),
-            credits: Vec::new(),
-            amount: None,
+        let bought_once = bought_once(model);
+        let choice = if self.dice.one_in(3) { &bought_once } else { &model.products };
+        let cart = (0..=self.dice.below(3)).map(|_| {
+            let product = self.dice.pick::<Arc<Product>>(choice);
+            self.purchase(product, confirm)
         });
         let cart: Vec<_> = cart.filter(|wanted| seen.insert(wanted.product_id.clone())).collect();
         Command::CreateCheckout(Box::new(NewCheckout {
@@ -69,6 +73,22 @@ impl Workload {
             return_url: None,
             cancel_url: None,
         }))
+    }
+
+    /// So many of a product, for as much as the customer wants where that may be: seldom for too little, or where
+    /// it may not be.
+    pub(crate) fn purchase(&self, product: &Product, is_due: bool) -> NewPurchase {
+        let price = product.price();
+        let is_chosen = price.pay_what_you_want().is_some() && (is_due || self.dice.one_in(2));
+        let least = price.fixed.as_minor() - i64::from(self.dice.one_in(10));
+        let amount = (is_chosen != self.dice.one_in(20))
+            .then(|| Money::from_minor(least.max(0) + self.dice.within(0..900)));
+        NewPurchase {
+            product_id: product.id.clone(),
+            quantity: 1 + self.dice.few(3),
+            credits: Vec::new(),
+            amount,
+        }
     }
 
     /// Somebody who is known, somebody new, or whoever will confirm.
@@ -97,21 +117,27 @@ impl Workload {
             email: is_complete.then(|| format!("{name}@example.org")),
             name: Some(name),
             billing: is_complete.then(address),
-            amounts: Vec::new(),
+            amounts: (0..3).map(|_| Money::from_minor(self.dice.within(100..2_000))).collect(),
         };
         Command::ConfirmCheckout(id, Box::new(by))
     }
 }
 
-/// What is bought once.
-pub(crate) fn one_time(cents: i64, discount_bps: u16) -> NewPrice {
+/// The products that are bought once.
+pub(crate) fn bought_once(model: &Model) -> Vec<Arc<Product>> {
+    let all = model.products.iter();
+    all.filter(|product| product.price().recurrence().is_none()).cloned().collect()
+}
+
+/// What is bought once; for as much as the customer wants, if that `is_chosen`.
+pub(crate) fn one_time(cents: i64, discount_bps: u16, is_chosen: bool) -> NewPrice {
     NewPrice {
         currency: Currency::from_code("USD").expect("a currency"),
         fixed: Money::from_minor(cents),
         discount_bps,
         tax_inclusive: false,
         purchasing_power_parity: false,
-        kind: NewPriceKind::OneTime(None),
+        kind: NewPriceKind::OneTime(is_chosen.then_some(PayWhatYouWant { suggested: None })),
     }
 }
 
@@ -126,10 +152,34 @@ fn cost(model: &Model, new: &NewCheckout) -> i128 {
         if has_trial {
             return 0;
         }
+        if let Some(amount) = wanted.amount {
+            return i128::from(amount.as_minor()) * i128::from(wanted.quantity);
+        }
         let full = i128::from(price.fixed.as_minor()) * i128::from(wanted.quantity);
         (full * i128::from(10_000 - price.discount_bps) * 2 + 10_000) / 20_000
     });
     costs.sum()
+}
+
+/// What of a cart costs what whoever confirms says: what one costs at least, and how many there are.
+fn unsaid(model: &Model, new: &NewCheckout) -> Vec<(Money, u32)> {
+    let unsaid = new.cart.iter().filter_map(|wanted| {
+        let product = model.products.iter().find(|known| known.id == wanted.product_id)?;
+        let is_unsaid = product.price().pay_what_you_want().is_some() && wanted.amount.is_none();
+        is_unsaid.then(|| (product.price().fixed, wanted.quantity))
+    });
+    unsaid.collect()
+}
+
+impl Order {
+    /// Somebody has said what it is to cost.
+    fn choose(&mut self, amounts: &[Money], reached: &mut Reached) {
+        for ((least, quantity), amount) in self.unsaid.drain(..).zip(amounts) {
+            reached.note("checkout: amount chosen by whoever confirms");
+            let more = i128::from(amount.as_minor() - least.as_minor()) * i128::from(quantity);
+            self.total = self.total.map(|total| total + more);
+        }
+    }
 }
 
 impl Model {
@@ -147,8 +197,9 @@ impl Model {
         reached: &mut Reached,
     ) {
         if let Command::CreateCheckout(new) = command {
-            let total = Some(cost(self, new));
-            let order = Order { created_at: session.created_at, total, paid_with: None };
+            let (total, unsaid) = (Some(cost(self, new)), unsaid(self, new));
+            let created_at = session.created_at;
+            let order = Order { created_at, total, unsaid, paid_with: None };
             self.orders.insert(session.id.clone(), order);
             reached.note("checkout: made");
         }
@@ -156,6 +207,9 @@ impl Model {
             reached.note("checkout: confirmed");
             let order = self.orders.get_mut(&session.id).expect("it was made");
             order.paid_with = Some(confirmation.payment.clone());
+            if let Command::ConfirmCheckout(_, by) = command {
+                order.choose(&by.amounts, reached);
+            }
             self.put_buyer(process, confirmation.customer, confirmation.subscription.as_ref());
         }
     }
@@ -185,7 +239,8 @@ impl Model {
         let is_it = |payment: &Payment| payment.metadata == *metadata;
         let payment = first_payment(process, is_it)?;
         let id = payment.checkout.clone()?;
-        let order = Order { created_at: payment.created_at, total: None, paid_with: None };
+        let created_at = payment.created_at;
+        let order = Order { created_at, total: None, unsaid: Vec::new(), paid_with: None };
         self.orders.insert(id.clone(), order);
         self.take_order(process, &id, &payment);
         Some(true)
@@ -208,6 +263,8 @@ impl Model {
     fn take_order(&mut self, process: &Process, id: &CheckoutId, payment: &Payment) {
         let order = self.orders.get_mut(id).expect("it was made");
         order.paid_with = Some(payment.id.clone());
+        // Nobody knows which confirmation it was.
+        order.total = order.total.filter(|_| order.unsaid.is_empty());
         let subscription = payment.subscription.map(|index| {
             let all = process.engine.subscriptions(&SubscriptionFilter::default(), ALL);
             let found = all.into_iter().find(|view| view.subscription.index == index);

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use quipu::engine::Command;
 use quipu::engine::command::billing::{
-    Effective, Mark, NewCharge, NewMeterPrice, NewPrice, NewPriceKind, NewProduct, NewPurchase,
-    NewRate, NewSubscription, OnDemand, PlanChange, ProductPatch, Subscriber, SubscriptionPatch,
+    Effective, Mark, NewCharge, NewMeterPrice, NewPrice, NewPriceKind, NewProduct, NewRate,
+    NewSubscription, OnDemand, PlanChange, ProductPatch, Subscriber, SubscriptionPatch,
 };
+use quipu::engine::command::credits::NewAttachment;
 use quipu::engine::command::{CustomerPatch, MeterPatch, NewCustomer, NewKey, NewMeter};
 use quipu::model::customer::MetadataValue;
 use quipu::model::price::{Interval, IntervalUnit, Recurrence};
@@ -23,6 +24,7 @@ use quipu::model::{
 use crate::dice::Dice;
 use crate::event::{Sent, Value};
 use crate::model::Model;
+use crate::orders::{bought_once, one_time};
 
 const HOUR: Duration = Duration::from_hours(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -124,7 +126,7 @@ impl Workload {
 
     /// A change of anything; some are refused.
     pub(crate) fn command(&mut self, model: &Model, makes_meters: bool) -> Command {
-        match self.dice.below(32) {
+        match self.dice.below(38) {
             0 if makes_meters => Command::CreateMeter(self.meter()),
             1 => Command::ArchiveMeter(self.dice.pick(&model.meters).id.clone()),
             2 | 3 => Command::UnarchiveMeter(self.dice.pick(&model.meters).id.clone()),
@@ -165,6 +167,7 @@ impl Workload {
                 self.checkout(model, confirm)
             }
             28..31 if !model.orders.is_empty() => self.confirmation(model),
+            31..37 => self.change_of_credits(model),
             _ => Command::ConfirmClock,
         }
     }
@@ -190,18 +193,23 @@ impl Workload {
 
     /// A product of this price, or of one that is drawn.
     pub(crate) fn product(&mut self, model: &Model, price: Option<NewPrice>) -> Command {
-        let price = price.unwrap_or_else(|| self.price(model));
+        let credits = self.attachments(model);
+        let price = price.unwrap_or_else(|| self.price(model, &credits));
+        self.product_of(price, credits)
+    }
+
+    pub(crate) fn product_of(&mut self, price: NewPrice, credits: Vec<NewAttachment>) -> Command {
         Command::CreateProduct(Box::new(NewProduct {
             name: self.name(),
             description: None,
             tax_category: TaxCategory::Saas,
             metadata: Vec::new(),
             price,
-            credits: Vec::new(),
+            credits,
         }))
     }
 
-    fn price(&self, model: &Model) -> NewPrice {
+    pub(crate) fn price(&self, model: &Model, credits: &[NewAttachment]) -> NewPrice {
         let unit = *self.dice.pick(&[IntervalUnit::Day, IntervalUnit::Week, IntervalUnit::Month]);
         let priced = model.meters.iter().take(PRICED).zip(rates());
         let meters = priced.map(|(meter, (rate, minimum, maximum))| NewMeterPrice {
@@ -211,22 +219,27 @@ impl Workload {
             minimum,
             maximum,
         });
-        let meters = meters.filter(|_| !self.dice.one_in(4)).collect();
+        let meters = meters.filter(|_| !self.dice.one_in(4));
+        let meters = meters.map(|price| self.linked(price, credits)).collect();
         let recurrence = Recurrence {
             payment_frequency: Interval { count: 1, unit },
             subscription_period: Interval { count: 1 + self.dice.few(40), unit },
             trial_days: 0,
         };
+        let fixed = self.dice.within(0..5_000);
+        if self.dice.one_in(8) && !model.products.is_empty() {
+            // The first product of all is paid each cycle.
+            let is_chosen = self.dice.one_in(2);
+            return one_time(fixed, if is_chosen { 0 } else { 1_250 }, is_chosen);
+        }
         NewPrice {
             currency: Currency::from_code("USD").unwrap(),
-            fixed: Money::from_minor(self.dice.within(0..5_000)),
+            fixed: Money::from_minor(fixed),
             discount_bps: *self.dice.pick(&[0, 0, 1_250]),
             tax_inclusive: false,
             purchasing_power_parity: false,
             kind: match self.dice.below(8) {
-                // The first product of all is paid each cycle.
-                0 if !model.products.is_empty() => NewPriceKind::OneTime(None),
-                1 | 2 => NewPriceKind::Recurring(recurrence),
+                0 | 1 => NewPriceKind::Recurring(recurrence),
                 _ => NewPriceKind::UsageBased { recurrence, meters },
             },
         }
@@ -243,8 +256,9 @@ impl Workload {
                 Command::UpdateProduct(id, Box::new(ProductPatch { name, ..Default::default() }))
             }
             _ => {
-                let (name, price) = (Some(self.name()), Some(self.price(model)));
-                let patch = ProductPatch { name, price, ..Default::default() };
+                let (name, credits) = (Some(self.name()), self.attachments(model));
+                let (price, credits) = (Some(self.price(model, &credits)), Some(credits));
+                let patch = ProductPatch { name, price, credits, ..Default::default() };
                 Command::UpdateProduct(id, Box::new(patch))
             }
         }
@@ -258,20 +272,16 @@ impl Workload {
         Arc::clone(self.dice.pick::<Arc<Product>>(choice))
     }
 
-    fn subscribe(&mut self, model: &Model) -> Command {
+    pub(crate) fn subscribe(&mut self, model: &Model) -> Command {
         let product = self.renewed(model);
         let can_be_charged = product.price().meters().is_empty();
         let on_demand = (can_be_charged && self.dice.one_in(2))
             .then(|| OnDemand { first: self.dice.one_in(2).then(|| self.charge()) });
         let trial_days = self.dice.one_in(3).then(|| self.dice.few(20));
-        let bought_once: Vec<_> =
-            model.products.iter().filter(|sold| sold.price().recurrence().is_none()).collect();
         let has_more = self.dice.one_in(4) && on_demand.is_none();
-        let once = has_more.then(|| NewPurchase {
-            product_id: self.dice.pick(&bought_once).id.clone(),
-            quantity: 1 + self.dice.few(3),
-            credits: Vec::new(),
-            amount: None,
+        let once = has_more.then(|| {
+            let bought_once = bought_once(model);
+            self.purchase(self.dice.pick::<Arc<Product>>(&bought_once), true)
         });
         let once = once.into_iter().collect();
         Command::CreateSubscription(Box::new(NewSubscription {
@@ -286,7 +296,7 @@ impl Workload {
             tax_id: None,
             metadata: self.tag(),
             once,
-            credits: Vec::new(),
+            credits: self.overrides(model),
         }))
     }
 
@@ -326,9 +336,18 @@ impl Workload {
     }
 
     fn patch(&mut self, model: &Model) -> Command {
+        let on_demand = model.subscriptions.iter().find(|known| !known.cycle.renews);
+        if let Some(known) = on_demand.filter(|_| self.dice.one_in(2)) {
+            let later = HOUR * self.dice.few(100);
+            let renews_from = Some(model.latest.plus(later));
+            let metadata = Some(self.tag());
+            let patch = SubscriptionPatch { renews_from, metadata, ..Default::default() };
+            return Command::UpdateSubscription(known.id.clone(), Box::new(patch));
+        }
         let id: SubscriptionId = self.dice.pick(&model.subscriptions).id.clone();
         let mut patch = SubscriptionPatch { metadata: Some(self.tag()), ..Default::default() };
-        match self.dice.below(9) {
+        match self.dice.below(10) {
+            9 => patch.credits = self.overrides(model),
             6..9 => patch.pause = Some(self.dice.one_in(3)),
             0 => patch.cancel_now = true,
             1 | 2 => patch.cancel_at_next_billing_date = Some(self.dice.one_in(2)),

@@ -1,6 +1,8 @@
 //! The end of a process, and the start of the next: crashes on copies, flipped bits, starts that fail.
 
 use quipu::engine::command::Command;
+use quipu::model::Settings;
+use quipu::model::credit::GrantOrder;
 use quipu::world::Disk;
 use quipu::world::sim::{FaultKind, Repeat};
 
@@ -10,6 +12,9 @@ use crate::check::{check, check_known};
 use crate::damage::reading_damage;
 use crate::place::{Crash, Place, Process, chain};
 use crate::reached::{Reached, Works};
+
+/// What `credits.order` may say.
+const GRANT_ORDERS: [GrantOrder; 2] = [GrantOrder::OldestFirst, GrantOrder::ExpiresFirst];
 
 impl Life {
     /// Cuts this instant in another way, on a copy, and looks at what is left.
@@ -73,6 +78,9 @@ impl Life {
     /// Starts the next process, over crashes inside the start.
     pub(super) fn restart(&mut self, crash: Crash) -> Process {
         self.tell(|| format!("crash {crash:?}"));
+        if self.model.credits.is_any_owed() {
+            self.reached.note("credits: crash between draw and invoice");
+        }
         self.place = self.place.after(crash);
         self.note_crash(crash, &self.place.after(Crash::Killed));
         self.reached.note_losses(&self.place.disk);
@@ -144,6 +152,12 @@ impl Life {
             self.send_again(&mut process, changes);
         }
         check_known(&mut process, &self.model, 1).unwrap_or_else(|unread| panic!("{unread}"));
+        if self.workload.dice.one_in(4) {
+            // Somebody has changed the configuration.
+            let credit_order = *self.workload.dice.pick(&GRANT_ORDERS);
+            let settings = Settings { credit_order, ..Settings::default() };
+            process.machine.committer.change_settings(settings);
+        }
         self.settle(&mut process).expect("a healthy disk");
         process
     }
@@ -170,9 +184,13 @@ fn is_untold(command: &Command) -> bool {
         command,
         Command::RetryPayment(_)
             | Command::ConfirmClock
+            | Command::CancelScheduledChange(_)
             | Command::ArchiveMeter(_)
             | Command::UnarchiveMeter(_)
             | Command::ArchiveProduct(_)
             | Command::UnarchiveProduct(_)
+            | Command::UpdateEntitlement(..)
+            | Command::DeleteEntitlement(_)
+            | Command::UndeleteEntitlement(_)
     )
 }

@@ -78,6 +78,10 @@ pub(crate) fn live(seed: u64, is_told: bool) -> Lived {
     let carts = life.model.invoices.iter().filter(|invoice| invoice.cause == InvoiceCause::Cart);
     life.reached.add("checkout: cart sold", carts.count() as u64);
     life.reached.add("checkout: ended by itself", life.model.ended_orders());
+    for (what, count) in life.model.credits.met() {
+        life.reached.add(what, count);
+    }
+    life.reached.add("on demand: renews from then on", life.model.renewing);
     life.reached.add("subscription made", life.model.subscriptions.len() as u64);
     Lived {
         points: life.points,
@@ -123,9 +127,23 @@ impl Life {
         }
         self.settle(process).expect("a healthy disk");
         assert_eq!(self.model.meters.len(), PRICED);
-        for price in [None, Some(one_time(700, 0))] {
+        for _ in 0..2 {
+            let entitlement = self.workload.entitlement();
+            self.propose(process, entitlement);
+        }
+        self.settle(process).expect("a healthy disk");
+        for price in [None, Some(one_time(700, 0, false)), Some(one_time(200, 0, true))] {
             let product = self.workload.product(&self.model, price);
             self.propose(process, product);
+        }
+        for _ in 0..2 {
+            let product = self.workload.product_with_credits(&self.model);
+            self.propose(process, product);
+        }
+        self.settle(process).expect("a healthy disk");
+        for _ in 0..2 {
+            let subscription = self.workload.subscribe(&self.model);
+            self.propose(process, subscription);
         }
         self.settle(process).expect("a healthy disk");
     }
@@ -312,11 +330,15 @@ impl Life {
 
     fn jobs(&mut self, process: &mut Process) -> Result<(), Fatal> {
         let count = 1 + self.workload.dice.below(4);
-        let machine = &mut process.machine;
         let job = self.workload.dice.below(14);
         if self.is_told {
             println!("        job {job}, {count} times");
         }
+        // What leaves the log cannot be followed later.
+        if job == 7 && self.model.follow_credits(process).is_err() {
+            return Ok(());
+        }
+        let machine = &mut process.machine;
         match job {
             0 => {
                 machine.checkpoint()?;
