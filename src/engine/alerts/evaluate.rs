@@ -1,9 +1,9 @@
 //! What fires for one customer: thresholds beside the counters of every period that is open.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Touched;
+use super::watch::kept_for;
 use crate::engine::bills::{MeterPeriod, periods_of_meter};
 use crate::engine::pools::{PoolKey, view};
 use crate::engine::query::{self, UsageError, UsageQuery};
@@ -24,22 +24,31 @@ struct Found {
     balance: Option<Credits>,
 }
 
-/// The crossings of one customer that are news, in the order of their alerts, then of periods.
+/// The crossings of one customer that are news, in the order of their alerts, then of periods. What has moved
+/// its counters is stamped with `since` or later.
 ///
 /// # Errors
 /// When hours on disk cannot be read.
-pub fn crossings(shared: &Shared, touched: Touched) -> Result<Vec<Crossing>, UsageError> {
+pub fn crossings(
+    shared: &Shared,
+    touched: Touched,
+    since: Timestamp,
+) -> Result<Vec<Crossing>, UsageError> {
     let (watched, customer) = touched.watched();
     let alerts = shared.state.with_alerts(|alerts| alerts.on(watched, customer));
     if alerts.is_empty() {
         return Ok(Vec::new());
     }
     let found = match touched {
-        Touched::Usage(customer, meter) => usage(shared, customer, meter)?,
+        Touched::Usage(customer, meter) => usage(shared, customer, meter, since)?,
         Touched::Pool(pool) => vec![balance(shared, pool)],
     };
+    // Whether alerts have fired for what ended longer ago may be forgotten.
+    let (now, kept_for) = (now(shared), kept_for(shared));
+    let remembered = |found: &&Found| found.period.end.plus(kept_for) > now;
     let firing = alerts.iter().flat_map(|alert| {
-        let crossed = found.iter().filter_map(|found| crossing(alert, customer, found));
+        let crossed =
+            found.iter().filter(remembered).filter_map(|found| crossing(alert, customer, found));
         crossed.collect::<Vec<_>>()
     });
     let firing: Vec<Crossing> = firing.collect();
@@ -61,10 +70,12 @@ pub fn crossings_before_close(shared: &Shared, subscription: &Subscription) -> V
     meters.sort_unstable();
     meters.dedup();
     let touched = meters.into_iter().map(|meter| Touched::Usage(subscription.customer, meter));
-    let waiting =
-        touched.filter(|touched| shared.state.with_alerts(|alerts| alerts.is_touched(touched)));
-    let found = waiting.flat_map(|touched| {
-        crossings(shared, touched).unwrap_or_else(|error| {
+    let waiting = touched.filter_map(|touched| {
+        let since = shared.state.with_alerts(|alerts| alerts.touched_since(&touched))?;
+        Some((touched, since))
+    });
+    let found = waiting.flat_map(|(touched, since)| {
+        crossings(shared, touched, since).unwrap_or_else(|error| {
             tracing::error!(error = %Causes(&error), "read usage for alerts");
             Vec::new()
         })
@@ -90,12 +101,13 @@ fn crossing(alert: &Arc<Alert>, customer: CustomerIndex, found: &Found) -> Optio
     level.map(|level| Crossing { alert: alert.index, customer, span, period, level })
 }
 
-/// Usage and cost of a meter: in the open periods of the customer's subscriptions that bill it, else in
-/// this UTC month and the one before, for which events may still come.
+/// Usage and cost of a meter: in the open periods of the customer's subscriptions that bill it, else in the
+/// UTC months from that of `since` to this one.
 fn usage(
     shared: &Shared,
     customer: CustomerIndex,
     meter: MeterIndex,
+    since: Timestamp,
 ) -> Result<Vec<Found>, UsageError> {
     let billed = periods_of_meter(shared, customer, meter);
     if !billed.is_empty() {
@@ -105,14 +117,15 @@ fn usage(
         });
         return Ok(found.collect());
     }
-    let this = month(now(shared));
-    let before = month(this.start.minus(Duration::from_nanos(1)));
+    let (mut period, now) = (month(since), now(shared));
     let mut found = Vec::new();
-    for period in [before, this] {
+    // One that was ahead of the clock has its month, too.
+    while period.start <= now.max(since) {
         if let Some(usage) = of_month(shared, customer, meter, period)? {
             let span = Span::Month(period.start);
             found.push(Found { span, period, usage: Some(usage), cost: None, balance: None });
         }
+        period = month(period.end);
     }
     Ok(found)
 }

@@ -89,9 +89,10 @@ pub struct Alerts {
     fired: Vec<Arc<Part>>,
     /// The part that is swept next.
     sweep: usize,
-    touched: HashSet<Touched>,
+    /// Each with the earliest instant that what has moved it is stamped with.
+    touched: HashMap<Touched, Timestamp>,
     /// What was touched and is being looked at: a cut that is taken meanwhile must not lose it.
-    looked_at: HashSet<Touched>,
+    looked_at: BTreeMap<Touched, Timestamp>,
 }
 
 impl Default for Alerts {
@@ -104,8 +105,8 @@ impl Default for Alerts {
             next: AlertIndex(0),
             fired: vec![Arc::default(); PARTS],
             sweep: 0,
-            touched: HashSet::new(),
-            looked_at: HashSet::new(),
+            touched: HashMap::new(),
+            looked_at: BTreeMap::new(),
         }
     }
 }
@@ -256,19 +257,21 @@ impl Alerts {
         }
     }
 
-    /// Counters have moved that some alert watches.
-    pub fn touch(&mut self, touched: Touched) {
-        self.touched.insert(touched);
+    /// Counters have moved that some alert watches, by what is stamped with this instant.
+    pub fn touch(&mut self, touched: Touched, at: Timestamp) {
+        let known = self.touched.entry(touched).or_insert(at);
+        *known = at.min(*known);
     }
 
     /// Some of those whose counters have moved: they are being looked at from now on.
-    pub fn take_touched(&mut self, most: usize) -> Vec<Touched> {
-        let mut taken: Vec<Touched> = self.touched.iter().take(most).copied().collect();
+    pub fn take_touched(&mut self, most: usize) -> Vec<(Touched, Timestamp)> {
+        let touched = self.touched.iter().take(most);
+        let mut taken: Vec<_> = touched.map(|(touched, since)| (*touched, *since)).collect();
         // In an order that does not depend on the set's.
         taken.sort_unstable();
-        for touched in &taken {
+        for (touched, since) in &taken {
             self.touched.remove(touched);
-            self.looked_at.insert(*touched);
+            self.looked_at.insert(*touched, *since);
         }
         taken
     }
@@ -280,12 +283,15 @@ impl Alerts {
 
     /// What was taken could not be looked at.
     pub fn put_back(&mut self) {
-        self.touched.extend(self.looked_at.drain());
+        for (touched, since) in std::mem::take(&mut self.looked_at) {
+            self.touch(touched, since);
+        }
     }
 
-    /// Whether somebody has to be looked at.
-    pub fn is_touched(&self, touched: &Touched) -> bool {
-        self.touched.contains(touched) || self.looked_at.contains(touched)
+    /// Since when somebody has to be looked at, when that is so.
+    pub fn touched_since(&self, touched: &Touched) -> Option<Timestamp> {
+        let found = [self.touched.get(touched), self.looked_at.get(touched)];
+        found.into_iter().flatten().min().copied()
     }
 
     /// Whether nobody has.
@@ -299,9 +305,10 @@ impl Alerts {
     }
 
     /// For a checkpoint: where they have fired, and who was touched.
-    pub fn parts(&self) -> (Vec<Arc<Part>>, Vec<Touched>) {
+    pub fn parts(&self) -> (Vec<Arc<Part>>, Vec<(Touched, Timestamp)>) {
         let fired = self.fired.iter().filter(|part| !part.is_empty()).map(Arc::clone);
-        (fired.collect(), self.touched.iter().chain(&self.looked_at).copied().collect())
+        let touched = self.touched.iter().chain(&self.looked_at);
+        (fired.collect(), touched.map(|(touched, since)| (*touched, *since)).collect())
     }
 }
 

@@ -7,14 +7,15 @@ use super::evaluate::crossings;
 use super::{Alerts, FiredEntry, Touched};
 use crate::engine::commit::Submission;
 use crate::engine::shared::Shared;
-use crate::model::Causes;
 use crate::model::alert::Crossing;
+use crate::model::{Causes, Timestamp};
 
 /// Customers and meters that one step looks at: some ten milliseconds.
 const AT_ONCE: usize = 1_024;
 /// Crossings of one record: applied in about a millisecond.
 const CROSSINGS_MAX: usize = 512;
 /// A crossing is remembered so long beyond the time in which its period is closed, which may be late.
+/// Afterwards nobody looks at that period any more.
 const KEPT_FOR: Duration = Duration::from_hours(35 * 24);
 
 /// The job; see the module.
@@ -40,7 +41,12 @@ pub enum Step {
 
 /// What the log says of crossings.
 pub fn fired_entry(shared: &Shared, crossings: Vec<Crossing>) -> FiredEntry {
-    FiredEntry { crossings, kept_for: shared.options.grace.saturating_add(KEPT_FOR) }
+    FiredEntry { crossings, kept_for: kept_for(shared) }
+}
+
+/// How long after the end of its period a crossing is remembered.
+pub fn kept_for(shared: &Shared) -> Duration {
+    shared.options.grace.saturating_add(KEPT_FOR)
 }
 
 impl Watcher {
@@ -88,10 +94,13 @@ impl Watcher {
         Step::Waiting
     }
 
-    fn look(&self, touched: &[Touched]) -> Result<Vec<Crossing>, crate::engine::UsageError> {
+    fn look(
+        &self,
+        touched: &[(Touched, Timestamp)],
+    ) -> Result<Vec<Crossing>, crate::engine::UsageError> {
         let mut firing = Vec::new();
-        for each in touched {
-            firing.extend(crossings(&self.shared, *each)?);
+        for (each, since) in touched {
+            firing.extend(crossings(&self.shared, *each, *since)?);
         }
         Ok(firing)
     }

@@ -31,7 +31,7 @@ pub struct Cut {
     pub(super) entries: Vec<EntryDigest>,
     pub(super) reservations: Vec<Arc<Part>>,
     pub(super) fired: Vec<Arc<alerts::Part>>,
-    pub(super) touched: Vec<Touched>,
+    pub(super) touched: Vec<(Touched, Timestamp)>,
     pub(super) rows: Vec<Row>,
     pub(super) memory_from: Hour,
 }
@@ -85,7 +85,7 @@ pub enum SnapshotChunk {
     /// Where alerts have fired.
     Fired(alerts::Part),
     /// Whose counters have moved that some alert watches.
-    Touched(Vec<Touched>),
+    Touched(Vec<(Touched, Timestamp)>),
 }
 
 impl Cut {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Admitted, Applying, State};
 use crate::engine::alerts::{Alerts, FiredEntry, Part, Touched};
 use crate::model::alert::Watched;
-use crate::model::{Alert, MeterIndex, Subscription};
+use crate::model::{Alert, MeterIndex, Subscription, Timestamp};
 
 impl State {
     /// Notes whose usage events have moved, where an alert watches it.
@@ -22,14 +22,14 @@ impl State {
                 _ => alerts.is_watched(Watched::Meter(meter)),
             };
             last = Some((meter, is_watched));
-            if is_watched && delta.outcome.is_ok() {
-                alerts.touch(Touched::Usage(delta.key.customer, meter));
+            if is_watched && let Ok(sample) = delta.outcome {
+                alerts.touch(Touched::Usage(delta.key.customer, meter), sample.at);
             }
         }
     }
 
     /// A subscription has changed: its usage may belong to another period now, and cost something else.
-    pub(super) fn touch_subscription(&self, subscription: &Subscription) {
+    pub(super) fn touch_subscription(&self, now: &Applying, subscription: &Subscription) {
         if self.alerts.lock().is_empty() {
             return;
         }
@@ -41,17 +41,17 @@ impl State {
             .filter(|meter| alerts.is_watched(Watched::Meter(*meter)))
             .collect::<Vec<_>>()
         {
-            alerts.touch(Touched::Usage(subscription.customer, meter));
+            alerts.touch(Touched::Usage(subscription.customer, meter), now.log_time);
         }
     }
 
     /// Notes which pools have changed, where an alert watches them.
-    pub(super) fn touch_pools(&self) {
+    pub(super) fn touch_pools(&self, log_time: Timestamp) {
         let touched = self.pools.lock().take_touched();
         if !touched.is_empty() {
             let mut alerts = self.alerts.lock();
             for pool in touched {
-                alerts.touch(Touched::Pool(pool));
+                alerts.touch(Touched::Pool(pool), log_time);
             }
         }
     }
@@ -82,10 +82,10 @@ impl State {
     }
 
     /// Loads who was touched when a snapshot was made.
-    pub fn load_touched(&self, touched: Vec<Touched>) {
+    pub fn load_touched(&self, touched: Vec<(Touched, Timestamp)>) {
         let mut alerts = self.alerts.lock();
-        for touched in touched {
-            alerts.touch(touched);
+        for (touched, since) in touched {
+            alerts.touch(touched, since);
         }
     }
 }

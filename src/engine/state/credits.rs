@@ -43,7 +43,7 @@ impl State {
         if is_concerned || !self.pools.lock().of_customer(after.customer).is_empty() {
             self.pass(now, before.as_deref(), after);
         }
-        self.touch_subscription(after);
+        self.touch_subscription(now, after);
     }
 
     fn pass(&self, now: &mut Applying, before: Option<&Subscription>, after: &Subscription) {

@@ -181,7 +181,7 @@ impl State {
                 self.apply_fired(&now, entry);
             }
         }
-        self.touch_pools();
+        self.touch_pools(log_time);
         self.log_time.store(log_time.as_nanos(), Ordering::Release);
         self.applied.store(last.0, Ordering::Release);
     }

@@ -22,6 +22,8 @@ use crate::model::{
     UnitPrice,
 };
 
+/// Alerts that nobody has looked at for longer may miss what has ended.
+const UNWATCHED_MAX: Duration = Duration::from_hours(30 * 24);
 const MINUTE: Duration = Duration::from_mins(1);
 const WEEK: Interval = Interval { count: 1, unit: IntervalUnit::Week };
 /// Cents a call, behind so many that are free.
@@ -91,6 +93,8 @@ struct Life {
     alerts: Vec<(AlertId, Threshold)>,
     anchors: Vec<Timestamp>,
     calls: Vec<(u64, Timestamp)>,
+    /// How long nobody has looked at all that was touched.
+    unwatched: Duration,
 }
 
 /// What an alert of the life waits for.
@@ -137,7 +141,8 @@ impl Life {
                 anchors.push(made.cycle.anchor);
             }
         }
-        let mut life = Self { rig, alerts: Vec::new(), anchors, calls: Vec::new() };
+        let mut life =
+            Self { rig, alerts: Vec::new(), anchors, calls: Vec::new(), unwatched: Duration::ZERO };
         for threshold in [
             Threshold::Calls(2),
             Threshold::Calls(7),
@@ -177,6 +182,12 @@ impl Life {
                 self.calls.push((customer, at));
             }
             Deed::Pass(time) => {
+                self.unwatched += time;
+                if self.unwatched > UNWATCHED_MAX {
+                    self.rig.settle().unwrap();
+                    self.rig.watch();
+                    self.unwatched = time;
+                }
                 self.rig.advance(time);
                 self.rig.settle().unwrap();
             }
