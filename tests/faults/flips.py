@@ -28,7 +28,7 @@ SETTINGS = SMALL | {
     "checkpoint.events": 1000,
 }
 CUSTOMERS = [f"customer-{number}" for number in range(5)]
-KINDS = ("identity", "wal-0", "wal-spare", "history-", "snapshot-", "state.redb", "ids.redb")
+KINDS = ("identity", "wal-0", "history-", "snapshot-", "state.redb", "ids.redb")
 PER_KIND, PER_KIND_LONG = 48, 2000
 # A key of an hour's or a day's row: meter, customer, time. A checksum of the row cannot tell that the row is not
 # found at all, so that these bytes have a share of their own.

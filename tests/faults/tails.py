@@ -81,8 +81,17 @@ def damages(log, frame, at, draw):
     yield "one byte", log[:at] + bytes([log[at] ^ draw.randint(1, 255)]) + log[at + 1 :]
 
 
+def first_lsn(segment):
+    with segment.open("rb") as log:
+        log.seek(SEGMENT_HEADER)
+        head = log.read(HEADER.size)
+    magic, _, first, *_ = HEADER.unpack(head)
+    return first if magic == MAGIC else 0
+
+
 def newest_segment(data):
-    return max(data.glob("wal-0*"))
+    """The segment that is being written: one that is ready stands behind it, with what it held before or nothing."""
+    return max(data.glob("wal-0*"), key=lambda segment: (first_lsn(segment), segment.name))
 
 
 def ends_with_mark(data):
