@@ -139,11 +139,6 @@ impl Alerts {
         self.all.get(self.places.get(id)?)
     }
 
-    /// The alert with this number.
-    pub fn get(&self, index: AlertIndex) -> Option<&KeptAlert> {
-        self.all.get(&index)
-    }
-
     /// Every alert, oldest first.
     pub fn all(&self) -> impl DoubleEndedIterator<Item = &KeptAlert> {
         self.all.values()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::engine::alerts::KeptAlert;
 use crate::engine::{Engine, Page};
-use crate::model::alert::{Threshold, Watched};
+use crate::model::alert::Watched;
 use crate::model::{Alert, AlertId, CustomerId, EntitlementId, MeterId};
 
 /// An alert with the ids of what it names.
@@ -72,17 +72,5 @@ impl Engine {
             Watched::Entitlement(entitlement) => (None, self.entitlement_id(entitlement)),
         };
         AlertView { kept, meter_id, entitlement_id, customer_id }
-    }
-
-    /// Whether everybody was looked at whose counters have moved.
-    pub fn alerts_are_settled(&self) -> bool {
-        self.shared.state.with_alerts(|alerts| alerts.is_settled())
-    }
-}
-
-impl AlertView {
-    /// When it fires.
-    pub fn threshold(&self) -> &Threshold {
-        &self.kept.alert.threshold
     }
 }

@@ -41,8 +41,8 @@ use group::{Answer, Decided};
 pub use group::{GROUP_BYTES, Group, Reply, Submission};
 pub use reservations::Commit;
 
-/// Kept answers that are forgotten at once: some milliseconds, while everybody waits. More of them become too
-/// old together when log time moves on by a day.
+/// Kept answers, and ended reservations, that are forgotten at once: some milliseconds, while everybody waits.
+/// More of them become too old together when log time moves on by a day.
 const REPLIES_AT_ONCE: usize = 4_096;
 /// Kept answers that a change forgets, which keeps one: they do not become ever more.
 const REPLIES_A_CHANGE: usize = 2;

@@ -36,12 +36,10 @@ impl State {
         let Some(running) = &subscription.running else { return };
         let meters = self.books.read().meters(running.terms);
         let mut alerts = self.alerts.lock();
-        for meter in meters
-            .into_iter()
-            .filter(|meter| alerts.is_watched(Watched::Meter(*meter)))
-            .collect::<Vec<_>>()
-        {
-            alerts.touch(Touched::Usage(subscription.customer, meter), now.log_time);
+        for meter in meters {
+            if alerts.is_watched(Watched::Meter(meter)) {
+                alerts.touch(Touched::Usage(subscription.customer, meter), now.log_time);
+            }
         }
     }
 

@@ -234,7 +234,8 @@ impl Life {
         for (id, threshold) in &self.alerts {
             assert_eq!(self.rig.fired(id), self.expected(*threshold), "{threshold:?}");
         }
-        assert!(self.rig.engine.alerts_are_settled());
+        let state = &self.rig.machine.shared.state;
+        assert!(state.with_alerts(|alerts| alerts.is_settled()));
     }
 }
 
