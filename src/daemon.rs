@@ -255,6 +255,7 @@ fn options(config: &Config, key_text: String) -> Options {
         reserve_bytes: config.data.reserve_bytes,
         history_keep: config.history.keep,
         history_bytes_max: config.history.bytes_max,
+        webhook_keep: config.webhooks.keep,
         configured_keys: vec![key_text],
         ..Options::default()
     }
@@ -275,5 +276,6 @@ pub(crate) fn edge_options(config: &Config, test_clock: bool) -> EdgeOptions {
         body_timeout: config.listen.body_timeout,
         idle_timeout: config.listen.idle_timeout,
         shutdown_grace: config.listen.shutdown_grace,
+        webhooks_allow_loopback: config.webhooks.allow_loopback,
     }
 }

@@ -60,6 +60,8 @@ pub const KEYS: &[Key] = &[
     key("billing.collection", DefaultValue::Text("auto")),
     key("billing.past_due_grace", DefaultValue::Text("0")),
     key("billing.past_due_action", DefaultValue::Text("on_hold")),
+    key("webhooks.allow_loopback", DefaultValue::Boolean(false)),
+    key("webhooks.keep", DefaultValue::Text("30d")),
     key("output.format", DefaultValue::Text("auto")),
     key("output.level", DefaultValue::Text("info")),
 ];
@@ -105,6 +107,8 @@ pub struct Config {
     /// `billing.past_due_grace`: how long a subscription may be past due before
     /// `billing.past_due_action`; 1 to 30 days, or none.
     pub past_due: Option<PastDue>,
+    /// Where messages may go.
+    pub webhooks: Webhooks,
     /// What the daemon says of itself while it runs.
     pub output: Output,
 }
@@ -233,6 +237,16 @@ pub struct Checkpoint {
     pub events: u64,
     /// When the last one is so long ago; above zero.
     pub interval: Duration,
+}
+
+/// Where messages may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Webhooks {
+    /// Whether an endpoint may be on this machine, and be reached without TLS there.
+    pub allow_loopback: bool,
+    /// How long messages and attempts to deliver them are kept; at least two days, in which a message is
+    /// tried for the last time.
+    pub keep: Duration,
 }
 
 /// What the daemon says of itself while it runs.

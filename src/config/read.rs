@@ -12,7 +12,7 @@ use crate::config::problem::shortened;
 use crate::config::{
     Checkpoint, Collection, Config, ConfigError, ConfigErrors, Data, Dedupe, Durability, History,
     HumanDuration, Ingest, Listen, Log, Output, OutputFormat, PastDue, PastDueEnd, Problem,
-    Setting, Settings, UnknownCustomers, Value,
+    Setting, Settings, UnknownCustomers, Value, Webhooks,
 };
 use crate::model::credit::GrantOrder;
 use crate::model::{BrandId, BusinessId};
@@ -23,6 +23,8 @@ const PAST_DUE_GRACE: RangeInclusive<Duration> =
 /// What `billing.grace` adds to `ingest.max_age` when it is not set: time for requests that were
 /// stamped at the door, just young enough, and waited for the committer.
 const GRACE_BEYOND_MAX_AGE: Duration = Duration::from_mins(10);
+/// A message is tried for the last time 28 hours after the first.
+const WEBHOOK_KEEP_MIN: Duration = Duration::from_hours(48);
 /// A century: nobody waits longer, and any instant that the clock shows can be moved by it.
 const LONGEST: Duration = Duration::from_hours(24 * 36_500);
 /// Frames start at boundaries of this many bytes.
@@ -62,6 +64,7 @@ pub(super) fn config(settings: &Settings) -> Result<Config, ConfigErrors> {
                 }
             }),
             past_due: reader.past_due(),
+            webhooks: reader.webhooks(),
             output: reader.output(),
         };
     if reader.errors.is_empty() {
@@ -209,6 +212,16 @@ impl<'a> Reader<'a> {
                 _ => None,
             });
         (!grace.is_zero()).then_some(PastDue { grace, end })
+    }
+
+    fn webhooks(&mut self) -> Webhooks {
+        let wish = "a length of time from \"2d\" to \"36500d\"";
+        Webhooks {
+            allow_loopback: self.boolean("webhooks.allow_loopback"),
+            keep: self.text("webhooks.keep", wish, |text| {
+                duration(text).filter(|keep| *keep >= WEBHOOK_KEEP_MIN)
+            }),
+        }
     }
 
     fn output(&mut self) -> Output {

@@ -61,6 +61,7 @@ fn the_defaults_are_what_the_design_says() {
     assert_eq!(config.billing_grace, Duration::from_mins(70));
     assert_eq!(config.collection, Collection::Automatic);
     assert_eq!(config.past_due, None);
+    assert!(!config.webhooks.allow_loopback);
     assert_eq!(config.output, Output { format: OutputFormat::Auto, level: Level::INFO });
 }
 
@@ -236,6 +237,7 @@ fn settings_that_do_not_go_together_are_refused_at_the_place_of_one_of_them() {
         ("billing.grace = \"59m\"", "quipu.toml:1:17: billing.grace: it is shorter than"),
         ("billing.past_due_grace = \"23h\"", "quipu.toml:1:26: billing.past_due_grace: "),
         ("billing.past_due_grace = \"31d\"", "quipu.toml:1:26: billing.past_due_grace: "),
+        ("webhooks.keep = \"47h\"", "quipu.toml:1:17: webhooks.keep: "),
     ] {
         let message = problems(&file(text));
         assert!(message.starts_with(start), "{message}");
@@ -257,7 +259,8 @@ fn values_with_a_meaning_of_their_own_are_read_so() {
         "dedupe.window = \"0\"\nlog = { durability = \"interval\", interval = \"20ms\" }\n\
          auth.api_key_file = \"/run/key\"\nlisten.shutdown_grace = \"0s\"\n\
          ingest.unknown_customers = \"reject\"\nbilling = { collection = \"manual\", past_due_grace = \"3d\", past_due_action = \"cancel\" }\noutput = { format = \"json\", level = \"trace\" }\n\
-         data.reserve_bytes = 0x1000\ncredits = { order = \"expires_first\", reservations_max = 7 }\n",
+         data.reserve_bytes = 0x1000\ncredits = { order = \"expires_first\", reservations_max = 7 }\n\
+         webhooks = { allow_loopback = true, keep = \"2d\" }\n",
     ))
     .unwrap();
     assert_eq!(config.dedupe.window, None);
@@ -271,6 +274,8 @@ fn values_with_a_meaning_of_their_own_are_read_so() {
     assert_eq!(config.output, Output { format: OutputFormat::Json, level: Level::TRACE });
     assert_eq!(config.data.reserve_bytes, 4_096);
     assert_eq!((config.credit_order, config.reservations_max), (GrantOrder::ExpiresFirst, 7));
+    assert!(config.webhooks.allow_loopback);
+    assert_eq!(config.webhooks.keep, Duration::from_hours(48));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::engine::command::Refused;
 use crate::engine::health::Histogram;
+use crate::engine::outbox::settle::Next;
 use crate::model::{Lsn, Timestamp};
 use crate::world::sync::Mutex;
 use crate::world::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -54,6 +55,8 @@ pub struct Counters {
     conflicting: AtomicU64,
     read_back: AtomicU64,
     refused: Mutex<BTreeMap<&'static str, u64>>,
+    /// Attempts to deliver a message: delivered, failed, given up.
+    attempts: [AtomicU64; 3],
     commit_events: Buckets<9>,
     commit_micros: Buckets<12>,
     sync_micros: Buckets<12>,
@@ -69,6 +72,7 @@ impl Default for Counters {
             conflicting: AtomicU64::new(0),
             read_back: AtomicU64::new(0),
             refused: Mutex::default(),
+            attempts: std::array::from_fn(|_| AtomicU64::new(0)),
             commit_events: Buckets::new(EVENT_BOUNDS),
             commit_micros: Buckets::new(DURATION_BOUNDS_MICROS),
             sync_micros: Buckets::new(DURATION_BOUNDS_MICROS),
@@ -116,6 +120,17 @@ impl Counters {
         *self.refused.lock().entry(rule).or_default() += 1;
     }
 
+    /// An attempt to deliver a message was logged.
+    pub fn attempted(&self, next: Next) {
+        let [delivered, failed, given_up] = &self.attempts;
+        let count = match next {
+            Next::Delivered => delivered,
+            Next::Retry(_) => failed,
+            Next::GivenUp => given_up,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// A group was written and synced.
     pub fn committed(&self, events: u64, took: Duration, sync: Duration) {
         self.commit_events.observe(events);
@@ -136,6 +151,9 @@ impl Counters {
         stats.events_conflicting = self.conflicting.load(Ordering::Relaxed);
         stats.events_read = self.read_back.load(Ordering::Relaxed);
         stats.events_refused = self.refused.lock().clone();
+        let attempts = self.attempts.iter().map(|count| count.load(Ordering::Relaxed));
+        let outcomes = ["succeeded", "failed", "given_up"];
+        stats.webhook_attempts = outcomes.into_iter().zip(attempts).collect();
         stats.commit_events = self.commit_events.read(whole);
         stats.commit_seconds = self.commit_micros.read(seconds);
         stats.sync_seconds = self.sync_micros.read(seconds);

@@ -74,6 +74,14 @@ pub struct Stats {
     pub credit_pools_unsettled: u64,
     /// Rows of their ledgers that were written.
     pub credit_ledger_rows: u64,
+    /// Webhook endpoints.
+    pub webhook_endpoints: u64,
+    /// Those that nothing is sent to.
+    pub webhook_endpoints_disabled: u64,
+    /// Those whose last attempt has failed.
+    pub webhook_endpoints_failing: u64,
+    /// Attempts to deliver a message, by what became of them.
+    pub webhook_attempts: BTreeMap<&'static str, u64>,
     /// Generations of the id index in memory.
     pub generations: u64,
     /// Runs of the id index on disk.

@@ -28,6 +28,7 @@ pub mod key;
 pub mod machine;
 pub mod open_error;
 pub mod options;
+pub mod outbox;
 pub mod outline;
 pub mod packed;
 pub mod pools;
@@ -311,6 +312,11 @@ impl Engine {
             stats.credit_pools_unsettled = pools.unsettled_count() as u64;
             stats.credit_ledger_rows = pools.rows_made();
         });
+        for endpoint in self.webhook_endpoints(None, usize::MAX) {
+            stats.webhook_endpoints += 1;
+            stats.webhook_endpoints_disabled += u64::from(endpoint.disabled.is_some());
+            stats.webhook_endpoints_failing += u64::from(endpoint.failing_since.is_some());
+        }
         stats.last_lsn = self.shared.state.applied();
         stats
     }

@@ -71,6 +71,10 @@ pub struct Options {
     pub checkpoint_interval: Duration,
     /// Below this much free space events are refused.
     pub reserve_bytes: u64,
+    /// How long messages and attempts to deliver them are kept.
+    pub webhook_keep: Duration,
+    /// A checkpoint is made when rows of messages take so many bytes of memory.
+    pub outbox_bytes_max: usize,
     /// How long events are kept in history after their arrival.
     pub history_keep: Duration,
     /// Bytes that history may take; none means any number.
@@ -132,6 +136,8 @@ impl Default for Options {
             checkout_bytes_max: 64 * 1024 * 1024,
             // Some 40 MB.
             reservations_max: 100_000,
+            webhook_keep: Duration::from_hours(30 * 24),
+            outbox_bytes_max: 32 * 1024 * 1024,
             queue_length: 4_096,
             configured_keys: Vec::new(),
         }

@@ -105,7 +105,8 @@ pub fn encode_and_pack(entry: &Entry<'_>, out: &mut Vec<u8>) -> Option<PackedBil
         | Body::PeriodTurned(_)
         | Body::PaymentMarked(_)
         | Body::CreditsMoved(_)
-        | Body::AlertsFired(_) => {
+        | Body::AlertsFired(_)
+        | Body::WebhookSettled(_) => {
             encode_entry(entry, out);
             None
         }

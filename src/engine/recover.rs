@@ -22,6 +22,7 @@ use crate::engine::incarnation::{self, Incarnation};
 use crate::engine::machine::Machine;
 use crate::engine::open_error::{OpenError, SnapshotError};
 use crate::engine::options::Options;
+use crate::engine::outbox::waker::Waker;
 use crate::engine::outline::Outline;
 use crate::engine::replay::Replay;
 use crate::engine::rows::{RowKind, reply_lsn};
@@ -76,14 +77,12 @@ pub fn open(
     let ids_from = state.log_time().minus(options.dedupe_window);
     let may_refill = options.ids_are_kept() && reaches_back(&history, ids_from);
     let index = open_index(&world, &options, last.is_none() || may_refill)?;
-    let counters = Counters::default();
-    if let Some(last) = &last {
-        counters.checkpointed(last.newest.lsn, state.log_time());
-    }
+    let counters = counters_after(last.as_ref(), &state);
     let kept = last.as_ref().and_then(|last| last.previous.as_ref());
     let kept_checkpoint = AtomicU64::new(kept.map_or(0, |previous| previous.lsn.0));
     let mut replay = Replay::new(state, &incarnation, &options, index);
     replay.is_durable_through(proven);
+    replay.trusts_rows_at(proven);
     let log_options = log::Options {
         incarnation: log::Incarnation(incarnation.id),
         segment_bytes: options.segment_bytes,
@@ -124,6 +123,7 @@ pub fn open(
         storage_full: AtomicBool::new(false),
         clock_doubt: AtomicBool::new(false),
         clock_witness: Mutex::default(),
+        waker: Waker::default(),
         options,
     });
     let logs = (log.wal, log.upkeep);
@@ -136,6 +136,14 @@ pub fn open(
     let mut machine = assemble(shared, submissions, (logs, replayed.flusher, checkpointer), guard);
     machine.start()?;
     Ok(Recovered { machine, replayed: records, last_lsn })
+}
+
+fn counters_after(last: Option<&Checkpoints>, state: &State) -> Counters {
+    let counters = Counters::default();
+    if let Some(last) = last {
+        counters.checkpointed(last.newest.lsn, state.log_time());
+    }
+    counters
 }
 
 fn assemble(
@@ -294,6 +302,23 @@ fn check_row_counts(view: &rows::View, checkpoints: &Checkpoints) -> Result<(), 
     Ok(())
 }
 
+/// A state with the base of a snapshot.
+fn at_checkpoint(base: SnapshotBase, memory_from: Hour) -> State {
+    State::at_checkpoint(CheckpointBase {
+        lsn: base.lsn,
+        log_time: base.log_time,
+        memory_from,
+        catalogue: Catalogue::new(base.meters, base.settings, 1),
+        totals: base.totals,
+        events: base.events,
+        backfills: base.backfills,
+        products: base.products,
+        entitlements: base.entitlements,
+        alerts: base.alerts,
+        marks: base.marks,
+    })
+}
+
 fn load_snapshot(
     world: &World,
     incarnation: &Incarnation,
@@ -307,19 +332,7 @@ fn load_snapshot(
     if base.lsn != checkpoint.lsn {
         return Err(SnapshotError::ControlTotals);
     }
-    let state = State::at_checkpoint(CheckpointBase {
-        lsn: base.lsn,
-        log_time: base.log_time,
-        memory_from,
-        catalogue: Catalogue::new(base.meters, base.settings, 1),
-        totals: base.totals,
-        events: base.events,
-        backfills: base.backfills,
-        products: base.products,
-        entitlements: base.entitlements,
-        alerts: base.alerts,
-        marks: base.marks,
-    });
+    let state = at_checkpoint(base, memory_from);
     let (mut accumulators, mut counted) = (0_u64, 0_u64);
     while let Some(chunk) = reader.chunk()? {
         match codec::decode(&chunk)? {
@@ -355,6 +368,12 @@ fn load_snapshot(
             SnapshotChunk::Reservations(all) => state.load_reservations(all),
             SnapshotChunk::Fired(part) => state.load_fired(part),
             SnapshotChunk::Touched(touched) => state.load_touched(touched),
+            SnapshotChunk::Endpoints(all, next) => state.load_outbox(|outbox| {
+                for endpoint in all {
+                    outbox.load_endpoint(endpoint);
+                }
+                outbox.load_next(next);
+            }),
             SnapshotChunk::Pending(entries) => {
                 accumulators += entries.len() as u64;
                 for (key, sample) in entries {
@@ -417,7 +436,13 @@ fn load_row(kind: RowKind, key: &[u8], value: &[u8], state: &State) -> Result<()
         RowKind::Payment => state.load_payment(&codec::decode(value)?),
         RowKind::Checkout => state.load_checkout(codec::decode(value)?),
         // Read when somebody asks.
-        RowKind::Ledger | RowKind::Grant => {}
+        RowKind::Ledger
+        | RowKind::Grant
+        | RowKind::Message
+        | RowKind::Undelivered
+        | RowKind::Retry
+        | RowKind::Attempt
+        | RowKind::Age => {}
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::engine::incarnation::Incarnation;
 use crate::engine::options::Options;
+use crate::engine::outbox::Outbox;
 use crate::engine::record::{Body, Entry, EventsEntry, PayloadError, decode_payload};
 use crate::engine::state::{Admitted, AdmittedRequest, Record, State};
 use crate::engine::stripes::{Delta, Key};
@@ -41,6 +42,8 @@ pub struct Replay {
     /// The state stands here before the replay.
     checkpoint: Lsn,
     ids: Ids,
+    /// The rows on disk are those of this LSN.
+    rows_at: Lsn,
     records: u64,
 }
 
@@ -89,7 +92,7 @@ impl Replay {
             hasher: IdHasher::new(incarnation.id_secret),
             fingerprinter: Fingerprinter::default(),
         };
-        Self { state, checkpoint, ids, records: 0 }
+        Self { state, checkpoint, ids, rows_at: checkpoint, records: 0 }
     }
 
     /// The highest LSN that checkpoint or index know to be durable.
@@ -105,6 +108,11 @@ impl Replay {
     /// Where the checkpoint stands.
     pub fn checkpoint(&self) -> Lsn {
         self.checkpoint
+    }
+
+    /// The rows on disk are those of this LSN, which may be above the state's own.
+    pub fn trusts_rows_at(&mut self, lsn: Lsn) {
+        self.rows_at = lsn;
     }
 
     /// Refills ids that no run has from history: those of a lost or damaged index.
@@ -163,10 +171,14 @@ impl Replay {
             Body::PaymentMarked(entry) => Record::PaymentMarked(entry),
             Body::CreditsMoved(entry) => Record::CreditsMoved(entry),
             Body::AlertsFired(entry) => Record::AlertsFired(entry),
+            Body::WebhookSettled(entry) => Record::WebhookSettled(entry),
         };
         if is_new {
             self.state.apply(lsn, entry.log_time, &record);
             self.records += count;
+            if self.state.applied() == self.rows_at {
+                self.state.load_outbox(Outbox::trust_disk);
+            }
         }
         Ok(())
     }

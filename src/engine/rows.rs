@@ -1,5 +1,6 @@
 //! Rows of the state that `state.redb` keeps: customers, keys, kept answers, invoices, payments,
-//! checkout sessions.
+//! checkout sessions,
+//! ledgers, messages.
 //!
 //! A row holds the whole object as it is, so writing one twice, or an old one before a newer one,
 //! does no harm.
@@ -34,6 +35,16 @@ pub enum RowKind {
     Ledger,
     /// A [`Grant`] that has ended, under its pool and its id.
     Grant,
+    /// A [`Notice`](crate::model::Notice) under the id of its message.
+    Message,
+    /// What is known of a message that an endpoint did not get, under both.
+    Undelivered,
+    /// That such a message is to be tried again, under endpoint, instant and message.
+    Retry,
+    /// An attempt to deliver a message, under the endpoint, the record that tells of it and a number.
+    Attempt,
+    /// The last LSN at an instant of the machine's clock, under that: so old messages are known.
+    Age,
 }
 
 impl RowKind {
@@ -48,6 +59,11 @@ impl RowKind {
             Self::Checkout => 6,
             Self::Ledger => 7,
             Self::Grant => 8,
+            Self::Message => 9,
+            Self::Undelivered => 10,
+            Self::Retry => 11,
+            Self::Attempt => 12,
+            Self::Age => 13,
         }
     }
 }
@@ -65,7 +81,12 @@ pub enum Row {
     Ledger(Arc<LedgerEntry>),
     /// A grant of a pool that has ended; encoded by whoever writes it.
     Grant(PoolKey, Arc<Grant>),
+    /// Key and value, encoded, which memory holds too.
+    Shared(Bytes, Option<Bytes>),
 }
+
+/// Bytes that are shared.
+pub type Bytes = Arc<[u8]>;
 
 /// The kind's prefix and the object's key; ordered as the objects are.
 pub type Key = Vec<u8>;
@@ -111,6 +132,7 @@ impl Row {
             Self::Encoded(key, value) => (key.clone(), value.clone()),
             Self::Invoice(number, packed) => (invoice_key(*number), Some(packed.bytes().to_vec())),
             Self::Payment(index, packed) => (payment_key(*index), Some(packed.bytes().to_vec())),
+            Self::Shared(key, value) => (key.to_vec(), value.as_ref().map(|value| value.to_vec())),
             Self::Ledger(row) => {
                 let pool = PoolKey { entitlement: row.entitlement, customer: row.customer };
                 let id = (row.id.lsn, row.id.number);
@@ -124,7 +146,8 @@ impl Row {
     }
 }
 
-fn encoded<T: serde::Serialize>(object: &T) -> Vec<u8> {
+/// The encoding of a row's value.
+pub fn encoded<T: serde::Serialize>(object: &T) -> Vec<u8> {
     let mut value = Vec::new();
     codec::encode(object, &mut value);
     value
@@ -156,6 +179,23 @@ pub fn pool_row_id(key: &[u8]) -> Option<(Lsn, u32)> {
     let mut next = || parts.next()?.first_chunk().copied().map(u64::from_be_bytes);
     let (lsn, number) = (next()?, next()?);
     Some((Lsn(lsn), u32::try_from(number).ok()?))
+}
+
+/// The key under these numbers: keys of a kind sort as they do.
+pub fn numbers_key(kind: RowKind, numbers: &[u64]) -> Key {
+    let mut rest = Vec::with_capacity(numbers.len() * 8);
+    for number in numbers {
+        rest.extend_from_slice(&ordered(*number));
+    }
+    key(kind, &rest)
+}
+
+/// The numbers in a key that [`numbers_key`] made.
+#[expect(clippy::big_endian_bytes, reason = "keys of a sorted table must sort as their numbers")]
+pub fn numbers_of<const COUNT: usize>(key: &[u8]) -> Option<[u64; COUNT]> {
+    let (parts, rest) = key.get(1..)?.as_chunks::<8>();
+    let numbers: Vec<u64> = parts.iter().map(|part| u64::from_be_bytes(*part)).collect();
+    numbers.try_into().ok().filter(|_| rest.is_empty())
 }
 
 fn key(kind: RowKind, rest: &[u8]) -> Vec<u8> {

@@ -269,7 +269,8 @@ fn pack(writer: &mut Writer, frame: &Frame<'_>, hasher: &IdHasher) -> Result<(),
             | Body::CycleClosed(_)
             | Body::PaymentMarked(_)
             | Body::CreditsMoved(_)
-            | Body::AlertsFired(_) => {
+            | Body::AlertsFired(_)
+            | Body::WebhookSettled(_) => {
                 record(writer, lsn, &entry)?;
             }
         }

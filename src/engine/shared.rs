@@ -15,6 +15,8 @@ use crate::engine::forgotten::Forgotten;
 use crate::engine::health::Stats;
 use crate::engine::incarnation::Incarnation;
 use crate::engine::options::Options;
+use crate::engine::outbox::Outbox;
+use crate::engine::outbox::waker::Waker;
 use crate::engine::outline::Outline;
 use crate::engine::prepare::Prepared;
 use crate::engine::state::{Record, State};
@@ -85,6 +87,8 @@ pub struct Shared {
     pub clock_doubt: AtomicBool,
     /// What the next process must know of the clocks; none under a test clock.
     pub clock_witness: Mutex<Option<Witness>>,
+    /// Whoever waits for something to send.
+    pub waker: Waker,
 }
 
 /// A request with events is between its arrival and its answer, as long as this lives.
@@ -120,6 +124,9 @@ impl Shared {
     /// Applies a durable record; a test clock follows the log time that a record sets.
     pub fn apply(&self, lsn: Lsn, log_time: Timestamp, record: &Record) {
         self.state.apply(lsn, log_time, record);
+        if let Record::WebhookSettled(entry) = record {
+            entry.attempts.iter().for_each(|attempt| self.counters.attempted(attempt.next));
+        }
         match (record, &self.test_clock) {
             (Record::ClockSet(_), Some(clock)) => clock.set(log_time),
             (
@@ -131,10 +138,16 @@ impl Shared {
                 | Record::CycleClosed(..)
                 | Record::PaymentMarked(_)
                 | Record::CreditsMoved(_)
-                | Record::AlertsFired(_),
+                | Record::AlertsFired(_)
+                | Record::WebhookSettled(_),
                 _,
             ) => {}
         }
+    }
+
+    /// Wakes whoever sends messages, when there may be any.
+    pub fn tell_outbox(&self) {
+        self.waker.tell(self.state.with_outbox(Outbox::changes));
     }
 
     /// Hands a prepared request to the committer; its bytes wait in the queue until it is decided.

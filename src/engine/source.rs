@@ -168,7 +168,8 @@ fn show(
             | Body::CycleClosed(_)
             | Body::PaymentMarked(_)
             | Body::CreditsMoved(_)
-            | Body::AlertsFired(_) => {}
+            | Body::AlertsFired(_)
+            | Body::WebhookSettled(_) => {}
         }
         lsn = next;
     }

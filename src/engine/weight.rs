@@ -46,7 +46,9 @@ pub fn bytes_about(body: &Body<'_>) -> usize {
             | Change::Product(_)
             | Change::Checkout(_)
             | Change::Entitlement(_)
-            | Change::Alert(_) => 0,
+            | Change::Alert(_)
+            | Change::Endpoint(_)
+            | Change::Webhook(_) => 0,
         },
         Body::CreditsMoved(entry) => match &entry.moved {
             CreditsMove::Settled(pools) | CreditsMove::Expired { pools, .. } => {
@@ -63,7 +65,11 @@ pub fn bytes_about(body: &Body<'_>) -> usize {
             | CreditsMove::Entered(_) => 0,
         },
         Body::AlertsFired(entry) => entry.crossings.len() * ITEM,
-        Body::Events(_) | Body::ClockSet(_) | Body::Backfilled(_) | Body::PaymentMarked(_) => 0,
+        Body::Events(_)
+        | Body::ClockSet(_)
+        | Body::Backfilled(_)
+        | Body::PaymentMarked(_)
+        | Body::WebhookSettled(_) => 0,
     }
 }
 

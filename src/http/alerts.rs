@@ -28,7 +28,7 @@ use crate::model::{AlertId, CustomerId, EntitlementId, MeterId, Money, Number, Q
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = AlertType)]
 #[serde(rename_all = "snake_case")]
-enum AlertWord {
+pub(crate) enum AlertWord {
     /// Usage of a meter in the period.
     Usage,
     /// What usage of a meter costs in the period.
@@ -224,18 +224,21 @@ fn money(text: &str) -> Result<Money, ApiError> {
     minor.map(Money::from_minor).ok_or_else(|| ApiError::invalid("threshold", message))
 }
 
+/// A threshold on the wire: its type, the threshold itself, and the currency of a cost.
+pub(crate) fn words(threshold: &Threshold) -> (AlertWord, String, Option<String>) {
+    match threshold {
+        Threshold::Usage { at_least, .. } => (AlertWord::Usage, at_least.to_string(), None),
+        Threshold::Cost { at_least, currency, .. } => {
+            (AlertWord::Cost, at_least.as_minor().to_string(), Some(currency.to_string()))
+        }
+        Threshold::Balance { at_most, .. } => (AlertWord::CreditBalance, at_most.to_string(), None),
+    }
+}
+
 impl<'a> From<&'a AlertView> for AlertBody<'a> {
     fn from(view: &'a AlertView) -> Self {
         let alert = &view.kept.alert;
-        let (kind, threshold, currency) = match &alert.threshold {
-            Threshold::Usage { at_least, .. } => (AlertWord::Usage, at_least.to_string(), None),
-            Threshold::Cost { at_least, currency, .. } => {
-                (AlertWord::Cost, at_least.as_minor().to_string(), Some(currency.to_string()))
-            }
-            Threshold::Balance { at_most, .. } => {
-                (AlertWord::CreditBalance, at_most.to_string(), None)
-            }
-        };
+        let (kind, threshold, currency) = words(&alert.threshold);
         Self {
             id: alert.id.as_str(),
             name: alert.name.as_deref(),

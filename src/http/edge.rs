@@ -48,6 +48,8 @@ pub struct EdgeOptions {
     pub idle_timeout: Duration,
     /// How long requests may take to finish once the daemon stops.
     pub shutdown_grace: Duration,
+    /// Whether webhook endpoints may be on this machine, and be reached without TLS there.
+    pub webhooks_allow_loopback: bool,
 }
 
 /// A key that was drawn for a client.

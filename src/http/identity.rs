@@ -29,6 +29,30 @@ pub(crate) struct Mutation {
     pub(crate) body: Bytes,
     /// What makes a repetition of it known; only a POST can be repeated by mistake.
     pub(crate) identity: Option<RequestIdentity>,
+    /// Who asks, and for what.
+    caller: Option<(KeyId, String)>,
+}
+
+impl Mutation {
+    /// What makes a repetition known of a request whose body holds a key for that. The header counts when
+    /// both are given.
+    ///
+    /// # Errors
+    /// 422 when the key has no or too many characters.
+    pub(crate) fn keyed(&self, text: &str) -> Result<Option<RequestIdentity>, ApiError> {
+        if !(1..=KEY_CHARS_MAX).contains(&text.chars().count()) {
+            let message = format!("idempotency_key must have 1 to {KEY_CHARS_MAX} characters");
+            return Err(ApiError::invalid("idempotency_key", message));
+        }
+        let Some((identity, (key, route))) = self.identity.zip(self.caller.as_ref()) else {
+            return Ok(self.identity);
+        };
+        let own = || digest("explicit", [key.as_str(), route], text.as_bytes());
+        Ok(Some(RequestIdentity {
+            explicit: identity.explicit.or_else(|| Some(own())),
+            ..identity
+        }))
+    }
 }
 
 impl FromRequest<Arc<Edge>> for Mutation {
@@ -38,24 +62,28 @@ impl FromRequest<Arc<Edge>> for Mutation {
         let (parts, incoming) = request.into_parts();
         body::require_json(&parts.headers, incoming.is_end_stream())?;
         let body = body::read(incoming, body::BYTES_MAX, edge.options.body_timeout).await?;
-        let identity = match parts.extensions.get::<Caller>() {
-            Some(Caller(key)) if parts.method == Method::POST => {
-                Some(identity(key, &parts, &body)?)
-            }
+        let caller =
+            parts.extensions.get::<Caller>().map(|Caller(key)| (key.clone(), route(&parts)));
+        let identity = match &caller {
+            Some((key, _)) if parts.method == Method::POST => Some(identity(key, &parts, &body)?),
             Some(_) | None => None,
         };
-        Ok(Self { body, identity })
+        Ok(Self { body, identity, caller })
     }
 }
 
 fn identity(key: &KeyId, parts: &Parts, body: &[u8]) -> Result<RequestIdentity, ApiError> {
-    let route = format!("{} {}", parts.method, parts.uri.path());
+    let route = route(parts);
     let explicit = idempotency_key(&parts.headers)?;
     Ok(RequestIdentity {
         explicit: explicit.map(|text| digest("explicit", [key.as_str(), &route], text.as_bytes())),
         content: digest("content", [key.as_str(), &route], body),
         is_retry: retry_count(&parts.headers) >= 1,
     })
+}
+
+fn route(parts: &Parts) -> String {
+    format!("{} {}", parts.method, parts.uri.path())
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {

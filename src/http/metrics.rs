@@ -104,19 +104,9 @@ impl Collector for Snapshot {
             "Metered values of events that are ahead of the clock.",
             stats.pending_samples,
         )?;
-        page.gauge("subscriptions", "Subscriptions, ended ones too.", stats.subscriptions)?;
-        page.gauge(
-            "subscriptions_stopped",
-            "Subscriptions that are not billed any more because an amount left 64 bits.",
-            stats.subscriptions_stopped,
-        )?;
-        page.gauge(
-            "billing_overdue",
-            "Turns, closes, expiries and rows of ledgers that are due and not done.",
-            stats.billing_overdue,
-        )?;
-        page.gauge("invoices", "Invoices ever made.", stats.invoices)?;
+        page.billing(stats)?;
         page.credits(stats)?;
+        page.webhooks(stats)?;
         page.gauge("generations", "Generations of the id index in memory.", stats.generations)?;
         page.gauge("runs", "Runs of the id index on disk.", stats.runs)?;
         page.gauge("filter_ids", "Ids in the filter of the id index.", stats.filter_ids)?;
@@ -146,6 +136,21 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
+    fn billing(&mut self, stats: &Stats) -> fmt::Result {
+        self.gauge("subscriptions", "Subscriptions, ended ones too.", stats.subscriptions)?;
+        self.gauge(
+            "subscriptions_stopped",
+            "Subscriptions that are not billed any more because an amount left 64 bits.",
+            stats.subscriptions_stopped,
+        )?;
+        self.gauge(
+            "billing_overdue",
+            "Turns, closes, expiries and rows of ledgers that are due and not done.",
+            stats.billing_overdue,
+        )?;
+        self.gauge("invoices", "Invoices ever made.", stats.invoices)
+    }
+
     fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
         let mut metric = self.encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         metric.encode_counter::<NoLabelSet, _, u64>(&value, None)
@@ -212,6 +217,29 @@ impl Page<'_> {
         Ok(())
     }
 
+    fn webhooks(&mut self, stats: &Stats) -> fmt::Result {
+        self.gauge("webhook_endpoints", "Webhook endpoints.", stats.webhook_endpoints)?;
+        self.gauge(
+            "webhook_endpoints_disabled",
+            "Webhook endpoints that nothing is sent to.",
+            stats.webhook_endpoints_disabled,
+        )?;
+        self.gauge(
+            "webhook_endpoints_failing",
+            "Webhook endpoints whose last attempt has failed.",
+            stats.webhook_endpoints_failing,
+        )?;
+        let help = "Attempts to deliver webhooks, by what became of them.";
+        let kind = MetricType::Counter;
+        let mut metrics = self.encoder.encode_descriptor("webhook_attempts", help, None, kind)?;
+        for (outcome, count) in &stats.webhook_attempts {
+            let labels = [("outcome", *outcome)];
+            let mut metric = metrics.encode_family(&labels)?;
+            metric.encode_counter::<NoLabelSet, _, u64>(count, None)?;
+        }
+        Ok(())
+    }
+
     fn histogram(
         &mut self,
         name: &str,
@@ -234,6 +262,51 @@ mod tests {
     use crate::model::Lsn;
 
     use super::*;
+
+    const SHOWN: &[&str] = &[
+        "quipu_events_accepted_total 11",
+        "quipu_events_duplicate_total 12",
+        "quipu_events_conflicting_total 13",
+        "quipu_events_read_total 34",
+        "quipu_events_refused_total{rule=\"too_old\"} 14",
+        "quipu_events_refused_total{rule=\"missing\"} 15",
+        "quipu_commit_events_sum 40.5",
+        "quipu_commit_events_count 6",
+        "quipu_commit_events_bucket{le=\"1.0\"} 2",
+        "quipu_commit_events_bucket{le=\"8.0\"} 5",
+        "quipu_commit_events_bucket{le=\"+Inf\"} 6",
+        "quipu_commit_seconds_count 6",
+        "quipu_sync_seconds_count 6",
+        "quipu_queue_bytes 16",
+        "quipu_accumulators 17",
+        "quipu_pending_samples 30",
+        "quipu_subscriptions 31",
+        "quipu_subscriptions_stopped 32",
+        "quipu_billing_overdue 33",
+        "quipu_invoices 34",
+        "quipu_credit_entitlements 35",
+        "quipu_credit_pools 36",
+        "quipu_credit_pools_unsettled 37",
+        "quipu_credit_ledger_rows_total 38",
+        "quipu_webhook_endpoints 40",
+        "quipu_webhook_endpoints_disabled 41",
+        "quipu_webhook_endpoints_failing 42",
+        "quipu_webhook_attempts_total{outcome=\"succeeded\"} 43",
+        "quipu_webhook_attempts_total{outcome=\"given_up\"} 44",
+        "quipu_generations 18",
+        "quipu_runs 19",
+        "quipu_filter_ids 20",
+        "quipu_filter_bits 21",
+        "quipu_filter_hits_total 22",
+        "quipu_filter_false_positives_total 23",
+        "quipu_history_files 27",
+        "quipu_history_bytes 28",
+        "quipu_history_lsn 29",
+        "quipu_checkpoint_lsn 24",
+        "quipu_last_lsn 25",
+        "quipu_body_bytes 26",
+        "quipu_checkpoint_age_seconds 1.5",
+    ];
 
     /// A number of its own for each.
     fn numbered() -> Stats {
@@ -258,6 +331,10 @@ mod tests {
             credit_pools: 36,
             credit_pools_unsettled: 37,
             credit_ledger_rows: 38,
+            webhook_endpoints: 40,
+            webhook_endpoints_disabled: 41,
+            webhook_endpoints_failing: 42,
+            webhook_attempts: [("succeeded", 43), ("given_up", 44)].into(),
             generations: 18,
             runs: 19,
             filter_ids: 20,
@@ -277,46 +354,8 @@ mod tests {
     fn the_page_shows_every_number() {
         let text =
             page(Snapshot { stats: numbered(), body_bytes: 26, checkpoint_age_seconds: Some(1.5) });
-        for line in [
-            "quipu_events_accepted_total 11",
-            "quipu_events_duplicate_total 12",
-            "quipu_events_conflicting_total 13",
-            "quipu_events_read_total 34",
-            "quipu_events_refused_total{rule=\"too_old\"} 14",
-            "quipu_events_refused_total{rule=\"missing\"} 15",
-            "quipu_commit_events_sum 40.5",
-            "quipu_commit_events_count 6",
-            "quipu_commit_events_bucket{le=\"1.0\"} 2",
-            "quipu_commit_events_bucket{le=\"8.0\"} 5",
-            "quipu_commit_events_bucket{le=\"+Inf\"} 6",
-            "quipu_commit_seconds_count 6",
-            "quipu_sync_seconds_count 6",
-            "quipu_queue_bytes 16",
-            "quipu_accumulators 17",
-            "quipu_pending_samples 30",
-            "quipu_subscriptions 31",
-            "quipu_subscriptions_stopped 32",
-            "quipu_billing_overdue 33",
-            "quipu_invoices 34",
-            "quipu_credit_entitlements 35",
-            "quipu_credit_pools 36",
-            "quipu_credit_pools_unsettled 37",
-            "quipu_credit_ledger_rows_total 38",
-            "quipu_generations 18",
-            "quipu_runs 19",
-            "quipu_filter_ids 20",
-            "quipu_filter_bits 21",
-            "quipu_filter_hits_total 22",
-            "quipu_filter_false_positives_total 23",
-            "quipu_history_files 27",
-            "quipu_history_bytes 28",
-            "quipu_history_lsn 29",
-            "quipu_checkpoint_lsn 24",
-            "quipu_last_lsn 25",
-            "quipu_body_bytes 26",
-            "quipu_checkpoint_age_seconds 1.5",
-        ] {
-            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        for line in SHOWN {
+            assert!(text.lines().any(|found| found == *line), "{line} is missing in\n{text}");
         }
         assert!(text.ends_with("# EOF\n"));
     }

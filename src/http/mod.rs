@@ -48,6 +48,7 @@ mod socket;
 mod subscriptions;
 mod text;
 mod usage;
+mod webhooks;
 
 pub use edge::{Edge, EdgeOptions, KeyMaker, NewKeyText};
 pub use filter::{filter_of_json, json_of_filter};

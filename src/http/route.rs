@@ -28,7 +28,7 @@ use crate::http::edge::Edge;
 use crate::http::reply::{ApiError, ErrorBody};
 use crate::http::{
     alerts, billing, checkouts, clock, credits, customers, events, health, ingest, invoices, keys,
-    meters, metrics, payments, products, subscriptions, usage,
+    meters, metrics, payments, products, subscriptions, usage, webhooks,
 };
 use crate::model::Scope;
 
@@ -152,6 +152,7 @@ pub(crate) fn all(options: RouteOptions) -> Routes {
         checkouts::routes,
         billing::routes,
         keys::routes,
+        webhooks::routes,
     ]
     .into_iter()
     .fold(routes, |routes, add| add(routes));
@@ -324,6 +325,19 @@ mod tests {
         ("POST /alerts", ADMIN),
         ("GET /alerts/{id}", READ),
         ("DELETE /alerts/{id}", ADMIN),
+        ("GET /webhooks", READ),
+        ("POST /webhooks", ADMIN),
+        ("GET /webhooks/{webhook_id}", READ),
+        ("PATCH /webhooks/{webhook_id}", ADMIN),
+        ("DELETE /webhooks/{webhook_id}", ADMIN),
+        ("GET /webhooks/{webhook_id}/secret", ADMIN),
+        ("POST /webhooks/{webhook_id}/secret/rotate", ADMIN),
+        ("GET /webhooks/{webhook_id}/headers", ADMIN),
+        ("PATCH /webhooks/{webhook_id}/headers", ADMIN),
+        ("GET /webhooks/{webhook_id}/attempts", READ),
+        ("POST /webhooks/{webhook_id}/messages/{message_id}/resend", ADMIN),
+        ("POST /webhooks/{webhook_id}/recover", ADMIN),
+        ("POST /webhooks/{webhook_id}/test", ADMIN),
         ("GET /keys", ADMIN),
         ("POST /keys", ADMIN),
         ("DELETE /keys/{id}", ADMIN),

@@ -162,7 +162,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
-impl Members<'_> {
+impl<'a> Members<'a> {
+    /// The members as they stand there.
+    pub(crate) fn into_pairs(self) -> Vec<(String, &'a RawValue)> {
+        self.0
+    }
+
     /// The metadata of a general object.
     ///
     /// # Errors
@@ -209,6 +214,16 @@ where
             map.serialize_entry(key.as_ref(), &JsonScalar::from(value))?;
         }
         map.end()
+    }
+}
+
+/// Texts under names that print as a JSON object.
+#[derive(Clone, Debug)]
+pub(crate) struct Texts(pub(crate) Vec<(String, String)>);
+
+impl Serialize for Texts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, text)| (name, text)))
     }
 }
 

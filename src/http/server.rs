@@ -19,7 +19,7 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -27,6 +27,7 @@ use crate::http::dispatch::Dispatch;
 use crate::http::edge::{Edge, EdgeOptions};
 use crate::http::reply::NoAnswer;
 use crate::http::socket::{Deadlines, Progress, Socket};
+use crate::http::webhooks;
 use crate::model::Causes;
 
 /// Bytes that a connection buffers: a body is read in pieces of up to this size.
@@ -84,7 +85,13 @@ pub async fn serve(
         shutdown.await;
         edge.drain();
     };
+    let (stop, stopping) = watch::channel(false);
+    let delivering = tokio::spawn(webhooks::deliver(Arc::clone(&edge), stopping));
     accept(listener, limits, answer, shutdown).await;
+    stop.send_replace(true);
+    if let Err(error) = delivering.await {
+        tracing::error!(%error, "send webhooks");
+    }
     Ok(())
 }
 

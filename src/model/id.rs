@@ -98,6 +98,10 @@ text_id!(
     AlertId
 );
 text_id!(
+    /// A webhook endpoint's id, `whk_…`.
+    EndpointId
+);
+text_id!(
     /// The public part of an API key.
     KeyId
 );
@@ -114,7 +118,8 @@ macro_rules! index {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(
-            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+            Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize,
+            Deserialize,
         )]
         pub struct $name(pub u32);
 
@@ -155,6 +160,10 @@ index!(
 index!(
     /// A payment's number: the n-th payment of the log.
     PaymentIndex
+);
+index!(
+    /// A webhook endpoint's number: the n-th endpoint of the log.
+    EndpointIndex
 );
 
 macro_rules! logged_id {
@@ -199,6 +208,32 @@ logged_id!(
     "cle"
 );
 
+logged_id!(
+    /// A webhook message's id, `msg_…`.
+    MessageId,
+    "msg"
+);
+
+impl MessageId {
+    /// The highest id that is lower; of the lowest itself.
+    #[must_use]
+    pub fn previous(self) -> Self {
+        match self.number.checked_sub(1) {
+            Some(number) => Self { number, ..self },
+            None if self.lsn == Lsn(0) => self,
+            None => Self { lsn: self.lsn.previous(), number: u32::MAX },
+        }
+    }
+
+    /// The id with this text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix("msg_")?.as_bytes();
+        let (lsn, number) = digits.split_at_checked(LSN_DIGITS as usize)?;
+        let number = u32::try_from(read_digits(number, NUMBER_DIGITS)?).ok()?;
+        Some(Self { lsn: Lsn(read_digits(lsn, LSN_DIGITS)?), number })
+    }
+}
+
 /// Digits of base 62 that hold every LSN, and every number of 32 bits.
 const LSN_DIGITS: u32 = 11;
 const NUMBER_DIGITS: u32 = 6;
@@ -216,6 +251,17 @@ fn write_digits(f: &mut fmt::Formatter<'_>, value: u64, digits: u32) -> fmt::Res
         f.write_char(byte.map_or('0', |byte| char::from(*byte)))?;
     }
     Ok(())
+}
+
+/// The number that so many digits stand for.
+fn read_digits(text: &[u8], digits: u32) -> Option<u64> {
+    if text.len() != digits as usize {
+        return None;
+    }
+    text.iter().try_fold(0_u64, |value, byte| {
+        let digit = ALPHABET.iter().position(|known| known == byte)?;
+        value.checked_mul(62)?.checked_add(digit as u64)
+    })
 }
 
 /// Characters of the random part of a generated id: 21 of 62 hold 125 bits.
@@ -253,5 +299,17 @@ mod tests {
         assert_eq!(texts[3], "cgr_0000000000z00000z");
         assert_eq!(texts[5], "cgr_LygHa16AHYF4gfFC3");
         assert!(texts.is_sorted());
+        for id in ids {
+            let id = MessageId { lsn: id.lsn, number: id.number };
+            assert_eq!(MessageId::parse(&id.to_string()), Some(id));
+        }
+        for text in ["", "msg_", "msg_0", "cgr_00000000000000000", "msg_0000000000000000é"] {
+            assert_eq!(MessageId::parse(text), None, "{text}");
+        }
+        assert_eq!(MessageId::parse("msg_zzzzzzzzzzz000000"), None);
+        let id = |lsn, number| MessageId { lsn: Lsn(lsn), number };
+        assert_eq!(id(2, 1).previous(), id(2, 0));
+        assert_eq!(id(2, 0).previous(), id(1, u32::MAX));
+        assert_eq!(id(0, 0).previous(), id(0, 0));
     }
 }

@@ -15,6 +15,7 @@ pub mod key;
 pub mod lsn;
 pub mod meter;
 pub mod money;
+pub mod notice;
 pub mod number;
 pub mod period;
 pub mod plan;
@@ -24,6 +25,7 @@ pub mod rate;
 pub mod settings;
 pub mod subscription;
 pub mod time;
+pub mod webhook;
 
 pub use alert::Alert;
 pub use causes::Causes;
@@ -35,10 +37,10 @@ pub use currency::Currency;
 pub use customer::{Customer, CustomerOrigin};
 pub use event::{Event, RawEvent, RawValue, Scalar};
 pub use id::{
-    AlertId, AlertIndex, BrandId, BusinessId, CheckoutId, CustomerId, CustomerIndex, EntitlementId,
-    EntitlementIndex, EventId, GrantId, InvoiceId, KeyId, LedgerEntryId, MeterId, MeterIndex,
-    PaymentId, PaymentIndex, PlanChangeId, ProductId, ProductIndex, ReservationId, SubscriptionId,
-    SubscriptionIndex,
+    AlertId, AlertIndex, BrandId, BusinessId, CheckoutId, CustomerId, CustomerIndex, EndpointId,
+    EndpointIndex, EntitlementId, EntitlementIndex, EventId, GrantId, InvoiceId, KeyId,
+    LedgerEntryId, MessageId, MeterId, MeterIndex, PaymentId, PaymentIndex, PlanChangeId,
+    ProductId, ProductIndex, ReservationId, SubscriptionId, SubscriptionIndex,
 };
 pub use invoice::{Invoice, InvoiceNumber, Payment, PaymentStatus};
 pub use key::{ApiKey, KeyDigest, Scope};
@@ -47,6 +49,7 @@ pub use meter::{
     Aggregation, Clauses, Condition, Conjunction, Filter, FilterValue, Meter, Operator,
 };
 pub use money::Money;
+pub use notice::{Notice, Told};
 pub use number::{Number, Quantity};
 pub use period::{Period, Share};
 pub use plan::{Plan, ProrationMode};
@@ -56,3 +59,4 @@ pub use rate::{Rate, Used};
 pub use settings::Settings;
 pub use subscription::{Subscription, SubscriptionStatus, Terms};
 pub use time::{Hour, Timestamp};
+pub use webhook::{Endpoint, EventType};

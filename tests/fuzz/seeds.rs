@@ -289,6 +289,13 @@ fn records() -> Vec<Vec<u8>> {
         vec![Body::PeriodTurned(object(subscription()))],
         vec![Body::CycleClosed(object(closed))],
         vec![Body::PaymentMarked(object(marked))],
+        vec![change(Change::Endpoint(object(endpoint()))), Body::WebhookSettled(object(settled()))],
+        vec![
+            change(Change::Webhook(object(json!({ "Tested": [1, "whk_1"] })))),
+            change(Change::Webhook(object(json!({
+                "Requeued": { "endpoint": 1, "messages": [{ "lsn": 5, "number": 0 }], "due": 9 },
+            })))),
+        ],
         vec![
             Body::CreditsMoved(object(json!({ "moved": { "Settled": [0, 7] }, "identity": null }))),
             Body::CreditsMoved(object(json!({
@@ -305,6 +312,35 @@ fn records() -> Vec<Vec<u8>> {
         ],
     ];
     bodies.into_iter().map(payload).collect()
+}
+
+fn endpoint() -> Value {
+    json!({
+        "id": "whk_1", "index": 1, "url": "https://example.com/", "description": "d",
+        "disabled": "Failing", "filter": ["PaymentSucceeded", "CreditAdded"],
+        "headers": [["x-a", "b"]], "metadata": [["k", "v"]], "rate_limit": 5,
+        "secret": vec![1; 24], "retired": [{ "secret": vec![2; 24], "until": 9 }],
+        "failing_since": 3, "created_at": 1, "updated_at": 2, "deleted": false,
+    })
+}
+
+fn settled() -> Value {
+    let attempt = |next: Value, status: Value, error: Value| {
+        json!({
+            "message": { "lsn": 5, "number": 1 }, "event_type": "SubscriptionActive", "number": 2,
+            "due": 7, "at": 8, "took_ms": 9, "status": status, "error": error, "answer": "a",
+            "next": next,
+        })
+    };
+    json!({
+        "endpoint": 1, "through": { "lsn": 6, "number": 0 },
+        "attempts": [
+            attempt(json!("Delivered"), json!(200), Value::Null),
+            attempt(json!({ "Retry": 99 }), json!(500), Value::Null),
+            attempt(json!("GivenUp"), Value::Null, json!("e")),
+        ],
+        "dropped": [[4, { "lsn": 2, "number": 3 }]],
+    })
 }
 
 fn payload(bodies: Vec<Body<'static>>) -> Vec<u8> {

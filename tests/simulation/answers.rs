@@ -140,7 +140,9 @@ fn put(model: &mut Model, outcome: Outcome, lsn: Lsn) {
         Outcome::Checkout(_) => panic!("it is taken up with its order"),
         Outcome::Entitlement(entitlement) => model.put_entitlement(&entitlement),
         Outcome::LedgerEntry(pool) => model.entries.push((pool, lsn)),
-        Outcome::Alert(_) | Outcome::Reservation(_) => panic!("not drawn"),
+        Outcome::Alert(_) | Outcome::Endpoint(_) | Outcome::Queued | Outcome::Reservation(_) => {
+            panic!("not drawn")
+        }
         Outcome::Clock(_) => {}
     }
 }
@@ -281,6 +283,7 @@ fn resolve_change(process: &Process, model: &mut Model, command: &Command) -> Op
         Command::EnterCredits(new) => model.resolve_entry(process, new),
         Command::Reserve(_)
         | Command::ReleaseReservation(_)
+        | Command::Webhook(_)
         | Command::CreateAlert(_)
         | Command::DeleteAlert(_)
         | Command::AdvanceClock(_) => panic!("not drawn"),

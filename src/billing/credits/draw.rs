@@ -59,12 +59,11 @@ impl Pool {
         self.draw_beyond(draw.amount.minus(spent), draw);
         let after = before.minus(spent);
         let is_zero = after.is_zero() && !before.is_zero();
-        let mut left = if self.goes_low(draw, before, after) || is_zero {
-            self.settle(draw.now, ids)
-        } else {
-            Left::default()
-        };
+        let went_low = self.goes_low(draw, before, after);
+        let mut left =
+            if went_low || is_zero { self.settle(draw.now, ids) } else { Left::default() };
         left.ended = ended;
+        left.went_low = went_low;
         left
     }
 

@@ -53,6 +53,8 @@ pub struct Left {
     pub rows: Vec<LedgerEntry>,
     /// Grants that have ended.
     pub ended: Vec<Grant>,
+    /// Whether the balance has gone below the threshold of who has drawn.
+    pub went_low: bool,
 }
 
 impl Left {
@@ -60,6 +62,7 @@ impl Left {
     pub fn extend(&mut self, later: Self) {
         self.rows.extend(later.rows);
         self.ended.extend(later.ended);
+        self.went_low |= later.went_low;
     }
 }
 
@@ -228,7 +231,7 @@ impl Pool {
             }
         }
         let (entitlement, customer) = (self.entitlement, self.customer);
-        let left = Left { rows: Vec::with_capacity(drawn.len()), ended: Vec::new() };
+        let left = Left { rows: Vec::with_capacity(drawn.len()), ..Left::default() };
         let mut scribe = Scribe { ids, at, left, entitlement, customer, levels };
         let (covered, beyond): (Vec<_>, Vec<_>) =
             drawn.into_iter().partition(|draw| draw.grant.is_some());

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::pools::PoolKey;
 use crate::model::alert::{Alert, Crossing, CrossingKey, Watched};
+use crate::model::notice::ThresholdTold;
 use crate::model::{AlertId, AlertIndex, CustomerIndex, EntitlementIndex, MeterIndex, Timestamp};
 
 /// Where alerts have fired lies in so many parts: a cut copies a pointer for each, and a crossing behind it
@@ -225,8 +226,10 @@ impl Alerts {
         self.all.contains_key(&crossing.alert) && !self.has_fired(&crossing.key())
     }
 
-    /// Alerts have fired. What nobody can ask for any more is forgotten now and then.
-    pub fn fire(&mut self, entry: &FiredEntry, log_time: Timestamp) {
+    /// Alerts have fired: those for which that is news, with what was found. What nobody can ask for any more
+    /// is forgotten now and then.
+    pub fn fire(&mut self, entry: &FiredEntry, log_time: Timestamp) -> Vec<ThresholdTold> {
+        let mut told = Vec::new();
         for crossing in &entry.crossings {
             if !self.is_news(crossing) {
                 continue;
@@ -235,6 +238,7 @@ impl Alerts {
             if let Some(kept) = self.all.get_mut(&crossing.alert) {
                 kept.fired_count += 1;
                 kept.last_fired_at = Some(log_time);
+                told.push(ThresholdTold { alert: Arc::clone(&kept.alert), crossing: *crossing });
             }
         }
         self.sweep = (self.sweep + 1) % PARTS;
@@ -243,6 +247,7 @@ impl Alerts {
         {
             Arc::make_mut(part).retain(|_, until| *until > log_time);
         }
+        told
     }
 
     /// Loads where an alert has fired.

@@ -10,12 +10,14 @@ mod payments;
 mod plans;
 mod pool_rows;
 mod subscriptions;
+mod told;
 mod usage;
 
 use std::sync::Arc;
 
 use crate::billing::Bill;
 use crate::model::invoice::{Invoice, InvoiceLine, UsageLine};
+use crate::model::notice::{EntitlementWords, MeterWords, ProductWords};
 use crate::model::price::MeterPrice;
 use crate::model::{
     CheckoutSession, Currency, Customer, CustomerId, Lsn, MeterId, Money, Payment, PaymentId,
@@ -29,6 +31,7 @@ pub use grants::{GrantStatus, GrantView};
 pub use ledger::{LedgerFilter, LedgerView};
 pub(in crate::engine) use overage::overage;
 pub(in crate::engine) use payments::payment_by_id;
+pub use told::{BalanceLowView, ThresholdView, ToldView};
 pub(in crate::engine) use usage::{MeterPeriod, periods_of_meter, readings};
 
 /// Which products a list asks for.
@@ -99,6 +102,12 @@ pub struct SubscriptionView {
     /// Ids of other live subscriptions of the customer that bill a meter of this one too: each bills
     /// all of the customer's usage.
     pub shares_meters_with: Vec<SubscriptionId>,
+    /// The meters of its price, in the price's order.
+    pub meters: Vec<MeterWords>,
+    /// What it is granted, in the order of its attachments.
+    pub entitlements: Vec<EntitlementWords>,
+    /// What its scheduled change leads to.
+    pub scheduled: Option<ProductWords>,
 }
 
 /// A payment with what its numbers stand for.

@@ -42,7 +42,7 @@ impl Engine {
             Effective::Now | Effective::WhenPaid => self.usage_cut(&after),
             Effective::NextBillingDate => Vec::new(),
         };
-        let after = self.view(Arc::new(after)).ok_or(Refused::NotFound("subscription"))?;
+        let after = self.view(&Arc::new(after)).ok_or(Refused::NotFound("subscription"))?;
         Ok(ChangePreview { effective_at, currency, bill, credit, usage, after })
     }
 

@@ -6,9 +6,10 @@ use super::{BillingStatus, ProductFilter, SubscriptionFilter, SubscriptionView};
 use crate::engine::books::{Books, DueWork};
 use crate::engine::pools::work::PoolWork;
 use crate::engine::{Engine, Page};
+use crate::model::notice::SubscriptionTold;
 use crate::model::{
-    Customer, Meter, MeterIndex, Product, ProductId, ProductIndex, Subscription, SubscriptionId,
-    Timestamp,
+    EntitlementIndex, Meter, MeterId, MeterIndex, Product, ProductId, ProductIndex, Subscription,
+    SubscriptionId, Timestamp,
 };
 
 /// Pieces of due work that are counted while nobody else may change the books.
@@ -36,6 +37,12 @@ impl Engine {
     /// The product with this number.
     pub fn product_at(&self, index: ProductIndex) -> Option<Arc<Product>> {
         self.shared.state.with_books(|books| books.product(index).cloned())
+    }
+
+    /// The id of the meter with this number.
+    pub fn meter_id(&self, index: MeterIndex) -> Option<MeterId> {
+        let catalogue = self.shared.state.catalogue();
+        catalogue.meters().get(index.position()).map(|meter| meter.id.clone())
     }
 
     /// The meter with this number.
@@ -73,28 +80,44 @@ impl Engine {
         let newest_first = own.iter().flat_map(|own| own.iter().rev()).chain(listed);
         let found = newest_first.filter(matches).skip(page.offset).take(page.limit).cloned();
         let found: Vec<Arc<Subscription>> = found.collect();
-        found.into_iter().filter_map(|subscription| self.view(subscription)).collect()
+        found.into_iter().filter_map(|subscription| self.view(&subscription)).collect()
     }
 
     /// One subscription.
     pub fn subscription(&self, id: &SubscriptionId) -> Option<SubscriptionView> {
         let found = self.shared.state.with_books(|books| books.subscription_by_id(id).cloned());
-        self.view(found?)
+        self.view(&found?)
     }
 
-    pub(super) fn view(&self, subscription: Arc<Subscription>) -> Option<SubscriptionView> {
-        let state = &self.shared.state;
-        let customer: Arc<Customer> =
-            state.with_accounts(|accounts| accounts.at(subscription.customer))?;
-        let (product, shares_meters_with) = state.with_books(|books| {
-            let product = books.product(subscription.terms.product).cloned();
-            (product, sharing(books, &subscription))
-        });
+    /// A subscription, as it may be just after a change, with what its numbers stand for.
+    pub fn view(&self, subscription: &Arc<Subscription>) -> Option<SubscriptionView> {
+        let shares_meters_with = self.shared.state.with_books(|books| sharing(books, subscription));
+        let usage = self.credit_usage_of(subscription);
+        let of_pool = |entitlement: EntitlementIndex| {
+            let found = usage.iter().find(|usage| usage.entitlement.index == entitlement)?;
+            Some((found.balance, found.overage))
+        };
+        let told = self.shared.state.told_of(subscription, of_pool)?;
+        self.view_told(told, shares_meters_with)
+    }
+
+    /// The same of what was told.
+    pub(super) fn view_told(
+        &self,
+        told: SubscriptionTold,
+        shares_meters_with: Vec<SubscriptionId>,
+    ) -> Option<SubscriptionView> {
+        let SubscriptionTold { subscription, customer, meters, entitlements, scheduled } = told;
+        let terms = subscription.terms;
+        let product = self.shared.state.with_books(|books| books.product(terms.product).cloned());
         Some(SubscriptionView {
             first_payment: subscription.first_payment.clone(),
             customer,
             product: product?,
             shares_meters_with,
+            meters,
+            entitlements,
+            scheduled,
             subscription,
         })
     }

@@ -7,6 +7,7 @@ use super::cut::{Cut, SnapshotBase, SnapshotChunk};
 use crate::billing::credits::Mark;
 use crate::engine::books::routes::SegmentKey;
 use crate::engine::books::segments::{PendingKey, PendingSample, SegmentAccumulator};
+use crate::engine::outbox::OutboxCut;
 use crate::engine::shared::Shared;
 use crate::engine::stripes::Key;
 use crate::metering::accumulator::Accumulator;
@@ -50,6 +51,8 @@ impl Copying {
     ) -> Result<Self, Error> {
         let mut writer = snapshot::Writer::create(disk, &name, incarnation)?;
         write_base(&cut.base, &mut writer)?;
+        let OutboxCut { endpoints, next } = &cut.outbox;
+        write_chunk(&SnapshotChunk::Endpoints(endpoints.clone(), *next), &mut writer)?;
         Ok(Self {
             cut,
             name,

@@ -11,6 +11,7 @@ use crate::engine::books::routes::SegmentKey;
 use crate::engine::books::segments::{PendingKey, PendingSample, SegmentAccumulator};
 use crate::engine::books::shelf::Shelf;
 use crate::engine::catalogue::Catalogue;
+use crate::engine::outbox::{KeptEndpoint, Outbox, OutboxCut};
 use crate::engine::pools::{EntryDigest, KeptPool};
 use crate::engine::reservations::{Part, Reservation, Reservations};
 use crate::engine::rows::Row;
@@ -18,7 +19,7 @@ use crate::engine::state::{BillingMarks, MeterTotals, State};
 use crate::engine::stripes::Key;
 use crate::metering::accumulator::Accumulator;
 use crate::model::{
-    CreditEntitlement, Hour, Lsn, Meter, Product, Settings, Subscription, Timestamp,
+    CreditEntitlement, EndpointIndex, Hour, Lsn, Meter, Product, Settings, Subscription, Timestamp,
 };
 
 /// The small parts of the state at a cut, and the rows that changed since the one before.
@@ -32,6 +33,7 @@ pub struct Cut {
     pub(super) reservations: Vec<Arc<Part>>,
     pub(super) fired: Vec<Arc<alerts::Part>>,
     pub(super) touched: Vec<(Touched, Timestamp)>,
+    pub(super) outbox: OutboxCut,
     pub(super) rows: Vec<Row>,
     pub(super) memory_from: Hour,
 }
@@ -86,6 +88,8 @@ pub enum SnapshotChunk {
     Fired(alerts::Part),
     /// Whose counters have moved that some alert watches.
     Touched(Vec<(Touched, Timestamp)>),
+    /// Webhook endpoints, and the index that the next one gets.
+    Endpoints(Vec<KeptEndpoint>, EndpointIndex),
 }
 
 impl Cut {
@@ -110,6 +114,7 @@ impl Cut {
         let (pools, entries) = state.with_pools(|pools| (pools.all().clone(), pools.entries()));
         let reservations = state.with_reservations(Reservations::parts);
         let (fired, touched) = state.with_alerts(|alerts| alerts.parts());
+        let outbox = state.with_outbox(Outbox::cut);
         let rows = state.take_rows();
         state.stripes().striped().begin_cut();
         state.segments().counted().begin_cut();
@@ -124,6 +129,7 @@ impl Cut {
             reservations,
             fired,
             touched,
+            outbox,
             rows,
             memory_from,
         }

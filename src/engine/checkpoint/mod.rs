@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::backfill::Backfills;
 use crate::engine::books::payments::RECENT_PARTS;
 use crate::engine::commit::Submission;
+use crate::engine::outbox::sweep;
 use crate::engine::pools;
 use crate::engine::rows::Row;
 use crate::engine::shared::Shared;
@@ -77,6 +78,9 @@ pub enum Error {
     /// The rows of usage failed.
     #[error("move hours to disk")]
     Usage(#[from] usage_rows::Error),
+    /// Old messages cannot be forgotten.
+    #[error("forget old messages")]
+    Sweep(#[from] sweep::Error),
     /// The row store's own words cannot be read.
     #[error("decode checkpoints")]
     Codec(#[from] codec::Error),
@@ -86,10 +90,12 @@ impl Error {
     /// Whether what was read is not what was written.
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Rows(error) | Self::Usage(usage_rows::Error::Rows(error)) => error.is_damage(),
-            Self::Usage(usage_rows::Error::Codec(_) | usage_rows::Error::Key) | Self::Codec(_) => {
-                true
-            }
+            Self::Rows(error)
+            | Self::Usage(usage_rows::Error::Rows(error))
+            | Self::Sweep(sweep::Error::Rows(error)) => error.is_damage(),
+            Self::Usage(usage_rows::Error::Codec(_) | usage_rows::Error::Key)
+            | Self::Sweep(sweep::Error::Codec(_))
+            | Self::Codec(_) => true,
             Self::Snapshot(_) => false,
         }
     }
@@ -152,6 +158,10 @@ impl Checkpointer {
         let behind = self.shared.state.applied().0 - self.lsn().0;
         let age = self.shared.world.clock.since_boot().saturating_sub(self.last_at);
         let options = &self.shared.options;
+        let waiting = self.shared.state.with_outbox(|outbox| outbox.rows().bytes());
+        if waiting >= options.outbox_bytes_max {
+            return true;
+        }
         behind >= options.checkpoint_events || (behind > 0 && age >= options.checkpoint_interval)
     }
 
@@ -276,6 +286,7 @@ impl Checkpointer {
             batch.write(Table::Objects, rows)?;
         }
         let catalogue = &copying.cut.catalogue;
+        sweep::sweep(&shared, &batch, newest.lsn)?;
         usage_rows::write(&batch, &copying.moved, |meter| catalogue.kind(meter))?;
         let checkpoints = Checkpoints {
             newest,
@@ -294,6 +305,7 @@ impl Checkpointer {
         (0..pools::rows::PARTS).for_each(|part| {
             shared.state.forget_recent_credits(part, checkpoints.newest.lsn);
         });
+        shared.state.forget_recent_messages();
         shared.counters.checkpointed(checkpoints.newest.lsn, shared.world.clock.wall());
         shared.checkpoint.store(checkpoints.newest.lsn.0, Ordering::Release);
         self.last_at = shared.world.clock.since_boot();

@@ -5,6 +5,7 @@ pub mod billing;
 pub mod credits;
 pub mod entries;
 pub mod reservations;
+pub mod webhooks;
 
 use std::sync::Arc;
 
@@ -14,8 +15,8 @@ use crate::engine::reservations::Reservation;
 use crate::model::customer::Metadata;
 use crate::model::{
     Aggregation, Alert, AlertId, ApiKey, CheckoutId, CheckoutSession, CreditEntitlement, Customer,
-    CustomerId, EntitlementId, Filter, KeyDigest, KeyId, Lsn, Meter, MeterId, Payment, PaymentId,
-    Product, ProductId, ReservationId, Scope, Subscription, SubscriptionId, Timestamp,
+    CustomerId, Endpoint, EntitlementId, Filter, KeyDigest, KeyId, Lsn, Meter, MeterId, Payment,
+    PaymentId, Product, ProductId, ReservationId, Scope, Subscription, SubscriptionId, Timestamp,
 };
 
 use alerts::NewAlert;
@@ -26,6 +27,7 @@ use billing::{
 use credits::{EntitlementPatch, NewEntitlement};
 use entries::NewEntry;
 use reservations::NewReservation;
+use webhooks::WebhookCommand;
 
 /// A change that the committer decides on.
 #[derive(Clone, Debug)]
@@ -90,6 +92,8 @@ pub enum Command {
     Reserve(Box<NewReservation>),
     /// Hold them no more: the usage does not come.
     ReleaseReservation(ReservationId),
+    /// Change a webhook endpoint.
+    Webhook(Box<WebhookCommand>),
     /// Move the test clock forward.
     AdvanceClock(Timestamp),
     /// Say that the wall clock is right.
@@ -205,6 +209,10 @@ pub enum Outcome {
     LedgerEntry(PoolKey),
     /// The reservation as it is now.
     Reservation(Arc<Reservation>),
+    /// The webhook endpoint as it is now.
+    Endpoint(Arc<Endpoint>),
+    /// Messages wait to be sent.
+    Queued,
     /// The clock as it is now.
     Clock(ClockState),
 }

@@ -6,6 +6,7 @@ use super::reservations::Commit;
 use crate::engine::alerts::FiredEntry;
 use crate::engine::command::{Changed, Refused};
 use crate::engine::decide::Proposal;
+use crate::engine::outbox::settle::SettledEntry;
 use crate::engine::packed::{PackedBill, encode_and_pack};
 use crate::engine::prepare::Prepared;
 use crate::engine::record::{BackfilledEntry, Entry};
@@ -31,6 +32,8 @@ pub enum Submission {
     Backfilled(Box<BackfilledEntry>),
     /// Alerts that fire; the state says when they have.
     Fired(Box<FiredEntry>),
+    /// What became of attempts to deliver messages.
+    Settled(Box<SettledEntry>, Reply<()>),
     /// A checkpoint wants to start here.
     Cut(Box<dyn FnOnce(checkpoint::Cut) + Send>),
 }
@@ -41,6 +44,7 @@ impl Submission {
         match self {
             Self::Ingest(_, reply) => reply(Err(refused)),
             Self::Commit(_, reply) | Self::Change(_, reply) => reply(Err(refused)),
+            Self::Settled(_, reply) => reply(Err(refused)),
             Self::Backfilled(_) | Self::Fired(_) | Self::Cut(_) => {}
         }
     }
@@ -54,6 +58,7 @@ impl std::fmt::Debug for Submission {
             Self::Change(..) => "Change",
             Self::Backfilled(_) => "Backfilled",
             Self::Fired(_) => "Fired",
+            Self::Settled(..) => "Settled",
             Self::Cut(_) => "Cut",
         })
     }
@@ -76,6 +81,7 @@ impl Group {
 pub(super) enum Answer {
     Ingested(Reply<Ingested>, Ingested),
     Changed(Reply<Changed>, Changed),
+    Settled(Reply<()>),
 }
 
 /// A piece of due work.
@@ -158,7 +164,8 @@ impl Group {
             | Record::PeriodTurned(_)
             | Record::CycleClosed(..)
             | Record::PaymentMarked(_)
-            | Record::CreditsMoved(_) => false,
+            | Record::CreditsMoved(_)
+            | Record::WebhookSettled(_) => false,
         });
         match last {
             Some((first_lsn, _, Record::Events(before))) => (first_lsn, before),

@@ -27,6 +27,7 @@ use crate::engine::checkpoint;
 use crate::engine::clock_guard::{ClockGuard, STEP_MAX};
 use crate::engine::command::{Changed, Outcome};
 use crate::engine::decide::{Decision, Marks, Proposal, decide};
+use crate::engine::outbox::settle::SettledEntry;
 use crate::engine::packed::PackedBill;
 use crate::engine::record::{BackfilledEntry, Body, Change, ChangeEntry, Entry, encode_entry};
 use crate::engine::shared::Shared;
@@ -147,6 +148,7 @@ impl Committer {
             | Submission::Commit(..)
             | Submission::Backfilled(_)
             | Submission::Fired(_)
+            | Submission::Settled(..)
             | Submission::Cut(_)
                 if self.waits_for_work() || self.waits_for_parked() =>
             {
@@ -159,6 +161,7 @@ impl Committer {
                 self.admit_fired(entry);
                 None
             }
+            Submission::Settled(entry, reply) => self.admit_settled(entry, reply),
             Submission::Change(..) if !self.is_idle() => Some(submission),
             Submission::Cut(_) if !self.is_idle() => {
                 self.ahead.await_end();
@@ -271,6 +274,18 @@ impl Committer {
         }
     }
 
+    /// Takes in what became of attempts to deliver messages: nothing can be wrong with it.
+    fn admit_settled(&mut self, entry: Box<SettledEntry>, reply: Reply<()>) -> Option<Submission> {
+        if !self.open.is_empty() && self.open.bytes() > GROUP_BYTES / 2 {
+            return Some(Submission::Settled(entry, reply));
+        }
+        self.open_group();
+        let log_time = self.log_time.max(self.shared.world.clock.wall());
+        self.append(Body::WebhookSettled(entry), log_time);
+        self.open.answers.push(Answer::Settled(reply));
+        None
+    }
+
     /// Logs settings that the following records are counted under.
     pub fn change_settings(&mut self, settings: Settings) {
         let change = Change::Settings(settings);
@@ -351,10 +366,12 @@ impl Committer {
             let took = self.shared.world.clock.since_boot().saturating_sub(opened_at);
             self.shared.counters.committed(group.lsn_count, took, group.sync_took);
         }
+        self.shared.tell_outbox();
         for answer in group.answers.drain(..) {
             match answer {
                 Answer::Ingested(reply, ingested) => reply(Ok(ingested)),
                 Answer::Changed(reply, changed) => reply(Ok(changed)),
+                Answer::Settled(reply) => reply(Ok(())),
             }
         }
         if group.opened_at.is_some() {
@@ -415,6 +432,7 @@ fn record_of(body: Body<'static>, bill: Option<PackedBill>) -> Record {
         Body::PaymentMarked(entry) => Record::PaymentMarked(entry),
         Body::CreditsMoved(entry) => Record::CreditsMoved(entry),
         Body::AlertsFired(entry) => Record::AlertsFired(entry),
+        Body::WebhookSettled(entry) => Record::WebhookSettled(entry),
         Body::Events(_) => Record::Events(Admitted::default()),
     }
 }

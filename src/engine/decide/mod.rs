@@ -15,6 +15,7 @@ mod plans;
 mod products;
 mod reservations;
 mod subscriptions;
+pub mod webhooks;
 
 use std::time::Duration;
 
@@ -217,6 +218,7 @@ fn plan(command: &Command, moment: Moment<'_>, marks: Marks) -> Result<Decision,
         Command::EnterCredits(new) => return apply(entries::enter(new, moment)?),
         Command::Reserve(new) => return apply(reservations::reserve(new, moment)?),
         Command::ReleaseReservation(id) => return reservations::release(id, moment),
+        Command::Webhook(command) => webhooks::decide(command, moment)?,
         Command::AdvanceClock(to) => {
             let to = advance_clock(*to, shared, at)?;
             return Ok(Decision::SetClock(Box::new(moment.clock(to, to))));

@@ -4,10 +4,11 @@
 //! id, then by meter id. The order of events is that in which they enter.
 
 use super::{PoolKey, Pools};
-use crate::billing::credits::{Draw, DrawTerms, Ids};
+use crate::billing::credits::{Draw, DrawTerms, Ids, low_balance_threshold};
 use crate::engine::books::Books;
 use crate::engine::catalogue::Catalogue;
 use crate::model::credit::{GrantOrder, OverageTerms};
+use crate::model::notice::BalanceLow;
 use crate::model::{
     Credits, CustomerIndex, EntitlementIndex, Lsn, MeterIndex, SubscriptionIndex, Timestamp,
 };
@@ -125,7 +126,31 @@ impl<'s> Draws<'s> {
             let pool = pools.index_or_make(key, self.log_time);
             let turns_at = |subscription| self.books.turns_at(subscription);
             let ids = &mut *self.ids;
-            pools.change(pool, (self.lsn, self.log_time), turns_at, |pool| pool.draw(&draw, ids));
+            let moment = (self.lsn, self.log_time);
+            let went_low = pools.change(pool, moment, turns_at, |pool| pool.draw(&draw, ids));
+            if went_low
+                && pools.tells()
+                && let Some(low) = balance_low(self.books, &pools, key, &draw)
+            {
+                pools.tell_low(self.lsn, draw.now, Box::new(low));
+            }
         }
     }
+}
+
+/// What is told of a balance that a draw has found low.
+fn balance_low(books: &Books, pools: &Pools, key: PoolKey, draw: &Draw) -> Option<BalanceLow> {
+    let subscription = books.subscription(draw.subscription)?;
+    let mut attached = subscription.credits.iter();
+    let attached = attached.find(|attached| attached.entitlement == key.entitlement)?;
+    Some(BalanceLow {
+        subscription: draw.subscription,
+        customer: key.customer,
+        entitlement: key.entitlement,
+        entitlement_name: books.entitlements.get(key.entitlement)?.name.clone(),
+        available: pools.by_key(&key)?.pool.balance_at(draw.now),
+        amount: attached.amount,
+        percent: attached.low_balance_percent?,
+        threshold: low_balance_threshold(attached)?,
+    })
 }

@@ -7,6 +7,7 @@
 pub mod draws;
 pub mod moves;
 pub mod rows;
+pub mod told;
 pub mod view;
 pub mod work;
 
@@ -19,9 +20,11 @@ use crate::billing::credits::{Left, Pool};
 use crate::engine::books::shelf::Shelf;
 use crate::engine::books::wide::WideMap;
 use crate::engine::rows::Row;
+use crate::model::notice::BalanceLow;
 use crate::model::{CustomerIndex, EntitlementIndex, Lsn, SubscriptionIndex, Timestamp};
 
 use rows::Recent;
+use told::CreditsTold;
 use work::{PoolWork, Scheduled};
 
 /// A pool's number: the n-th pool of the log.
@@ -91,6 +94,10 @@ pub struct Pools {
     unsettled: usize,
     /// Rows that were made since this was set to nothing.
     rows_made: u64,
+    /// Whether anybody is to be told what happens.
+    tells: bool,
+    /// What has happened and is to be told.
+    told: Vec<CreditsTold>,
 }
 
 impl Pools {
@@ -159,7 +166,7 @@ impl Pools {
     }
 
     /// Changes a pool by a record, keeps what that leaves, and notes what is due of it from then on.
-    /// `turns_at` says when the running segment of a subscription ends.
+    /// `turns_at` says when the running segment of a subscription ends. Whether the balance has gone low.
     ///
     /// # Panics
     /// When there is no such pool.
@@ -169,9 +176,9 @@ impl Pools {
         (lsn, log_time): (Lsn, Timestamp),
         turns_at: impl Fn(SubscriptionIndex) -> Option<Timestamp>,
         change: impl FnOnce(&mut Pool) -> Left,
-    ) {
+    ) -> bool {
         let kept = self.all.get_mut(index.position()).expect("pools are never removed");
-        let Left { rows, ended } = change(&mut kept.pool);
+        let Left { rows, ended, went_low } = change(&mut kept.pool);
         kept.updated_at = log_time;
         kept.last_row_at = rows.last().map(|row| row.created_at).or(kept.last_row_at);
         let key = kept.key();
@@ -180,12 +187,37 @@ impl Pools {
             self.touched.push(key);
         }
         for row in rows {
+            let row = Arc::new(row);
+            if self.tells {
+                self.told.push(CreditsTold::Row(Arc::clone(&row)));
+            }
             self.fresh.push(self.recent.keep_row(index, row));
         }
         for grant in ended {
             self.fresh.push(self.recent.keep_grant((index, key), lsn, grant));
         }
         self.reschedule(index, turns_at);
+        went_low
+    }
+
+    /// Says whether anybody is to be told what happens.
+    pub fn tell(&mut self, tells: bool) {
+        self.tells = tells;
+    }
+
+    /// Whether anybody is.
+    pub fn tells(&self) -> bool {
+        self.tells
+    }
+
+    /// Notes that a balance has gone low.
+    pub fn tell_low(&mut self, lsn: Lsn, at: Timestamp, low: Box<BalanceLow>) {
+        self.told.push(CreditsTold::Low { lsn, at, low });
+    }
+
+    /// Takes what has happened since the last call and is to be told.
+    pub fn take_told(&mut self) -> Vec<CreditsTold> {
+        std::mem::take(&mut self.told)
     }
 
     /// Notes what is due of a pool as it stands.

@@ -30,8 +30,7 @@ impl Default for Recent {
 }
 
 impl Recent {
-    pub(super) fn keep_row(&mut self, pool: PoolIndex, row: LedgerEntry) -> Row {
-        let row = Arc::new(row);
+    pub(super) fn keep_row(&mut self, pool: PoolIndex, row: Arc<LedgerEntry>) -> Row {
         if let Some(part) = self.parts.get_mut(place(pool)) {
             part.rows.insert((pool, row.id), Arc::clone(&row));
         }

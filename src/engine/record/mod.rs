@@ -12,12 +12,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::alerts::FiredEntry;
 use crate::engine::command::{Outcome, RequestIdentity};
+use crate::engine::outbox::settle::SettledEntry;
 use crate::engine::pools::moves::CreditsMove;
 use crate::engine::state::MeterTotals;
 use crate::metering::accumulator::Accumulator;
 use crate::model::{
-    Alert, ApiKey, CheckoutSession, CreditEntitlement, Customer, CustomerIndex, Event, Hour,
-    Invoice, Meter, MeterIndex, Payment, Product, Scalar, Settings, Subscription, Timestamp,
+    Alert, ApiKey, CheckoutSession, CreditEntitlement, Customer, CustomerIndex, Endpoint,
+    EndpointId, EndpointIndex, Event, Hour, Invoice, MessageId, Meter, MeterIndex, Payment,
+    Product, Scalar, Settings, Subscription, Timestamp,
 };
 
 pub use payload::{
@@ -57,6 +59,8 @@ pub enum Body<'a> {
     CreditsMoved(Box<CreditsEntry>),
     /// Alerts fire; one LSN.
     AlertsFired(Box<FiredEntry>),
+    /// What became of attempts to deliver messages; one LSN.
+    WebhookSettled(Box<SettledEntry>),
 }
 
 impl Body<'_> {
@@ -71,7 +75,8 @@ impl Body<'_> {
             | Self::CycleClosed(_)
             | Self::PaymentMarked(_)
             | Self::CreditsMoved(_)
-            | Self::AlertsFired(_) => 1,
+            | Self::AlertsFired(_)
+            | Self::WebhookSettled(_) => 1,
         }
     }
 }
@@ -173,6 +178,10 @@ pub enum Change {
     Entitlement(Arc<CreditEntitlement>),
     /// An alert, created or deleted.
     Alert(Arc<Alert>),
+    /// A webhook endpoint, created, altered or deleted.
+    Endpoint(Arc<Endpoint>),
+    /// Messages that somebody asks for.
+    Webhook(WebhookChange),
 }
 
 impl Change {
@@ -190,8 +199,26 @@ impl Change {
             Self::Checkout(session) => Some(Outcome::Checkout(Arc::clone(session))),
             Self::Entitlement(entitlement) => Some(Outcome::Entitlement(Arc::clone(entitlement))),
             Self::Alert(alert) => Some(Outcome::Alert(Arc::clone(alert))),
+            Self::Endpoint(endpoint) => Some(Outcome::Endpoint(Arc::clone(endpoint))),
+            Self::Webhook(_) => Some(Outcome::Queued),
         }
     }
+}
+
+/// Messages that somebody asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WebhookChange {
+    /// One that tells this endpoint of nothing.
+    Tested(EndpointIndex, EndpointId),
+    /// These, once more.
+    Requeued {
+        /// For this endpoint.
+        endpoint: EndpointIndex,
+        /// Which.
+        messages: Vec<MessageId>,
+        /// When, by the machine's clock.
+        due: Timestamp,
+    },
 }
 
 /// A payment that was made, whatever its cause.

@@ -59,7 +59,8 @@ pub fn encode_entry(entry: &Entry<'_>, out: &mut Vec<u8>) {
         | Body::CycleClosed(_)
         | Body::PaymentMarked(_)
         | Body::CreditsMoved(_)
-        | Body::AlertsFired(_) => measured(out, |out| codec::encode(entry, out)),
+        | Body::AlertsFired(_)
+        | Body::WebhookSettled(_) => measured(out, |out| codec::encode(entry, out)),
     }
 }
 

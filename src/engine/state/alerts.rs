@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Admitted, Applying, State};
 use crate::engine::alerts::{Alerts, FiredEntry, Part, Touched};
 use crate::model::alert::Watched;
-use crate::model::{Alert, MeterIndex, Subscription, Timestamp};
+use crate::model::{Alert, EventType, MeterIndex, Subscription, Timestamp, Told};
 
 impl State {
     /// Notes whose usage events have moved, where an alert watches it.
@@ -63,7 +63,12 @@ impl State {
     }
 
     pub(super) fn apply_fired(&self, now: &Applying, entry: &FiredEntry) {
-        self.alerts.lock().fire(entry, now.log_time);
+        let told = self.alerts.lock().fire(entry, now.log_time);
+        let mut outbox = self.outbox.lock();
+        for told in told {
+            let event = (EventType::UsageThresholdReached, now.log_time);
+            outbox.tell(now.lsn, event, || Told::Threshold(Box::new(told)));
+        }
     }
 
     /// Looks at the alerts.

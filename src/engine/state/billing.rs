@@ -115,9 +115,11 @@ impl State {
         }
         books.payments.put(&entry.payment, Some((lsn, payment)));
         drop(books);
+        self.tell_payment(now, &entry.payment);
         if let Some(subscription) = &entry.subscription {
             self.put_subscription(now, subscription);
         }
+        self.tell_renewal(now, &entry.payment);
         self.hand_out(now, &entry.payment);
         let answer = KeptAnswer::Payment(entry.payment.id.clone());
         self.keep_reply(lsn, log_time, entry.identity, answer);
@@ -160,9 +162,11 @@ impl State {
         let packed = Packed::of(&*entry.payment);
         self.rows.lock().push(Row::Payment(entry.payment.index, packed.clone()));
         self.books.write().payments.put(&entry.payment, Some((now.lsn, packed)));
+        self.tell_payment(now, &entry.payment);
         if let Some(subscription) = &entry.subscription {
             self.put_subscription(now, subscription);
         }
+        self.tell_renewal(now, &entry.payment);
         self.hand_out(now, &entry.payment);
         let answer = KeptAnswer::Payment(entry.payment.id.clone());
         self.keep_reply(now.lsn, now.log_time, entry.identity, answer);

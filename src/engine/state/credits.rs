@@ -44,6 +44,7 @@ impl State {
             self.pass(now, before.as_deref(), after);
         }
         self.touch_subscription(now, after);
+        self.tell_subscription(now, before.as_deref(), after);
     }
 
     fn pass(&self, now: &mut Applying, before: Option<&Subscription>, after: &Subscription) {

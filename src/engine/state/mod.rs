@@ -8,6 +8,7 @@
 mod alerts;
 mod billing;
 pub mod credits;
+mod outbox;
 mod reservations;
 
 use std::sync::Arc;
@@ -22,6 +23,8 @@ use crate::engine::books::Books;
 use crate::engine::books::segments::Segments;
 use crate::engine::catalogue::Catalogue;
 use crate::engine::checkouts::Checkouts;
+use crate::engine::outbox::Outbox;
+use crate::engine::outbox::settle::SettledEntry;
 use crate::engine::packed::PackedBill;
 use crate::engine::pools::Pools;
 use crate::engine::record::{
@@ -62,6 +65,8 @@ pub enum Record {
     CreditsMoved(Box<CreditsEntry>),
     /// Alerts fire.
     AlertsFired(Box<FiredEntry>),
+    /// What became of attempts to deliver messages.
+    WebhookSettled(Box<SettledEntry>),
 }
 
 /// A record that is being applied.
@@ -124,6 +129,7 @@ pub struct State {
     pools: Mutex<Pools>,
     reservations: Mutex<Reservations>,
     alerts: Mutex<Alerts>,
+    outbox: Mutex<Outbox>,
     marks: Mutex<BillingMarks>,
     /// Events that were ever admitted.
     events: AtomicU64,
@@ -180,8 +186,13 @@ impl State {
                 self.enter_due(&mut now);
                 self.apply_fired(&now, entry);
             }
+            Record::WebhookSettled(entry) => {
+                self.enter_due(&mut now);
+                self.apply_settled(&now, entry);
+            }
         }
         self.touch_pools(log_time);
+        self.tell_credits();
         self.log_time.store(log_time.as_nanos(), Ordering::Release);
         self.applied.store(last.0, Ordering::Release);
     }
@@ -250,6 +261,8 @@ impl State {
                 self.books.write().entitlements.put(Arc::clone(entitlement));
             }
             Change::Alert(alert) => self.put_alert(alert),
+            Change::Endpoint(endpoint) => self.put_endpoint(now, endpoint),
+            Change::Webhook(change) => self.apply_webhook(now, change),
         }
     }
 
@@ -361,6 +374,7 @@ impl State {
     pub fn take_rows(&self) -> Vec<Row> {
         let mut rows = std::mem::take(&mut *self.rows.lock());
         rows.extend(self.pools.lock().take_rows());
+        rows.extend(self.outbox.lock().take_rows());
         rows
     }
 

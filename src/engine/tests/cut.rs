@@ -65,6 +65,7 @@ fn read_snapshot(rig: &Rig) -> (SnapshotBase, Accumulators) {
             | SnapshotChunk::Reservations(_)
             | SnapshotChunk::Fired(_)
             | SnapshotChunk::Touched(_)
+            | SnapshotChunk::Endpoints(..)
             | SnapshotChunk::Subscriptions(_) => continue,
         };
         for (key, accumulator) in entries {

@@ -46,4 +46,5 @@ mod sequences;
 mod settings;
 mod threads;
 mod transitions;
+mod webhooks;
 mod weight;

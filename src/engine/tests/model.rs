@@ -301,6 +301,7 @@ impl Model {
             | Command::ConfirmCheckout(..)
             | Command::MarkPayment(..)
             | Command::RetryPayment(_) => panic!("this model bills nothing"),
+            Command::Webhook(_) => panic!("this model tells nobody"),
             Command::AdvanceClock(_) | Command::ConfirmClock => {
                 panic!("the clock is no object")
             }
@@ -370,6 +371,7 @@ impl Object {
             | Outcome::Payment(_) => {
                 panic!("this model bills nothing")
             }
+            Outcome::Endpoint(_) | Outcome::Queued => panic!("this model tells nobody"),
             Outcome::Clock(_) => panic!("the clock is no object"),
         }
     }

@@ -116,6 +116,8 @@ pub(super) fn tiny() -> Options {
         runs_max: 4,
         stretch_events: 8,
         reserve_bytes: 0,
+        // Years pass in a test.
+        webhook_keep: Duration::from_hours(24 * 36_500),
         queue_length: 64,
         due_bytes: 4 << 10,
         backfill: Limits { entries_in_memory: 12, rows_at_once: 5, entries_of_record: 3 },

@@ -84,6 +84,7 @@ fn what_due_work_weighs_is_about_what_it_takes_in_the_log() {
                     | Body::Backfilled(_)
                     | Body::CreditsMoved(_)
                     | Body::AlertsFired(_)
+                    | Body::WebhookSettled(_)
                     | Body::PaymentMarked(_) => continue,
                 };
                 seen[kind] += 1;

@@ -201,6 +201,15 @@ impl<'a> LedgerBody<'a> {
     }
 }
 
+/// A row as it is printed.
+pub(crate) fn shown_row<'a>(
+    view: &'a LedgerView,
+    edge: &'a Edge,
+    owner: &'a (EntitlementId, CustomerId),
+) -> impl Serialize + 'a {
+    LedgerBody::new(view, edge, owner)
+}
+
 /// The details of a row, with what nothing has covered.
 fn metadata(entry: &LedgerEntry) -> Metadata {
     let mut metadata = entry.metadata.clone();

@@ -16,6 +16,7 @@ use crate::model::credit::PRECISION_MAX;
 use crate::model::{Credits, Number, Quantity};
 
 pub(crate) use attachments::{AttachmentInput, MappingBody, attachments, mappings};
+pub(crate) use ledger::shown_row;
 pub(crate) use overrides::{CartCreditsInput, OverrideInput, amounts, overrides};
 pub(crate) use terms::OverageWord;
 

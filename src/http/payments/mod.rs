@@ -284,6 +284,11 @@ impl From<PaymentStatus> for StatusWord {
     }
 }
 
+/// A payment as it is printed.
+pub(in crate::http) fn shown(view: &PaymentView, edge: &Edge) -> impl Serialize + use<> {
+    PaymentBody::new(view, edge)
+}
+
 /// A status on the wire.
 pub(in crate::http) fn word(status: PaymentStatus) -> &'static str {
     match status {

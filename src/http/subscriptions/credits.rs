@@ -4,9 +4,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::engine::Engine;
-use crate::engine::bills::{CreditUsage, SubscriptionView};
+use crate::engine::bills::SubscriptionView;
 use crate::http::credits::OverageWord;
 use crate::http::price::IntervalWord;
+use crate::model::Attachment;
+use crate::model::notice::EntitlementWords;
 
 /// What a subscription is granted of a credit entitlement each cycle, and what its customer has of it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -17,7 +19,7 @@ pub(super) struct CartBody {
     product_id: String,
     unit: String,
     credits_amount: String,
-    /// What the customer can spend now, whatever handed it out; what reservations hold is in it.
+    /// What the customer can spend then, whatever handed it out; what reservations hold is in it.
     remaining_balance: String,
     /// What all of the customer's subscriptions have used beyond their credits and is not settled.
     overage_balance: String,
@@ -46,8 +48,14 @@ pub(super) struct MeterCartBody {
 
 /// What the subscription hands out.
 pub(super) fn cart(view: &SubscriptionView, engine: &Engine) -> Vec<CartBody> {
-    let usage = engine.credit_usage_of(&view.subscription);
-    usage.iter().map(|usage| CartBody::new(view, usage)).collect()
+    let attachments = view.subscription.credits.iter();
+    let cart = attachments.filter_map(|attachment| {
+        let id = engine.entitlement_id(attachment.entitlement)?;
+        let mut all = view.entitlements.iter();
+        let words = all.find(|words| words.index == attachment.entitlement)?;
+        Some(CartBody::new(view, attachment, (id.as_str(), words)))
+    });
+    cart.collect()
 }
 
 /// Which of its meters draw on credits.
@@ -56,11 +64,11 @@ pub(super) fn meter_cart(view: &SubscriptionView, engine: &Engine) -> Vec<MeterC
     let meters = price.map_or(&[][..], |price| price.meters()).iter();
     let cart = meters.filter_map(|priced| {
         let link = priced.rate.credits()?;
-        let meter = engine.meter_at(priced.meter)?;
+        let words = view.meters.iter().find(|words| words.index == priced.meter)?;
         Some(MeterCartBody {
             credit_entitlement_id: engine.entitlement_id(link.entitlement)?.as_str().to_owned(),
-            meter_id: meter.id.as_str().to_owned(),
-            meter_name: meter.name,
+            meter_id: engine.meter_id(priced.meter)?.as_str().to_owned(),
+            meter_name: words.name.clone(),
             meter_units_per_credit: link.units_per_credit.to_string(),
             product_id: view.product.id.as_str().to_owned(),
         })
@@ -69,17 +77,20 @@ pub(super) fn meter_cart(view: &SubscriptionView, engine: &Engine) -> Vec<MeterC
 }
 
 impl CartBody {
-    fn new(view: &SubscriptionView, usage: &CreditUsage) -> Self {
-        let CreditUsage { attachment, entitlement, .. } = usage;
+    fn new(
+        view: &SubscriptionView,
+        attachment: &Attachment,
+        (id, words): (&str, &EntitlementWords),
+    ) -> Self {
         let terms = &attachment.terms;
         Self {
-            credit_entitlement_id: entitlement.id.as_str().to_owned(),
-            credit_entitlement_name: entitlement.name.clone(),
+            credit_entitlement_id: id.to_owned(),
+            credit_entitlement_name: words.name.clone(),
             product_id: view.product.id.as_str().to_owned(),
-            unit: entitlement.unit.clone(),
+            unit: words.unit.clone(),
             credits_amount: attachment.amount.to_string(),
-            remaining_balance: usage.balance.to_string(),
-            overage_balance: usage.overage.to_string(),
+            remaining_balance: words.balance.to_string(),
+            overage_balance: words.overage.to_string(),
             overage_enabled: terms.overage.is_enabled,
             overage_limit: terms.overage.limit.map(|limit| limit.to_string()),
             overage_behavior: terms.overage.behavior.into(),

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
+use serde::Serialize;
 use utoipa_axum::routes;
 
 use crate::engine::bills::{SubscriptionFilter, SubscriptionView};
@@ -163,6 +164,10 @@ async fn changed(
 }
 
 fn view_of(edge: &Edge, subscription: &Arc<Subscription>) -> Option<SubscriptionView> {
-    let view = edge.engine.subscription(&subscription.id)?;
-    Some(SubscriptionView { subscription: Arc::clone(subscription), ..view })
+    edge.engine.view(subscription)
+}
+
+/// A subscription as it is printed.
+pub(in crate::http) fn shown(view: &SubscriptionView, edge: &Edge) -> impl Serialize + use<> {
+    SubscriptionBody::new(view, edge)
 }

@@ -16,7 +16,7 @@ use crate::http::scalar::{JsonScalar, Pairs};
 use crate::http::text::Instant;
 use crate::model::customer::MetadataValue;
 use crate::model::subscription::CancelReason;
-use crate::model::{Money, Price, Subscription, SubscriptionStatus};
+use crate::model::{Money, Price, SubscriptionStatus};
 
 /// The answer to a new subscription.
 #[derive(Debug, Serialize, ToSchema)]
@@ -229,14 +229,16 @@ impl CreatedBody {
 }
 
 impl ScheduledChangeBody {
-    fn new(subscription: &Subscription, edge: &Edge) -> Option<Self> {
+    fn new(view: &SubscriptionView, edge: &Edge) -> Option<Self> {
+        let subscription = &view.subscription;
         let change = subscription.scheduled_change.as_ref()?;
         let product = edge.engine.product_at(change.plan.terms.product)?;
+        let words = view.scheduled.as_ref()?;
         Some(Self {
             id: change.id.as_str().to_owned(),
             product_id: product.id.as_str().to_owned(),
-            product_name: Some(product.name.clone()),
-            product_description: product.description.clone(),
+            product_name: Some(words.name.clone()),
+            product_description: words.description.clone(),
             quantity: change.plan.quantity,
             addons: Vec::new(),
             effective_at: Instant(subscription.cycle.next_billing_date),
@@ -277,7 +279,7 @@ impl Details {
             tax_id: subscription.tax_id.clone(),
             on_demand: !cycle.renews,
             has_payment_method: false,
-            scheduled_change: ScheduledChangeBody::new(subscription, edge),
+            scheduled_change: ScheduledChangeBody::new(view, edge),
             paused_at: subscription.paused_at.map(Instant),
             past_due_until: subscription.past_due_until.map(Instant),
             customer_credits: subscription.credit.as_minor(),
@@ -342,12 +344,12 @@ impl CancelledBy {
 fn meters(view: &SubscriptionView, edge: &Edge) -> Vec<MeterBody> {
     let (price, _) = price(view);
     let meters = price.meters().iter().filter_map(|priced| {
-        let meter = edge.engine.meter_at(priced.meter)?;
+        let words = view.meters.iter().find(|words| words.index == priced.meter)?;
         Some(MeterBody {
-            meter_id: meter.id.as_str().to_owned(),
-            name: meter.name,
-            description: meter.description,
-            measurement_unit: meter.measurement_unit,
+            meter_id: edge.engine.meter_id(priced.meter)?.as_str().to_owned(),
+            name: words.name.clone(),
+            description: words.description.clone(),
+            measurement_unit: words.measurement_unit.clone(),
             currency: price.currency.to_string(),
             free_threshold: priced.free_threshold,
             price_per_unit: match priced.rate.credits() {

@@ -137,6 +137,8 @@ async fn change_plan(
         | Outcome::Checkout(_)
         | Outcome::LedgerEntry(_)
         | Outcome::Reservation(_)
+        | Outcome::Endpoint(_)
+        | Outcome::Queued
         | Outcome::Clock(_) => return Err(ApiError::internal().into()),
     };
     Ok(reply::json(StatusCode::OK, &ChangedBody { payment_id, ..ChangedBody::default() }))

@@ -69,7 +69,10 @@ impl Credits {
         match body {
             Body::Events(events) => self.apply_events(lsn, events, model),
             Body::Change(entry) => self.apply_change(lsn, &entry.change),
-            Body::ClockSet(_) | Body::Backfilled(_) | Body::AlertsFired(_) => {}
+            Body::ClockSet(_)
+            | Body::Backfilled(_)
+            | Body::AlertsFired(_)
+            | Body::WebhookSettled(_) => {}
             Body::PeriodTurned(subscription) => self.put(lsn, subscription),
             Body::CycleClosed(entry) => self.apply_closed(lsn, entry),
             Body::PaymentMarked(entry) => {
@@ -131,7 +134,11 @@ impl Credits {
             }
             Change::Settings(settings) => self.order = settings.credit_order,
             Change::Subscription(subscription) => self.put(lsn, subscription),
-            Change::Key(_) | Change::Checkout(_) | Change::Alert(_) => {}
+            Change::Key(_)
+            | Change::Checkout(_)
+            | Change::Alert(_)
+            | Change::Endpoint(_)
+            | Change::Webhook(_) => {}
         }
     }
 

@@ -3,6 +3,7 @@
 mod clock;
 mod life;
 mod samples;
+mod told;
 
 use super::rig::Crash;
 use crate::world::Disk;
