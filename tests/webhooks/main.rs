@@ -11,4 +11,5 @@ mod receiver;
 mod alerts;
 mod delivery;
 mod endpoints;
+mod kill;
 mod log;

@@ -77,8 +77,16 @@ pub(crate) fn give(client: &mut Client, entitlement: &str, reason: &str) {
     enter(client, entitlement, &entry);
 }
 
+/// Takes one, the same way.
+pub(crate) fn take(client: &mut Client, entitlement: &str, reason: &str) {
+    let entry = json!({
+        "amount": "1", "entry_type": "debit", "reason": reason, "idempotency_key": reason,
+    });
+    enter(client, entitlement, &entry);
+}
+
 /// Enters credits by hand.
-fn enter(client: &mut Client, entitlement: &str, entry: &Value) {
+pub(crate) fn enter(client: &mut Client, entitlement: &str, entry: &Value) {
     let path = format!("/credit-entitlements/{entitlement}/balances/c-1/ledger-entries");
     let entered = client.post(&path, entry);
     assert_eq!(entered.status, 201, "{entered:?}");
