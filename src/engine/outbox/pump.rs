@@ -83,9 +83,14 @@ impl Pump {
         }
     }
 
-    /// How many messages are under way.
+    /// How many messages are under way, or over and not logged.
     pub fn under_way(&self) -> usize {
         self.under_way.len()
+    }
+
+    /// How many attempts are over of which nothing is being logged yet.
+    pub fn over(&self) -> usize {
+        self.attempts.len()
     }
 
     /// Whether there is anything to log.

@@ -20,10 +20,16 @@ use crate::http::edge::Edge;
 use crate::http::reply::Failure;
 use crate::model::{Causes, Endpoint, EndpointIndex, Timestamp};
 
-/// Requests at a time to one endpoint, and what became of so many before is logged.
-const UNDER_WAY_MAX: usize = 16;
-/// What has become of attempts is logged together with what becomes of others within this time.
+/// Requests at a time to one endpoint.
+const SENDING_MAX: usize = 16;
+/// Once so many of them are over, the next are looked for: each look reads the disk.
+const LOOKED_FOR_MIN: usize = SENDING_MAX / 2;
+/// Attempts that are not logged, under way or over: a crash has at most so many made again.
+const UNLOGGED_MAX: usize = 256;
+/// What has become of attempts is logged together with what becomes of others within this time, at once
+/// when it is that of so many.
 const GATHER: Duration = Duration::from_millis(50);
+const GATHERED: usize = SENDING_MAX;
 /// How long to wait before the disk is read again, or the committer asked again, when that failed.
 const AGAIN: Duration = Duration::from_secs(1);
 /// No timer waits longer.
@@ -80,6 +86,8 @@ struct Courier {
     poster: Arc<Poster>,
     index: EndpointIndex,
     sending: JoinSet<Attempt>,
+    /// The next are looked for once there is room.
+    waits_for_room: bool,
     /// When requests of the last second began.
     recent: VecDeque<Instant>,
 }
@@ -92,7 +100,8 @@ struct Logging {
 
 impl Courier {
     fn new(edge: Arc<Edge>, poster: Arc<Poster>, index: EndpointIndex) -> Self {
-        Self { edge, poster, index, sending: JoinSet::new(), recent: VecDeque::new() }
+        let (sending, recent) = (JoinSet::new(), VecDeque::new());
+        Self { edge, poster, index, sending, waits_for_room: false, recent }
     }
 
     /// Sends until the endpoint is disabled or gone, or the daemon stops; what became of it is logged.
@@ -117,7 +126,8 @@ impl Courier {
                 logging = pump.take_news(&self.edge.engine).map(|entry| self.log(entry));
             }
             if logging.is_none() && log_at.is_none() && pump.has_news() {
-                log_at = Some(if stop_at.is_some() { now } else { now + GATHER });
+                let is_enough = stop_at.is_some() || pump.over() >= GATHERED;
+                log_at = Some(if is_enough { now } else { now + GATHER });
                 continue;
             }
             let is_over = self.sending.is_empty() && logging.is_none() && !pump.has_news();
@@ -129,7 +139,15 @@ impl Courier {
             let timer = timer.into_iter().flatten().min().unwrap_or(now + LONGEST_WAIT);
             tokio::select! {
                 Some(ended) = self.sending.join_next() => match ended {
-                    Ok(attempt) => pump.ended(attempt),
+                    Ok(attempt) => {
+                        pump.ended(attempt);
+                        if pump.over() >= GATHERED {
+                            log_at = log_at.map(|at| at.min(now));
+                        }
+                        if self.waits_for_room && self.room(&pump) > 0 {
+                            look_at = Some(now);
+                        }
+                    }
                     Err(error) => return failed(&error),
                 },
                 answer = answered(&mut logging) => match answer {
@@ -174,10 +192,10 @@ impl Courier {
     ) -> Option<(Pump, Option<Instant>)> {
         let real = self.edge.engine.real_now();
         let (allowed, more_at) = self.allowed(endpoint, now);
-        let room = UNDER_WAY_MAX.saturating_sub(pump.under_way()).min(allowed);
+        let room = self.room(&pump).min(allowed);
+        self.waits_for_room = room == 0 && allowed > 0;
         if room == 0 {
-            // Without a limit there is room when something is logged, and that is looked at.
-            return Some((pump, more_at));
+            return Some((pump, more_at.filter(|_| allowed == 0)));
         }
         let found = self.edge.read(move |engine| {
             let found = pump.next(engine, real, room);
@@ -222,7 +240,14 @@ impl Courier {
         wait.map(|wait| now + wait)
     }
 
-    /// How many requests may begin now, and when one more may.
+    /// How many requests may begin beside those that are under way.
+    fn room(&self, pump: &Pump) -> usize {
+        let sending = SENDING_MAX.saturating_sub(self.sending.len());
+        let room = sending.min(UNLOGGED_MAX.saturating_sub(pump.under_way()));
+        if room < LOOKED_FOR_MIN { 0 } else { room }
+    }
+
+    /// How many requests may begin now by the endpoint's limit, and when one more may.
     fn allowed(&mut self, endpoint: &Endpoint, now: Instant) -> (usize, Option<Instant>) {
         let Some(limit) = endpoint.rate_limit else { return (usize::MAX, None) };
         let second = Duration::from_secs(1);
