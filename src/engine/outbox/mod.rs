@@ -167,6 +167,7 @@ impl Outbox {
 
     /// Keeps a message that a record of this LSN has made.
     fn keep(&mut self, lsn: Lsn, notice: &Notice) {
+        debug_assert!(lsn >= self.numbers.0, "messages are made in the order of the log");
         let number = if self.numbers.0 == lsn { self.numbers.1 } else { 0 };
         self.numbers = (lsn, number + 1);
         let id = MessageId { lsn, number };
