@@ -57,6 +57,7 @@ pub struct Counters {
     refused: Mutex<BTreeMap<&'static str, u64>>,
     /// Attempts to deliver a message: delivered, failed, given up.
     attempts: [AtomicU64; 3],
+    fired: AtomicU64,
     commit_events: Buckets<9>,
     commit_micros: Buckets<12>,
     sync_micros: Buckets<12>,
@@ -73,6 +74,7 @@ impl Default for Counters {
             read_back: AtomicU64::new(0),
             refused: Mutex::default(),
             attempts: std::array::from_fn(|_| AtomicU64::new(0)),
+            fired: AtomicU64::new(0),
             commit_events: Buckets::new(EVENT_BOUNDS),
             commit_micros: Buckets::new(DURATION_BOUNDS_MICROS),
             sync_micros: Buckets::new(DURATION_BOUNDS_MICROS),
@@ -131,6 +133,11 @@ impl Counters {
         count.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Alerts have fired for so many customers and periods.
+    pub fn fired(&self, crossings: u64) {
+        self.fired.fetch_add(crossings, Ordering::Relaxed);
+    }
+
     /// A group was written and synced.
     pub fn committed(&self, events: u64, took: Duration, sync: Duration) {
         self.commit_events.observe(events);
@@ -154,6 +161,7 @@ impl Counters {
         let attempts = self.attempts.iter().map(|count| count.load(Ordering::Relaxed));
         let outcomes = ["succeeded", "failed", "given_up"];
         stats.webhook_attempts = outcomes.into_iter().zip(attempts).collect();
+        stats.alerts_fired = self.fired.load(Ordering::Relaxed);
         stats.commit_events = self.commit_events.read(whole);
         stats.commit_seconds = self.commit_micros.read(seconds);
         stats.sync_seconds = self.sync_micros.read(seconds);

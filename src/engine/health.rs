@@ -74,6 +74,12 @@ pub struct Stats {
     pub credit_pools_unsettled: u64,
     /// Rows of their ledgers that were written.
     pub credit_ledger_rows: u64,
+    /// Reservations of credits that are open.
+    pub credit_reservations_open: u64,
+    /// Alerts.
+    pub alerts: u64,
+    /// How often an alert has fired for a customer and period.
+    pub alerts_fired: u64,
     /// Webhook endpoints.
     pub webhook_endpoints: u64,
     /// Those that nothing is sent to.

@@ -60,6 +60,7 @@ use std::sync::Arc;
 
 use crate::engine::commit::Submission;
 use crate::engine::decide::Proposal;
+use crate::engine::reservations::Reservations;
 use crate::engine::shared::{Arriving, Shared};
 use crate::metering::{Rejection, Rules};
 use crate::model::{
@@ -312,6 +313,9 @@ impl Engine {
             stats.credit_pools_unsettled = pools.unsettled_count() as u64;
             stats.credit_ledger_rows = pools.rows_made();
         });
+        stats.credit_reservations_open =
+            self.shared.state.with_reservations(Reservations::open_count) as u64;
+        stats.alerts = self.shared.state.with_alerts(|alerts| alerts.len()) as u64;
         for endpoint in self.webhook_endpoints(None, usize::MAX) {
             stats.webhook_endpoints += 1;
             stats.webhook_endpoints_disabled += u64::from(endpoint.disabled.is_some());

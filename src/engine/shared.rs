@@ -6,6 +6,7 @@ use std::time::Duration;
 use crossbeam::channel::{Sender, TrySendError};
 
 use crate::engine::Ingested;
+use crate::engine::alerts::Alerts;
 use crate::engine::backfill::ClosedHours;
 use crate::engine::clock_guard::Witness;
 use crate::engine::command::Refused;
@@ -123,6 +124,12 @@ impl Shared {
 
     /// Applies a durable record; a test clock follows the log time that a record sets.
     pub fn apply(&self, lsn: Lsn, log_time: Timestamp, record: &Record) {
+        if let Record::AlertsFired(entry) = record {
+            let is_news = |alerts: &mut Alerts| {
+                entry.crossings.iter().filter(|crossing| alerts.is_news(crossing)).count()
+            };
+            self.counters.fired(self.state.with_alerts(is_news) as u64);
+        }
         self.state.apply(lsn, log_time, record);
         if let Record::WebhookSettled(entry) = record {
             entry.attempts.iter().for_each(|attempt| self.counters.attempted(attempt.next));

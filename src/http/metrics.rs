@@ -15,12 +15,14 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 use utoipa_axum::routes;
 
-use crate::engine::Stats;
 use crate::engine::health::Histogram;
+use crate::engine::outbox::backlog::Backlog;
+use crate::engine::{Engine, Stats};
 use crate::http::auth::{Open, Read};
 use crate::http::edge::Edge;
 use crate::http::reply::Failure;
 use crate::http::route::Routes;
+use crate::model::{Causes, Timestamp};
 
 const OPEN_METRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
@@ -29,6 +31,9 @@ const OPEN_METRICS: HeaderValue =
 #[derive(Debug)]
 struct Snapshot {
     stats: Stats,
+    /// What waits for each webhook endpoint; nothing where it cannot be read.
+    backlogs: Vec<Backlog>,
+    now: Timestamp,
     /// Bytes of ingest bodies between their head and their answer.
     body_bytes: u64,
     checkpoint_age_seconds: Option<f64>,
@@ -45,16 +50,26 @@ pub(crate) fn routes(routes: Routes, open: bool) -> Routes {
 async fn metrics(State(edge): State<Arc<Edge>>) -> Result<Response, Failure> {
     let free = edge.ingest_bytes.available_permits();
     let used = edge.options.ingest_queue_bytes.saturating_sub(free);
-    let stats = edge.read(crate::engine::Engine::stats).await?;
+    let (stats, backlogs) = edge.read(|engine| (engine.stats(), backlogs(engine))).await?;
     let now = edge.engine.now();
     let snapshot = Snapshot {
         checkpoint_age_seconds: stats.checkpoint_at.map(|at| now.since(at).as_secs_f64()),
         stats,
+        backlogs,
+        now,
         body_bytes: u64::try_from(used).unwrap_or(u64::MAX),
     };
     let mut response = Response::new(page(snapshot).into());
     response.headers_mut().insert(CONTENT_TYPE, OPEN_METRICS);
     Ok(response)
+}
+
+/// What waits for each webhook endpoint. A damaged page takes its numbers with it and no others.
+fn backlogs(engine: &Engine) -> Vec<Backlog> {
+    engine.webhook_backlogs().unwrap_or_else(|error| {
+        tracing::error!(error = %Causes(&error), "count the webhooks that wait");
+        Vec::new()
+    })
 }
 
 fn page(snapshot: Snapshot) -> String {
@@ -107,6 +122,13 @@ impl Collector for Snapshot {
         page.billing(stats)?;
         page.credits(stats)?;
         page.webhooks(stats)?;
+        page.backlogs(&self.backlogs, self.now)?;
+        page.gauge("alerts", "Alerts.", stats.alerts)?;
+        page.counter(
+            "alerts_fired",
+            "How often an alert has fired for a customer and period.",
+            stats.alerts_fired,
+        )?;
         page.gauge("generations", "Generations of the id index in memory.", stats.generations)?;
         page.gauge("runs", "Runs of the id index on disk.", stats.runs)?;
         page.gauge("filter_ids", "Ids in the filter of the id index.", stats.filter_ids)?;
@@ -202,6 +224,11 @@ impl Page<'_> {
             "credit_ledger_rows",
             "Rows written to ledgers of credits.",
             stats.credit_ledger_rows,
+        )?;
+        self.gauge(
+            "credit_reservations_open",
+            "Reservations of credits that are neither committed nor released nor over.",
+            stats.credit_reservations_open,
         )
     }
 
@@ -240,6 +267,37 @@ impl Page<'_> {
         Ok(())
     }
 
+    /// One of each endpoint, of which there are few.
+    fn backlogs(&mut self, backlogs: &[Backlog], now: Timestamp) -> fmt::Result {
+        let help = "Messages that wait for a webhook endpoint: never tried, or to be tried again. \
+                    Of a long backlog the first 100000 are counted, shared by the endpoints.";
+        let mut metrics = self.encoder.encode_descriptor(
+            "webhook_messages_waiting",
+            help,
+            None,
+            MetricType::Gauge,
+        )?;
+        for Backlog { endpoint, untried, to_retry, .. } in backlogs {
+            for (state, count) in [("new", *untried), ("retry", *to_retry)] {
+                let labels = [("endpoint", endpoint.as_str()), ("state", state)];
+                metrics.encode_family(&labels)?.encode_gauge(&count)?;
+            }
+        }
+        let help = "Age of the oldest message that waits for a webhook endpoint; 0 when none does.";
+        let mut metrics = self.encoder.encode_descriptor(
+            "webhook_oldest_waiting",
+            help,
+            Some(&Unit::Seconds),
+            MetricType::Gauge,
+        )?;
+        for Backlog { endpoint, oldest, .. } in backlogs {
+            let age = oldest.map_or(0.0, |at| now.since(at).as_secs_f64());
+            let labels = [("endpoint", endpoint.as_str())];
+            metrics.encode_family(&labels)?.encode_gauge(&age)?;
+        }
+        Ok(())
+    }
+
     fn histogram(
         &mut self,
         name: &str,
@@ -259,7 +317,7 @@ impl Page<'_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::model::Lsn;
+    use crate::model::{EndpointId, Lsn};
 
     use super::*;
 
@@ -288,11 +346,19 @@ mod tests {
         "quipu_credit_pools 36",
         "quipu_credit_pools_unsettled 37",
         "quipu_credit_ledger_rows_total 38",
+        "quipu_credit_reservations_open 39",
         "quipu_webhook_endpoints 40",
         "quipu_webhook_endpoints_disabled 41",
         "quipu_webhook_endpoints_failing 42",
         "quipu_webhook_attempts_total{outcome=\"succeeded\"} 43",
         "quipu_webhook_attempts_total{outcome=\"given_up\"} 44",
+        "quipu_webhook_messages_waiting{endpoint=\"whk_1\",state=\"new\"} 47",
+        "quipu_webhook_messages_waiting{endpoint=\"whk_1\",state=\"retry\"} 48",
+        "quipu_webhook_messages_waiting{endpoint=\"whk_2\",state=\"new\"} 0",
+        "quipu_webhook_oldest_waiting_seconds{endpoint=\"whk_1\"} 2.5",
+        "quipu_webhook_oldest_waiting_seconds{endpoint=\"whk_2\"} 0.0",
+        "quipu_alerts 45",
+        "quipu_alerts_fired_total 46",
         "quipu_generations 18",
         "quipu_runs 19",
         "quipu_filter_ids 20",
@@ -331,6 +397,9 @@ mod tests {
             credit_pools: 36,
             credit_pools_unsettled: 37,
             credit_ledger_rows: 38,
+            credit_reservations_open: 39,
+            alerts: 45,
+            alerts_fired: 46,
             webhook_endpoints: 40,
             webhook_endpoints_disabled: 41,
             webhook_endpoints_failing: 42,
@@ -352,8 +421,21 @@ mod tests {
 
     #[test]
     fn the_page_shows_every_number() {
-        let text =
-            page(Snapshot { stats: numbered(), body_bytes: 26, checkpoint_age_seconds: Some(1.5) });
+        let backlog = |id: &str, (untried, to_retry), oldest: Option<i64>| Backlog {
+            endpoint: EndpointId::new(id),
+            untried,
+            to_retry,
+            oldest: oldest.map(Timestamp::from_nanos),
+        };
+        let backlogs =
+            vec![backlog("whk_1", (47, 48), Some(500_000_000)), backlog("whk_2", (0, 0), None)];
+        let text = page(Snapshot {
+            stats: numbered(),
+            backlogs,
+            now: Timestamp::from_nanos(3_000_000_000),
+            body_bytes: 26,
+            checkpoint_age_seconds: Some(1.5),
+        });
         for line in SHOWN {
             assert!(text.lines().any(|found| found == *line), "{line} is missing in\n{text}");
         }

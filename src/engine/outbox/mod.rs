@@ -6,6 +6,7 @@
 //! ([`reads`]); in memory are those alone that no checkpoint has yet ([`overlay`]). What is due is found by
 //! [`pump`], and what became of it is the record [`settle::SettledEntry`].
 
+pub mod backlog;
 pub mod keys;
 pub mod notices;
 pub mod overlay;

@@ -281,9 +281,15 @@ fn a_balance_that_comes_down_fires_once_in_a_period() {
     shop.pass(Duration::from_hours(32 * 24));
     shop.rig.watch();
     assert_eq!(shop.rig.fired(&id), 1, "a hundred were granted");
+    let counted = |shop: &Shop| {
+        let stats = shop.rig.engine.stats();
+        (stats.alerts, stats.alerts_fired)
+    };
+    assert_eq!(counted(&shop), (1, 0), "a process counts its own");
     shop.call(0, 200);
     shop.rig.watch();
     assert_eq!(shop.rig.fired(&id), 2);
+    assert_eq!(counted(&shop), (1, 1));
 }
 
 #[test]

@@ -494,6 +494,8 @@ fn so_many_are_open_and_no_more() {
     let first = desk.reserve("1").unwrap();
     desk.reserve("1").unwrap();
     assert_eq!(desk.reserve("1"), Err(Refused::TooManyReservations));
+    assert_eq!(desk.rig.engine.stats().credit_reservations_open, 2);
     desk.release(&first.id).unwrap();
+    assert_eq!(desk.rig.engine.stats().credit_reservations_open, 1);
     assert!(desk.reserve("1").is_ok());
 }

@@ -9,6 +9,7 @@ use super::rig::{Crash, Rig, tiny};
 use crate::engine::command::entries::NewEntryKind;
 use crate::engine::command::webhooks::{EndpointPatch, NewEndpoint, WebhookCommand};
 use crate::engine::options::Options;
+use crate::engine::outbox::backlog::Backlog;
 use crate::engine::outbox::overlay::Order;
 use crate::engine::outbox::pump::{Delivery, Pump};
 use crate::engine::outbox::settle::{Attempt, Next, SettledEntry};
@@ -428,4 +429,48 @@ fn memory_holds_only_what_no_checkpoint_has() {
     assert_eq!(told(&rig).len(), 400);
     let mut pump = Pump::new(&kept(&rig, &id));
     assert_eq!(pump_all(&mut rig, &mut pump, |_| true), 400);
+}
+
+#[test]
+fn what_waits_is_counted_for_each_endpoint() {
+    let mut rig = Rig::new(tiny());
+    let (id, idle) = (create(&mut rig, None), create(&mut rig, Some(Vec::new())));
+    let waits = |rig: &Rig, rows_max| {
+        let all = rig.engine.backlogs_within(rows_max).unwrap();
+        let ids: Vec<_> = all.iter().map(|backlog| &backlog.endpoint).collect();
+        assert_eq!(ids, [&id, &idle]);
+        let standing =
+            |backlog: &Backlog| (backlog.untried, backlog.to_retry, backlog.oldest.is_some());
+        assert_eq!(standing(&all[1]), (0, 0, false));
+        (all[0].untried, all[0].to_retry, all[0].oldest)
+    };
+    assert_eq!(waits(&rig, 99), (0, 0, None));
+    let first = rig.engine.now();
+    for _ in 0..5 {
+        test(&mut rig, &id);
+        rig.advance(Duration::from_secs(60));
+    }
+    assert_eq!(waits(&rig, 99), (5, 0, Some(first)));
+    assert_eq!(waits(&rig, 4), (2, 0, Some(first)));
+    // The first two fail; what is under way, or over and not logged, waits like the others.
+    let mut pump = Pump::new(&kept(&rig, &id));
+    let now = rig.engine.real_now();
+    let found = pump.next(&rig.engine, now, 2).unwrap();
+    found.deliveries.iter().for_each(|delivery| pump.ended(attempt(delivery, now, false)));
+    assert_eq!(waits(&rig, 99), (5, 0, Some(first)));
+    let entry = pump.take_news(&rig.engine).unwrap();
+    settle(&mut rig, entry.clone());
+    pump.logged(&entry);
+    assert_eq!(waits(&rig, 99), (3, 2, Some(first)));
+    assert_eq!(waits(&rig, 2), (1, 1, Some(first)));
+    rig.machine.checkpoint().unwrap();
+    assert_eq!(waits(&rig, 99), (3, 2, Some(first)));
+    let mut rig = rig.place.after(Crash::Killed).open();
+    assert_eq!(waits(&rig, 99), (3, 2, Some(first)));
+    let mut pump = Pump::new(&kept(&rig, &id));
+    pump_all(&mut rig, &mut pump, |_| true);
+    assert_eq!(waits(&rig, 99), (0, 2, Some(first)));
+    rig.advance(HOUR);
+    pump_all(&mut rig, &mut pump, |_| true);
+    assert_eq!(waits(&rig, 99), (0, 0, None));
 }
