@@ -189,7 +189,8 @@ impl Pump {
         let from = keys::behind(&keys::message(self.looked));
         let below = keys::behind(&keys::message(MessageId::LAST));
         let mut left = LOOKED_AT_ONCE;
-        reads::visit(&engine.shared, (from, below), Order::Forward, |key, value| {
+        let (looked, known) = (self.looked, found.deliveries.len());
+        let visited = reads::visit(&engine.shared, (from, below), Order::Forward, |key, value| {
             if left == 0 || found.deliveries.len() >= count {
                 found.has_more = true;
                 return Ok(false);
@@ -203,7 +204,15 @@ impl Pump {
                 found.deliveries.push(Delivery { id, notice, number: 1, due: None });
             }
             Ok(true)
-        })
+        });
+        if visited.is_err() {
+            // Nobody sends what was found so far: it is found again.
+            self.looked = looked;
+            for delivery in found.deliveries.drain(known..) {
+                self.first.remove(&delivery.id);
+            }
+        }
+        visited
     }
 
     /// An attempt is over.
