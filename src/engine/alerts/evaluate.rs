@@ -120,7 +120,7 @@ fn usage(
     let (mut period, now) = (month(since), now(shared));
     let mut found = Vec::new();
     // One that was ahead of the clock has its month, too.
-    while period.start <= now.max(since) {
+    while period.start <= now.plus(shared.options.rules.max_ahead).max(since) {
         if let Some(usage) = of_month(shared, customer, meter, period)? {
             let span = Span::Month(period.start);
             found.push(Found { span, period, usage: Some(usage), cost: None, balance: None });

@@ -327,3 +327,20 @@ fn a_deleted_alert_is_gone_and_what_it_needs_must_be_there() {
     let refused = life.rig.alert(unknown(usage(&meter_id, 1), None)).unwrap_err();
     assert!(matches!(refused, Refused::Invalid { .. }), "{refused:?}");
 }
+
+#[test]
+fn usage_ahead_of_the_clock_fires_in_its_own_month() {
+    let mut life = Life::new();
+    let meter_id = life.rig.engine.alert(&life.alerts[0].0).unwrap().meter_id.unwrap();
+    // A customer without a subscription, a minute before a month ends.
+    let end = life.rig.engine.now().next_month_start();
+    life.rig.advance(end.minus(MINUTE).since(life.rig.engine.now()));
+    life.rig.settle().unwrap();
+    let name = Some("ahead".to_owned());
+    let new = NewAlert { name, threshold: usage(&meter_id, 2), customer_id: None };
+    let id = life.rig.alert(new).unwrap();
+    life.do_deed(Deed::Call { customer: 2, minutes: 0 });
+    (0..2).for_each(|_| life.do_deed(Deed::Call { customer: 2, minutes: 2 }));
+    life.rig.watch();
+    assert_eq!(life.rig.fired(&id), 1, "one of the two months has two calls");
+}
