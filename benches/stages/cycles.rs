@@ -1,7 +1,8 @@
 //! Cycles: boundaries turned and segments closed, from what is due to what is applied.
 //!
 //! Question: what does a subscription with one line of usage cost at the end of its cycle, when nobody
-//! sends anything: a turn, and a close with its invoice and payment, decided, written and applied?
+//! sends anything: a turn, and a close with its invoice and payment, decided, written and applied? And with a
+//! webhook endpoint that is told of it, by some three messages?
 //! Bound: a million in ten seconds on two cores, of which one writes: 10 us of the committer's.
 
 use std::time::Duration;
@@ -11,6 +12,7 @@ use quipu::engine::command::Command;
 use quipu::engine::command::billing::{
     NewMeterPrice, NewPrice, NewPriceKind, NewProduct, NewRate, NewSubscription, Subscriber,
 };
+use quipu::engine::command::webhooks::{NewEndpoint, WebhookCommand};
 use quipu::model::price::{Interval, IntervalUnit, Recurrence};
 use quipu::model::product::TaxCategory;
 use quipu::model::subscription::BillingAddress;
@@ -31,6 +33,15 @@ struct Cycles {
 }
 
 pub(crate) fn new(scale: Scale) -> Box<dyn Stage> {
+    cycles(scale, false)
+}
+
+/// The same with a webhook endpoint that is told of everything.
+pub(crate) fn told(scale: Scale) -> Box<dyn Stage> {
+    cycles(scale, true)
+}
+
+fn cycles(scale: Scale, is_told: bool) -> Box<dyn Stage> {
     let subscriptions = match scale {
         Scale::Timed => 20_000,
         Scale::Counted => 2_000,
@@ -45,12 +56,25 @@ pub(crate) fn new(scale: Scale) -> Box<dyn Stage> {
         let customer = CustomerId::new(format!("cus_{number:08}"));
         rig.change_if_possible(subscription(customer, product.clone()));
     }
+    if is_told {
+        let endpoint = NewEndpoint {
+            url: "https://example.org/".to_owned(),
+            description: String::new(),
+            disabled: false,
+            filter: None,
+            headers: Vec::new(),
+            metadata: Vec::new(),
+            rate_limit: None,
+        };
+        let command = Command::Webhook(Box::new(WebhookCommand::Create(endpoint)));
+        rig.change_if_possible(command).expect("an endpoint");
+    }
     // Behind the time that ends every period's grace.
     rig.pass(HOUR * 2);
     Box::new(Cycles { rig, subscriptions, _directory: place })
 }
 
-fn product(rig: &mut Rig, meter_id: MeterId) -> ProductId {
+pub(crate) fn product(rig: &mut Rig, meter_id: MeterId) -> ProductId {
     let interval = |count| Interval { count, unit: IntervalUnit::Day };
     let price = UnitPrice::parse("0.02").expect("a price");
     let price = NewPrice {
@@ -88,7 +112,7 @@ fn product(rig: &mut Rig, meter_id: MeterId) -> ProductId {
     }
 }
 
-fn subscription(customer: CustomerId, product_id: ProductId) -> Command {
+pub(crate) fn subscription(customer: CustomerId, product_id: ProductId) -> Command {
     let address = BillingAddress {
         country: "PE".to_owned(),
         city: None,

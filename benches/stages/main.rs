@@ -9,6 +9,7 @@
 //! Everything that is drawn or looked at from outside is fixed: events, ids, secrets and the clock.
 
 mod accumulate;
+mod alerts;
 mod body;
 mod checkpoint;
 mod cycles;
@@ -56,7 +57,7 @@ trait Stage {
 
 type Make = fn(Scale) -> Box<dyn Stage>;
 
-const STAGES: [(&str, Make); 9] = [
+const STAGES: [(&str, Make); 12] = [
     ("decode", decode::new),
     ("evaluate", evaluate::new),
     ("index", index::new),
@@ -66,6 +67,9 @@ const STAGES: [(&str, Make); 9] = [
     ("checkpoint", checkpoint::new),
     ("recovery", recovery::new),
     ("cycles", cycles::new),
+    ("cycles_told", cycles::told),
+    ("alerts_of_months", alerts::of_months),
+    ("alerts_of_periods", alerts::of_periods),
 ];
 
 fn main() -> ExitCode {

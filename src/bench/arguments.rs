@@ -30,7 +30,7 @@ pub struct Bench {
     /// Events before the kill of restart (10,000,000) and of memory's first step (5,000,000)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub events: Option<u64>,
-    /// Subscriptions of billing and credits-ledger; 1,000,000 by default
+    /// Subscriptions of billing, credits-ledger and webhooks; 1,000,000 by default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub subscriptions: Option<u32>,
     /// Leave out of billing the second cycle, beside ingest: its boundary must be waited for
@@ -76,6 +76,10 @@ pub enum Mode {
     CreditsCheck,
     /// A million changed balances brought to their ledgers beside ingest
     CreditsLedger,
+    /// Looks of alerts beside ingest
+    Alerts,
+    /// A million messages that nobody takes: memory, restart, ingest
+    Webhooks,
     /// A million subscriptions turned and closed, alone and beside ingest
     Billing,
     /// Everything

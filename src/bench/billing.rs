@@ -31,7 +31,7 @@ pub(super) const SUBSCRIPTIONS: u32 = 1_000_000;
 const SMALL: u32 = 10_000;
 /// Cycles of the small comparison.
 const SMALL_CYCLES: u32 = 5;
-const DAY: Duration = Duration::from_hours(24);
+pub(super) const DAY: Duration = Duration::from_hours(24);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 const FIXED_PRICE: u64 = 4_900;
 const PRICE_PER_UNIT: u64 = 2;
@@ -335,7 +335,7 @@ impl Shop {
     }
 
     /// Lets a cycle's end pass, then the grace; how long the answers took.
-    fn pass(&mut self, cycle: u32) -> anyhow::Result<[Duration; 2]> {
+    pub(super) fn pass(&mut self, cycle: u32) -> anyhow::Result<[Duration; 2]> {
         let boundary = self.began.plus(DAY * cycle);
         let pass = |to| {
             let started = SystemClock.since_boot();

@@ -150,6 +150,35 @@ impl Client<'_> {
         text_of(&serde_json::from_str(&body)?, "product_id")
     }
 
+    /// Makes an alert on every customer's count that nobody comes to: its id.
+    ///
+    /// # Errors
+    /// When the daemon refuses or cannot be reached.
+    pub(crate) fn create_alert(self, meters: &Meters) -> anyhow::Result<String> {
+        let alert = json!({
+            "type": "usage", "meter_id": meters.count, "threshold": "900000000000",
+        });
+        let body = self.request("POST", "/alerts", &alert.to_string())?;
+        text_of(&serde_json::from_str(&body)?, "id")
+    }
+
+    /// Deletes an alert.
+    ///
+    /// # Errors
+    /// When the daemon refuses or cannot be reached.
+    pub(crate) fn delete_alert(self, id: &str) -> anyhow::Result<()> {
+        self.request("DELETE", &format!("/alerts/{id}"), "").map(drop)
+    }
+
+    /// Makes a webhook endpoint that nobody answers at, and that is told of everything.
+    ///
+    /// # Errors
+    /// When the daemon refuses or cannot be reached.
+    pub(crate) fn create_endpoint(self) -> anyhow::Result<()> {
+        let endpoint = json!({ "url": "http://127.0.0.1:1/" });
+        self.request("POST", "/webhooks", &endpoint.to_string()).map(drop)
+    }
+
     /// Moves the test clock; the answer comes when everything is durable that was due on the way.
     ///
     /// # Errors

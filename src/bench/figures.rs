@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::bench::statistics::{median, range};
 
 /// Every figure and what it means.
-pub(crate) const FIGURES: [(&str, &str); 67] = [
+pub(crate) const FIGURES: [(&str, &str); 77] = [
     ("discard_events_per_second", "the floor that reads bodies and answers"),
     ("parse_events_per_second", "the floor that also takes bodies apart"),
     ("daemon_events_per_second", "the daemon: durable, counted, answered"),
@@ -80,6 +80,25 @@ pub(crate) const FIGURES: [(&str, &str); 67] = [
         "from when the first of their rows is due, a minute later, until all stand, while ingest goes on",
     ),
     ("ledger_us", "of one row, of that time"),
+    ("alert_looks", "looks of alerts at a customer, of the round with an alert"),
+    (
+        "ingest_with_alert",
+        "the rate with an alert on every customer over that without, median of rounds",
+    ),
+    (
+        "messages",
+        "messages to an endpoint at which nobody answers, three of each subscription's turn and close",
+    ),
+    (
+        "bytes_a_message",
+        "what the resident set grew by beyond that of the same without an endpoint, once a checkpoint had them",
+    ),
+    ("bytes_a_message_at_most", "the same of the highest that it was"),
+    ("bytes_a_message_restarted", "the same after a restart"),
+    ("ready_again_seconds", "kill -9 until ready"),
+    ("ready_again_without_seconds", "the same without the endpoint"),
+    ("ingest_without_events_per_second", "ingest without the endpoint"),
+    ("ingest_with_events_per_second", "ingest while that endpoint is tried again and again"),
     ("ingest_before_events_per_second", "ingest before anything was due"),
     ("ingest_beside_events_per_second", "ingest from the boundary to the last invoice"),
     ("ingest_kept", "its rate meanwhile over that before"),

@@ -15,6 +15,7 @@ mod credits;
 mod event;
 mod figures;
 mod floor;
+mod hooks;
 mod load;
 mod plan;
 mod process;
@@ -41,7 +42,7 @@ const LONG: Duration = Duration::from_secs(30);
 /// The longest warm-up; a short round has a shorter one.
 const WARM_UP_MS_MAX: u64 = 500;
 /// Every mode, in the order of [`Mode::All`].
-const ALL: [Mode; 13] = [
+const ALL: [Mode; 15] = [
     Mode::Batch1000,
     Mode::Batch100,
     Mode::Single,
@@ -54,6 +55,8 @@ const ALL: [Mode; 13] = [
     Mode::Memory,
     Mode::CreditsCheck,
     Mode::CreditsLedger,
+    Mode::Alerts,
+    Mode::Webhooks,
     Mode::Billing,
 ];
 
@@ -89,6 +92,8 @@ pub fn run(arguments: &Bench, out: &mut dyn Write) -> anyhow::Result<()> {
         | Mode::Memory
         | Mode::CreditsCheck
         | Mode::CreditsLedger
+        | Mode::Alerts
+        | Mode::Webhooks
         | Mode::Billing => &[arguments.mode],
     };
     let mut sections = Vec::new();
@@ -136,6 +141,8 @@ impl Bed<'_> {
             Mode::Memory => strain::footprint(self, "memory"),
             Mode::CreditsCheck => credits::check(self, "credits-check"),
             Mode::CreditsLedger => credits::ledger(self, "credits-ledger"),
+            Mode::Alerts => hooks::alerts(self, "alerts"),
+            Mode::Webhooks => hooks::webhooks(self, "webhooks"),
             Mode::Billing => billing::billing(self, "billing"),
             Mode::All => anyhow::bail!("all is not one mode"),
         }

@@ -123,6 +123,11 @@ impl Trial {
         })
     }
 
+    /// The meters.
+    pub(crate) fn meters(&self) -> &Meters {
+        &self.meters
+    }
+
     /// A client of the daemon.
     pub(crate) fn client(&self) -> Client<'_> {
         Client { server: self.server.address, key: &self.key }

@@ -58,6 +58,7 @@ pub struct Counters {
     /// Attempts to deliver a message: delivered, failed, given up.
     attempts: [AtomicU64; 3],
     fired: AtomicU64,
+    looks: AtomicU64,
     commit_events: Buckets<9>,
     commit_micros: Buckets<12>,
     sync_micros: Buckets<12>,
@@ -75,6 +76,7 @@ impl Default for Counters {
             refused: Mutex::default(),
             attempts: std::array::from_fn(|_| AtomicU64::new(0)),
             fired: AtomicU64::new(0),
+            looks: AtomicU64::new(0),
             commit_events: Buckets::new(EVENT_BOUNDS),
             commit_micros: Buckets::new(DURATION_BOUNDS_MICROS),
             sync_micros: Buckets::new(DURATION_BOUNDS_MICROS),
@@ -133,6 +135,11 @@ impl Counters {
         count.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Alerts have looked at so many customers.
+    pub fn looked(&self, customers: u64) {
+        self.looks.fetch_add(customers, Ordering::Relaxed);
+    }
+
     /// Alerts have fired for so many customers and periods.
     pub fn fired(&self, crossings: u64) {
         self.fired.fetch_add(crossings, Ordering::Relaxed);
@@ -161,6 +168,7 @@ impl Counters {
         let attempts = self.attempts.iter().map(|count| count.load(Ordering::Relaxed));
         let outcomes = ["succeeded", "failed", "given_up"];
         stats.webhook_attempts = outcomes.into_iter().zip(attempts).collect();
+        stats.alerts_looks = self.looks.load(Ordering::Relaxed);
         stats.alerts_fired = self.fired.load(Ordering::Relaxed);
         stats.commit_events = self.commit_events.read(whole);
         stats.commit_seconds = self.commit_micros.read(seconds);

@@ -78,6 +78,8 @@ pub struct Stats {
     pub credit_reservations_open: u64,
     /// Alerts.
     pub alerts: u64,
+    /// How often alerts have looked at a customer's meter, or balance.
+    pub alerts_looks: u64,
     /// How often an alert has fired for a customer and period.
     pub alerts_fired: u64,
     /// Webhook endpoints.

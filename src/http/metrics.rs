@@ -123,12 +123,7 @@ impl Collector for Snapshot {
         page.credits(stats)?;
         page.webhooks(stats)?;
         page.backlogs(&self.backlogs, self.now)?;
-        page.gauge("alerts", "Alerts.", stats.alerts)?;
-        page.counter(
-            "alerts_fired",
-            "How often an alert has fired for a customer and period.",
-            stats.alerts_fired,
-        )?;
+        page.alerts(stats)?;
         page.gauge("generations", "Generations of the id index in memory.", stats.generations)?;
         page.gauge("runs", "Runs of the id index on disk.", stats.runs)?;
         page.gauge("filter_ids", "Ids in the filter of the id index.", stats.filter_ids)?;
@@ -158,6 +153,20 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
+    fn alerts(&mut self, stats: &Stats) -> fmt::Result {
+        self.gauge("alerts", "Alerts.", stats.alerts)?;
+        self.counter(
+            "alerts_looks",
+            "How often alerts have looked at a customer's meter or balance.",
+            stats.alerts_looks,
+        )?;
+        self.counter(
+            "alerts_fired",
+            "How often an alert has fired for a customer and period.",
+            stats.alerts_fired,
+        )
+    }
+
     fn billing(&mut self, stats: &Stats) -> fmt::Result {
         self.gauge("subscriptions", "Subscriptions, ended ones too.", stats.subscriptions)?;
         self.gauge(
@@ -358,6 +367,7 @@ mod tests {
         "quipu_webhook_oldest_waiting_seconds{endpoint=\"whk_1\"} 2.5",
         "quipu_webhook_oldest_waiting_seconds{endpoint=\"whk_2\"} 0.0",
         "quipu_alerts 45",
+        "quipu_alerts_looks_total 49",
         "quipu_alerts_fired_total 46",
         "quipu_generations 18",
         "quipu_runs 19",
@@ -399,6 +409,7 @@ mod tests {
             credit_ledger_rows: 38,
             credit_reservations_open: 39,
             alerts: 45,
+            alerts_looks: 49,
             alerts_fired: 46,
             webhook_endpoints: 40,
             webhook_endpoints_disabled: 41,

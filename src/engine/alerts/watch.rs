@@ -98,6 +98,7 @@ impl Watcher {
         &self,
         touched: &[(Touched, Timestamp)],
     ) -> Result<Vec<Crossing>, crate::engine::UsageError> {
+        self.shared.counters.looked(touched.len() as u64);
         let mut firing = Vec::new();
         for (each, since) in touched {
             firing.extend(crossings(&self.shared, *each, *since)?);
