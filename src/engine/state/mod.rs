@@ -154,6 +154,8 @@ impl State {
             }
             Record::Change(entry) => {
                 self.enter_due(&mut now);
+                // An endpoint that is made or changed now wanted nothing of that, or something else.
+                self.tell_credits();
                 self.apply_change(&mut now, &entry.change);
                 let answer = KeptAnswer::Change(entry.change.clone());
                 self.keep_reply(lsn, log_time, entry.identity, answer);

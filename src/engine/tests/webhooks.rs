@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::credits::{Shop, overage};
 use super::dice::Dice;
-use super::rig::{Crash, Rig, tiny};
+use super::rig::{Crash, Rig, Sent, tiny};
 use crate::engine::command::entries::NewEntryKind;
 use crate::engine::command::webhooks::{EndpointPatch, NewEndpoint, WebhookCommand};
 use crate::engine::options::Options;
@@ -23,6 +23,7 @@ use crate::model::{
 use crate::storage::codec;
 use crate::storage::rows::Table;
 
+const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
 
 fn new_endpoint(filter: Option<Vec<EventType>>) -> NewEndpoint {
@@ -503,4 +504,26 @@ fn a_read_that_fails_loses_no_message() {
     pump_all(&mut rig, &mut pump, |delivery| arrived.insert(delivery.id));
     assert_eq!(arrived, ids);
     assert_eq!(kept(&rig, &id).queue.ahead, BTreeSet::new());
+}
+
+#[test]
+fn an_endpoint_is_not_told_of_what_its_creation_lets_enter() {
+    let mut shop = Shop::new(overage(OverageBehavior::InvoiceAtBilling, None));
+    shop.subscribe();
+    let first = create(&mut shop.rig, None);
+    // The last of the balance is drawn ahead of the clock: the next record lets that enter, and it stands in
+    // the ledger at once.
+    shop.call(0, 999);
+    let last = Sent::new("last".to_owned(), "c0").at(shop.rig.engine.now().plus(SECOND));
+    shop.rig.ingest(&[last]).unwrap();
+    shop.rig.advance(SECOND * 2);
+    let second = create(&mut shop.rig, None);
+    let made = kept(&shop.rig, &second).queue.through.lsn;
+    let found = told(&shop.rig);
+    let by_it: Vec<_> = found.iter().filter(|(id, _)| id.lsn == made).collect();
+    assert!(!by_it.is_empty(), "{found:?}");
+    let index = kept(&shop.rig, &first).endpoint.index;
+    for (_, notice) in by_it {
+        assert_eq!(notice.to, [index]);
+    }
 }
