@@ -124,20 +124,7 @@ impl Collector for Snapshot {
         page.webhooks(stats)?;
         page.backlogs(&self.backlogs, self.now)?;
         page.alerts(stats)?;
-        page.gauge("generations", "Generations of the id index in memory.", stats.generations)?;
-        page.gauge("runs", "Runs of the id index on disk.", stats.runs)?;
-        page.gauge("filter_ids", "Ids in the filter of the id index.", stats.filter_ids)?;
-        page.gauge("filter_bits", "Bits of the filter of the id index.", stats.filter_bits)?;
-        page.counter(
-            "filter_hits",
-            "Look-ups that the filter sent to the runs.",
-            stats.filter_hits,
-        )?;
-        page.counter(
-            "filter_false_positives",
-            "Look-ups that the filter sent to the runs in vain.",
-            stats.filter_false_positives,
-        )?;
+        page.index(stats)?;
         page.gauge("history_files", "Files of history.", stats.history_files)?;
         page.bytes("history", "Bytes of history.", stats.history_bytes)?;
         page.gauge("history_lsn", "The last LSN in history.", stats.history_lsn.0)?;
@@ -164,6 +151,23 @@ impl Page<'_> {
             "alerts_fired",
             "How often an alert has fired for a customer and period.",
             stats.alerts_fired,
+        )
+    }
+
+    fn index(&mut self, stats: &Stats) -> fmt::Result {
+        self.gauge("generations", "Generations of the id index in memory.", stats.generations)?;
+        self.gauge("runs", "Runs of the id index on disk.", stats.runs)?;
+        self.gauge("filter_ids", "Ids in the filter of the id index.", stats.filter_ids)?;
+        self.gauge("filter_bits", "Bits of the filter of the id index.", stats.filter_bits)?;
+        self.counter(
+            "filter_hits",
+            "Look-ups that the filter sent to the runs.",
+            stats.filter_hits,
+        )?;
+        self.counter(
+            "filter_false_positives",
+            "Look-ups that the filter sent to the runs in vain.",
+            stats.filter_false_positives,
         )
     }
 
