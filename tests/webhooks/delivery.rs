@@ -1,8 +1,8 @@
 //! What arrives: bodies, signatures, headers, and what receivers may do without harm.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use tokio_rustls::rustls::ServerConfig;
@@ -212,6 +212,28 @@ fn receivers_that_hang_break_redirect_or_are_gone_delay_no_other() {
     let answer = first(&mut client, &slow);
     assert_eq!(answer["error"], "no answer within 15 s");
     assert!((15_000..25_000).contains(&answer["duration_ms"].as_u64().unwrap()), "{answer}");
+}
+
+#[test]
+fn messages_that_a_receiver_hangs_on_delay_no_other_to_it() {
+    let place = Place::open();
+    let mut client = place.client();
+    let hung = Mutex::new(BTreeSet::new());
+    let receiver = Receiver::start(move |got| {
+        let mut hung = hung.lock().unwrap();
+        if hung.len() < 12 && hung.insert(got.id().to_owned()) {
+            return Does::Hangs;
+        }
+        Does::answers(200)
+    });
+    let (id, _) = endpoint(&mut client, &receiver.url(), &json!({}));
+    let entitlement = entitlement(&mut client);
+    for reason in 0..40 {
+        give(&mut client, &entitlement, &format!("r-{reason}"));
+    }
+    got(&receiver, 40);
+    let failed = client.get(&format!("/webhooks/{id}/attempts?outcome=failed")).json();
+    assert_eq!(failed["data"], json!([]), "they have waited until the others were given up");
 }
 
 #[test]

@@ -22,8 +22,9 @@ use crate::model::{Causes, Endpoint, EndpointIndex, Timestamp};
 
 /// Requests at a time to one endpoint.
 const SENDING_MAX: usize = 16;
-/// Once so many of them are over, the next are looked for: each look reads the disk.
-const LOOKED_FOR_MIN: usize = SENDING_MAX / 2;
+/// Once so many more have room, or some after this time, the next are looked for: each look reads the disk.
+const LOOKED_FOR: usize = SENDING_MAX / 2;
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Attempts that are not logged, under way or over: a crash has at most so many made again.
 const UNLOGGED_MAX: usize = 256;
 /// What has become of attempts is logged together with what becomes of others within this time, at once
@@ -144,8 +145,10 @@ impl Courier {
                         if pump.over() >= GATHERED {
                             log_at = log_at.map(|at| at.min(now));
                         }
-                        if self.waits_for_room && self.room(&pump) > 0 {
-                            look_at = Some(now);
+                        if self.waits_for_room {
+                            let has_much = self.room(&pump) >= LOOKED_FOR;
+                            let at = if has_much { now } else { now + LOOK_AGAIN };
+                            look_at = Some(look_at.map_or(at, |known| known.min(at)));
                         }
                     }
                     Err(error) => return failed(&error),
@@ -243,8 +246,7 @@ impl Courier {
     /// How many requests may begin beside those that are under way.
     fn room(&self, pump: &Pump) -> usize {
         let sending = SENDING_MAX.saturating_sub(self.sending.len());
-        let room = sending.min(UNLOGGED_MAX.saturating_sub(pump.under_way()));
-        if room < LOOKED_FOR_MIN { 0 } else { room }
+        sending.min(UNLOGGED_MAX.saturating_sub(pump.under_way()))
     }
 
     /// How many requests may begin now by the endpoint's limit, and when one more may.
