@@ -202,7 +202,7 @@ impl Client<'_> {
 
     fn request(self, method: &str, target: &str, body: &str) -> anyhow::Result<String> {
         let (status, text) = self.exchange(method, target, body)?;
-        anyhow::ensure!(matches!(status, 200 | 201), "{method} {target}: {status} {text}");
+        anyhow::ensure!(matches!(status, 200 | 201 | 204), "{method} {target}: {status} {text}");
         Ok(text)
     }
 
