@@ -3,37 +3,15 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::common::client::{Answer, Client};
-use crate::common::daemon::{Daemon, Launch};
+use crate::place::{Place, START};
 
-const START: &str = "2026-01-31T10:00:00Z";
 const URL: &str = "https://example.com/hooks";
 
-struct Place {
-    _directory: TempDir,
-    launch: Launch,
-    daemon: Daemon,
-}
-
-impl Place {
-    fn open() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let launch = Launch::new(directory.path()).at(START);
-        let daemon = launch.start();
-        Self { _directory: directory, launch, daemon }
-    }
-
-    /// The same after `kill -9`.
-    fn killed(self) -> Self {
-        self.daemon.kill();
-        Self { daemon: self.launch.start(), ..self }
-    }
-
-    fn client(&self) -> Client {
-        self.daemon.client()
-    }
+/// Where nothing may be sent to this machine, as by default.
+fn open() -> Place {
+    Place::started(|launch| launch.at(START).with("QUIPU_WEBHOOKS__ALLOW_LOOPBACK", "false"))
 }
 
 fn made(client: &mut Client, body: &Value) -> Value {
@@ -60,7 +38,7 @@ fn refuses(answer: &Answer, field: &str) {
 
 #[test]
 fn an_endpoint_is_shown_as_it_was_made_and_changed_and_outlives_a_kill() {
-    let place = Place::open();
+    let place = open();
     let mut client = place.client();
     let plain = made(&mut client, &json!({ "url": URL }));
     let expected = json!({
@@ -95,7 +73,7 @@ fn an_endpoint_is_shown_as_it_was_made_and_changed_and_outlives_a_kill() {
     expected["id"] = id.as_str().into();
     assert_eq!((answer.status, &patched), (200, &expected));
     let secret = secret_of(&mut client, &id);
-    let place = place.killed();
+    let place = place.killed(|launch| launch);
     let mut client = place.client();
     assert_eq!(client.get(&format!("/webhooks/{id}")).json(), patched);
     assert_eq!(client.get(&format!("/webhooks/{}", id_of(&plain))).json(), plain);
@@ -106,7 +84,7 @@ fn an_endpoint_is_shown_as_it_was_made_and_changed_and_outlives_a_kill() {
 
 #[test]
 fn secrets_are_random_and_a_rotation_gives_another() {
-    let place = Place::open();
+    let place = open();
     let mut client = place.client();
     let ids = [(); 3].map(|()| id_of(&made(&mut client, &json!({ "url": URL }))));
     let mut secrets: BTreeSet<_> = ids.iter().map(|id| secret_of(&mut client, id)).collect();
@@ -126,7 +104,7 @@ fn secrets_are_random_and_a_rotation_gives_another() {
 
 #[test]
 fn a_list_is_walked_by_its_iterator_and_ends() {
-    let place = Place::open();
+    let place = open();
     let mut client = place.client();
     let empty = client.get("/webhooks").json();
     assert_eq!(empty, json!({ "data": [], "iterator": "", "done": true }));
@@ -159,7 +137,7 @@ fn a_list_is_walked_by_its_iterator_and_ends() {
 
 #[test]
 fn what_no_endpoint_may_be_is_refused_with_the_field() {
-    let place = Place::open();
+    let place = open();
     let mut client = place.client();
     let id = id_of(&made(&mut client, &json!({ "url": URL })));
     let path = format!("/webhooks/{id}");
@@ -214,7 +192,7 @@ fn what_no_endpoint_may_be_is_refused_with_the_field() {
 
 #[test]
 fn an_endpoint_that_is_asked_for_twice_with_one_key_is_made_once() {
-    let place = Place::open();
+    let place = open();
     let mut client = place.client();
     let body = json!({ "url": URL, "idempotency_key": "one" });
     let first = made(&mut client, &body);
