@@ -7,9 +7,10 @@ use crate::engine::forgotten::remembered_from;
 use crate::engine::record::PayloadError;
 use crate::engine::shared::Shared;
 use crate::engine::skim::{Found, FoundEvent, Sought};
+use crate::metering::explain;
 use crate::metering::filter::matches;
 use crate::model::customer::{Metadata, MetadataValue};
-use crate::model::{CustomerId, Event, EventId, Lsn, Meter, MeterId, Scalar, Timestamp};
+use crate::model::{CustomerId, Event, EventId, Lsn, Meter, MeterId, Number, Scalar, Timestamp};
 use crate::storage::index::{Hit, IdHash};
 use crate::storage::{history, index, log};
 
@@ -30,6 +31,31 @@ pub struct StoredEvent {
     pub timestamp: Timestamp,
     /// The metadata as it came.
     pub metadata: Option<Metadata>,
+}
+
+impl StoredEvent {
+    /// The event as it was admitted, but for whether the client gave the timestamp.
+    pub fn as_event(&self) -> Event<'_> {
+        let members = self.metadata.as_ref().map(|members| {
+            let scalars = members.iter().filter_map(|(key, value)| {
+                let value = match value {
+                    MetadataValue::String(text) => Scalar::String(text.into()),
+                    MetadataValue::Number(text) => Scalar::Number(Number::new(text)?),
+                    MetadataValue::Boolean(value) => Scalar::Boolean(*value),
+                };
+                Some((key.into(), value))
+            });
+            scalars.collect()
+        });
+        Event {
+            id: self.id.as_str().into(),
+            customer_id: self.customer_id.as_str().into(),
+            name: self.name.as_str().into(),
+            timestamp: self.timestamp,
+            timestamp_given: true,
+            metadata: members,
+        }
+    }
 }
 
 /// Which events are asked for; every given field must match.
@@ -338,16 +364,8 @@ fn owned(lsn: Lsn, received_at: Timestamp, event: &Event<'_>) -> StoredEvent {
         metadata: event.metadata.as_ref().map(|members| {
             members
                 .iter()
-                .map(|(key, value)| (key.clone().into_owned(), owned_value(value)))
+                .map(|(key, value)| (key.clone().into_owned(), explain::owned(value)))
                 .collect()
         }),
-    }
-}
-
-fn owned_value(value: &Scalar<'_>) -> MetadataValue {
-    match value {
-        Scalar::String(text) => MetadataValue::String(text.clone().into_owned()),
-        Scalar::Number(number) => MetadataValue::Number(number.as_str().to_owned()),
-        Scalar::Boolean(value) => MetadataValue::Boolean(*value),
     }
 }

@@ -27,7 +27,7 @@ const OFFSET_MAX: usize = 100_000;
 /// An event.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Event)]
-struct EventBody<'a> {
+pub(crate) struct EventBody<'a> {
     event_id: String,
     business_id: &'a str,
     customer_id: String,
@@ -101,7 +101,7 @@ fn event_query(parameters: &Parameters, paging: Paging) -> Result<EventQuery, Ap
 }
 
 impl<'a> EventBody<'a> {
-    fn new(stored: StoredEvent, business_id: &'a BusinessId) -> Self {
+    pub(crate) fn new(stored: StoredEvent, business_id: &'a BusinessId) -> Self {
         Self {
             event_id: stored.id.as_str().to_owned(),
             business_id: business_id.as_str(),

@@ -36,7 +36,7 @@ enum ClauseBody<'a> {
 /// A comparison of one metadata value.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = MeterFilterCondition)]
-struct ConditionBody<'a> {
+pub(crate) struct ConditionBody<'a> {
     /// The metadata key. An event without it does not match, whatever the operator.
     key: &'a str,
     operator: OperatorWord,
@@ -47,7 +47,7 @@ struct ConditionBody<'a> {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 #[schema(as = Conjunction)]
 #[serde(rename_all = "snake_case")]
-enum ConjunctionWord {
+pub(crate) enum ConjunctionWord {
     And,
     Or,
 }
@@ -56,7 +56,7 @@ enum ConjunctionWord {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 #[schema(as = FilterOperator)]
 #[serde(rename_all = "snake_case")]
-enum OperatorWord {
+pub(crate) enum OperatorWord {
     Equals,
     NotEquals,
     GreaterThan,

@@ -74,7 +74,7 @@ enum BackfillWord {
 /// What a meter makes of its events.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = MeterAggregation)]
-struct AggregationBody<'a> {
+pub(crate) struct AggregationBody<'a> {
     #[serde(rename = "type")]
     kind: AggregationWord,
     /// The metadata key; a count has none.
@@ -85,7 +85,7 @@ struct AggregationBody<'a> {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 #[schema(as = AggregationType)]
 #[serde(rename_all = "snake_case")]
-enum AggregationWord {
+pub(crate) enum AggregationWord {
     Count,
     Sum,
     Max,
@@ -94,7 +94,7 @@ enum AggregationWord {
 
 #[derive(Deserialize, ToSchema)]
 #[schema(as = MeterCreate)]
-struct MeterCreate<'a> {
+pub(crate) struct MeterCreate<'a> {
     #[schema(value_type = String)]
     name: Option<String>,
     description: Option<String>,
@@ -232,7 +232,7 @@ fn show(edge: &Edge, status: StatusCode, changed: Changed) -> Result<Response, F
 }
 
 impl MeterCreate<'_> {
-    fn into_new(self) -> Result<NewMeter, ApiError> {
+    pub(crate) fn into_new(self) -> Result<NewMeter, ApiError> {
         Ok(NewMeter {
             name: text::required("name", self.name, text::NAME_CHARS_MAX)?,
             description: self.description.map(description).transpose()?,

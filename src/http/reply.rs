@@ -13,6 +13,8 @@ use utoipa::ToSchema;
 
 use crate::engine::bills::BillsError;
 use crate::engine::command::EventRefusal;
+use crate::engine::diagnosis::PreviewError;
+use crate::engine::explain::ExplainError;
 use crate::engine::{InspectError, Refused, UsageError};
 use crate::http::decode::DecodeError;
 use crate::metering::Rule;
@@ -277,6 +279,25 @@ impl From<InspectError> for ApiError {
             | InspectError::History(_)
             | InspectError::Index(_)
             | InspectError::Payload(_)) => storage("read events", &error),
+        }
+    }
+}
+
+impl From<ExplainError> for ApiError {
+    fn from(error: ExplainError) -> Self {
+        match error {
+            ExplainError::Inspect(error) => error.into(),
+            ExplainError::Usage(error) => error.into(),
+            ExplainError::Bills(error) => error.into(),
+        }
+    }
+}
+
+impl From<PreviewError> for ApiError {
+    fn from(error: PreviewError) -> Self {
+        match error {
+            PreviewError::Refused(refused) => refused.into(),
+            PreviewError::Inspect(error) => error.into(),
         }
     }
 }

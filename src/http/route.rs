@@ -27,8 +27,8 @@ use crate::http::auth::{self, Open, RouteScope};
 use crate::http::edge::Edge;
 use crate::http::reply::{ApiError, ErrorBody};
 use crate::http::{
-    alerts, billing, checkouts, clock, credits, customers, events, health, ingest, invoices, keys,
-    meters, metrics, payments, products, subscriptions, usage, webhooks,
+    alerts, billing, checkouts, clock, credits, customers, diagnosis, events, explanation, health,
+    ingest, invoices, keys, meters, metrics, payments, products, subscriptions, usage, webhooks,
 };
 use crate::model::Scope;
 
@@ -140,7 +140,9 @@ pub(crate) fn all(options: RouteOptions) -> Routes {
     let routes = Routes::new().describe::<auth::Ingest>(ingest::description());
     let routes = [
         events::routes,
+        explanation::routes,
         meters::routes,
+        diagnosis::routes,
         customers::routes,
         usage::routes,
         credits::routes,
@@ -261,9 +263,12 @@ mod tests {
         ("POST /events/ingest", INGEST),
         ("GET /events", READ),
         ("GET /events/{event_id}", READ),
+        ("GET /events/{event_id}/explanation", READ),
         ("GET /meters", READ),
         ("POST /meters", ADMIN),
         ("GET /meters/{id}", READ),
+        ("GET /meters/{id}/diagnosis", READ),
+        ("POST /meters/preview", READ),
         ("PATCH /meters/{id}", ADMIN),
         ("DELETE /meters/{id}", ADMIN),
         ("POST /meters/{id}/unarchive", ADMIN),

@@ -64,7 +64,7 @@ struct BucketBody {
 /// Events of the meter's name and filter that were not counted, by reason.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = UsageSkipped)]
-struct SkippedBody {
+pub(crate) struct SkippedBody {
     missing: u64,
     not_a_number: u64,
     out_of_range: u64,
@@ -153,9 +153,15 @@ impl From<Usage> for UsageBody {
     }
 }
 
+impl From<Skipped> for SkippedBody {
+    fn from(skipped: Skipped) -> Self {
+        let Skipped { missing, not_a_number, out_of_range } = skipped;
+        Self { missing, not_a_number, out_of_range }
+    }
+}
+
 impl From<UsageItem> for ItemBody {
     fn from(item: UsageItem) -> Self {
-        let Skipped { missing, not_a_number, out_of_range } = item.skipped;
         let bucket = |bucket: &crate::engine::query::Bucket| BucketBody {
             start: Instant(bucket.start),
             value: bucket.value.to_string(),
@@ -165,7 +171,7 @@ impl From<UsageItem> for ItemBody {
             customer_id: item.customer_id.to_string(),
             total: item.total.to_string(),
             buckets: item.buckets.iter().map(bucket).collect(),
-            skipped: SkippedBody { missing, not_a_number, out_of_range },
+            skipped: item.skipped.into(),
             backfilling: item.backfilling,
         }
     }

@@ -78,11 +78,23 @@ pub fn evaluate(meters: &MeterSet, event: &Event<'_>, mut sink: impl FnMut(Contr
         if meter.filter.as_ref().is_some_and(|filter| !matches(filter, event)) {
             continue;
         }
-        let outcome = match &meter.key {
-            None => Ok(Quantity::from_count(1)),
-            Some(key) => quantity(event.get(key), meters.settings),
-        };
+        let outcome = measure(meter.key.as_deref(), event, meters.settings);
         sink(Contribution { meter: meter.index, kind: meter.kind, outcome });
+    }
+}
+
+/// What a meter that lets `event` through takes from it: the value under its key, or 1 without a key.
+///
+/// # Errors
+/// Why it takes nothing.
+pub fn measure(
+    key: Option<&str>,
+    event: &Event<'_>,
+    settings: Settings,
+) -> Result<Quantity, SkipReason> {
+    match key {
+        None => Ok(Quantity::from_count(1)),
+        Some(key) => quantity(event.get(key), settings),
     }
 }
 

@@ -141,7 +141,8 @@ pub fn matches(filter: &Filter, event: &Event<'_>) -> bool {
     }
 }
 
-fn holds(condition: &Condition, event: &Event<'_>) -> bool {
+/// Whether one condition holds for `event`.
+pub(super) fn holds(condition: &Condition, event: &Event<'_>) -> bool {
     let Some(value) = event.get(&condition.key) else { return false };
     let wanted = &condition.value;
     match condition.operator {

@@ -2,7 +2,9 @@
 
 pub mod accumulator;
 pub mod content;
+pub mod diagnose;
 pub mod evaluate;
+pub mod explain;
 pub mod filter;
 mod text;
 pub mod validate;

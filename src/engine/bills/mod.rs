@@ -4,6 +4,7 @@ mod balances;
 mod checkouts;
 mod credits;
 mod grants;
+mod landing;
 mod ledger;
 mod overage;
 mod payments;
@@ -28,6 +29,8 @@ use crate::storage::{codec, rows};
 
 pub use balances::{BalanceView, CreditUsage};
 pub use grants::{GrantStatus, GrantView};
+pub(in crate::engine) use landing::{Counted, landings};
+pub use landing::{Landing, LandingState};
 pub use ledger::{LedgerFilter, LedgerView};
 pub(in crate::engine) use overage::overage;
 pub(in crate::engine) use payments::payment_by_id;

@@ -127,7 +127,7 @@ impl Engine {
 /// Reads what belongs to a subscription, and its invoices, newest first, as they are at one
 /// instant: when it has changed meanwhile, what it had counted may be forgotten, and `read` is
 /// called again.
-fn steady<T>(
+pub(super) fn steady<T>(
     shared: &Shared,
     index: SubscriptionIndex,
     read: impl Fn(&Subscription, Vec<InvoiceNumber>) -> T,

@@ -10,7 +10,7 @@ const METERS_MAX: usize = 10_000;
 /// Bytes of all meters together, most of them filters: half of what a value on disk may have.
 const CATALOGUE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-pub(super) fn create_meter(
+pub(in crate::engine) fn create_meter(
     new: &NewMeter,
     state: &State,
     id: String,

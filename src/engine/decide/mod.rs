@@ -9,7 +9,7 @@ mod customers;
 mod entitlements;
 mod entries;
 mod keys;
-mod meters;
+pub(in crate::engine) mod meters;
 mod payments;
 mod plans;
 mod products;
