@@ -46,6 +46,10 @@ pub struct Stats {
     pub events_read: u64,
     /// Refused requests' offending events, by rule.
     pub events_refused: BTreeMap<&'static str, u64>,
+    /// Refused events of which a copy was written for whoever looks for a mistake.
+    pub refused_kept: u64,
+    /// Those of which there was no room for one, or that could not be written.
+    pub refused_dropped: u64,
     /// Events in a commit group.
     pub commit_events: Histogram,
     /// Seconds from a group's decision to its answers.

@@ -179,6 +179,9 @@ impl Machine {
     /// # Errors
     /// [`Fatal`]
     pub fn shut_down(mut self) -> Result<(), Fatal> {
+        if let Err(error) = self.shared.refused.step(&self.shared.world) {
+            tracing::warn!(error = %Causes(&error), "write refused events");
+        }
         self.settle()?;
         self.checkpoint()?;
         self.flush.save()?;

@@ -38,6 +38,7 @@ pub mod prepare;
 pub mod query;
 pub mod record;
 pub mod recover;
+pub mod refused;
 pub mod replay;
 pub mod replies;
 pub mod reservations;
@@ -323,6 +324,7 @@ impl Engine {
             stats.webhook_endpoints_disabled += u64::from(endpoint.disabled.is_some());
             stats.webhook_endpoints_failing += u64::from(endpoint.failing_since.is_some());
         }
+        (stats.refused_kept, stats.refused_dropped) = self.shared.refused.counts();
         stats.last_lsn = self.shared.state.applied();
         stats
     }

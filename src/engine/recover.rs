@@ -24,6 +24,7 @@ use crate::engine::open_error::{OpenError, SnapshotError};
 use crate::engine::options::Options;
 use crate::engine::outbox::waker::Waker;
 use crate::engine::outline::Outline;
+use crate::engine::refused::RefusedEvents;
 use crate::engine::replay::Replay;
 use crate::engine::rows::{RowKind, reply_lsn};
 use crate::engine::seal::Sealer;
@@ -123,6 +124,7 @@ pub fn open(
         storage_full: AtomicBool::new(false),
         clock_doubt: AtomicBool::new(false),
         clock_witness: Mutex::default(),
+        refused: RefusedEvents::default(),
         waker: Waker::default(),
         options,
     });

@@ -20,6 +20,7 @@ use crate::engine::outbox::Outbox;
 use crate::engine::outbox::waker::Waker;
 use crate::engine::outline::Outline;
 use crate::engine::prepare::Prepared;
+use crate::engine::refused::RefusedEvents;
 use crate::engine::state::{Record, State};
 use crate::model::{KeyDigest, Lsn, MeterIndex, Timestamp};
 use crate::storage::history::History;
@@ -88,6 +89,8 @@ pub struct Shared {
     pub clock_doubt: AtomicBool,
     /// What the next process must know of the clocks; none under a test clock.
     pub clock_witness: Mutex<Option<Witness>>,
+    /// Copies of events that were refused.
+    pub refused: RefusedEvents,
     /// Whoever waits for something to send.
     pub waker: Waker,
 }

@@ -365,6 +365,9 @@ fn run_upkeep(
 ) -> (log::Upkeep, ClockFile) {
     while pause(stopping) {
         shared.observe_disk();
+        if let Err(error) = shared.refused.step(&shared.world) {
+            tracing::warn!(error = %Causes(&error), "write refused events");
+        }
         if let Err(error) = clock.step() {
             tracing::warn!(error = %Causes(&error), "write what is known of the clocks");
         }

@@ -19,17 +19,18 @@ use utoipa::{OpenApi as _, ToSchema};
 
 use crate::engine::command::EventRefusal;
 use crate::engine::{Engine, Ingested, Prepared, Refused};
-use crate::http::auth::{self, RouteScope};
+use crate::http::auth::{self, Caller, RouteScope};
 use crate::http::body;
 use crate::http::decode::decode_each;
 use crate::http::edge::Edge;
+use crate::http::refusal;
 use crate::http::reply::{self, ApiError, Failure};
 use crate::http::scalar::JsonScalar;
 use crate::metering::validate::validate;
 use crate::world::processor::LongWork;
 
 /// The longest body that is prepared where it was read: some 60 events, in about 0.1 ms.
-const SMALL_BODY_BYTES_MAX: usize = 16 << 10;
+pub(crate) const SMALL_BODY_BYTES_MAX: usize = 16 << 10;
 
 /// How long a request waits for room in the queue before it is refused: a full queue is worked off in
 /// about that time.
@@ -110,17 +111,31 @@ pub(crate) async fn ingest(edge: &Edge, request: Request<Incoming>) -> Response 
 }
 
 async fn admit(edge: &Edge, request: Request<Incoming>) -> Result<Ingested, Failure> {
-    authorize(edge, request.headers())?;
-    body::require_json(request.headers(), request.body().is_end_stream())?;
-    let permit = byte_permit(edge, request.body().size_hint().exact()).await?;
+    let (parts, incoming) = request.into_parts();
+    let caller = authorize(edge, &parts.headers)?;
+    body::require_json(&parts.headers, incoming.is_end_stream())?;
+    let permit = byte_permit(edge, incoming.size_hint().exact()).await?;
     let options = &edge.options;
-    let incoming = request.into_body();
     let body = body::read(incoming, options.ingest_body_bytes_max, options.body_timeout).await?;
+    let decided = decide(edge, &body, permit).await;
+    if let Err(Failure::Refused(error)) = &decided {
+        refusal::keep(edge, &caller, &parts.headers, (&body, error)).await;
+    }
+    decided
+}
+
+/// Prepares a body and has the committer decide on it.
+async fn decide(
+    edge: &Edge,
+    body: &Bytes,
+    permit: OwnedSemaphorePermit,
+) -> Result<Ingested, Failure> {
     // Until the answer: due work looks whether anybody waits.
     let _arriving = edge.engine.arriving();
     let prepared = if body.len() <= SMALL_BODY_BYTES_MAX {
-        prepare(&edge.engine, &body)?
+        prepare(&edge.engine, body)?
     } else {
+        let body = body.clone();
         edge.prepare(move |engine| prepare(engine, &body)).await??
     };
     let (answer, answered) = oneshot::channel();
@@ -135,9 +150,9 @@ async fn admit(edge: &Edge, request: Request<Incoming>) -> Result<Ingested, Fail
     }
 }
 
-fn authorize(edge: &Edge, headers: &HeaderMap) -> Result<(), ApiError> {
+fn authorize(edge: &Edge, headers: &HeaderMap) -> Result<Caller, ApiError> {
     let needed = auth::Ingest::NEEDED.expect("ingest needs a key");
-    auth::authorize(edge, headers, needed).map(drop)
+    auth::authorize(edge, headers, needed)
 }
 
 /// Room for the body in the daemon's memory, for as long as the request is under way.
@@ -193,7 +208,7 @@ fn prepare(engine: &Engine, body: &Bytes) -> Result<Prepared, Failure> {
         event_index += 1;
     })?;
     if event_count == 0 {
-        return Err(ApiError::invalid("events", "events is empty").into());
+        return Err(ApiError::invalid("events", "events is empty").because("no_events").into());
     }
     if let Some(refusal) = refused {
         engine.count_refused(&refusal.rejection);

@@ -97,6 +97,16 @@ impl Collector for Snapshot {
             stats.events_read,
         )?;
         page.refused(stats)?;
+        page.counter(
+            "refused_events_kept",
+            "Refused events of which a copy was written.",
+            stats.refused_kept,
+        )?;
+        page.counter(
+            "refused_events_dropped",
+            "Refused events of which no copy could be kept.",
+            stats.refused_dropped,
+        )?;
         page.histogram("commit_events", "Events in a commit group.", None, &stats.commit_events)?;
         page.histogram(
             "commit",
@@ -341,6 +351,8 @@ mod tests {
         "quipu_events_read_total 34",
         "quipu_events_refused_total{rule=\"too_old\"} 14",
         "quipu_events_refused_total{rule=\"missing\"} 15",
+        "quipu_refused_events_kept_total 45",
+        "quipu_refused_events_dropped_total 46",
         "quipu_commit_events_sum 40.5",
         "quipu_commit_events_count 6",
         "quipu_commit_events_bucket{le=\"1.0\"} 2",
@@ -397,6 +409,8 @@ mod tests {
             events_conflicting: 13,
             events_read: 34,
             events_refused: [("too_old", 14), ("missing", 15)].into(),
+            refused_kept: 45,
+            refused_dropped: 46,
             commit_events: histogram.clone(),
             commit_seconds: histogram.clone(),
             sync_seconds: histogram,

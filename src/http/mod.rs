@@ -42,6 +42,8 @@ mod price;
 mod products;
 mod query;
 mod rate;
+mod refusal;
+mod refused;
 mod reply;
 mod route;
 mod scalar;

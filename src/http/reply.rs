@@ -15,6 +15,7 @@ use crate::engine::bills::BillsError;
 use crate::engine::command::EventRefusal;
 use crate::engine::diagnosis::PreviewError;
 use crate::engine::explain::ExplainError;
+use crate::engine::refused::RefusedError;
 use crate::engine::{InspectError, Refused, UsageError};
 use crate::http::decode::DecodeError;
 use crate::metering::Rule;
@@ -65,6 +66,8 @@ pub struct ApiError {
     status: StatusCode,
     body: ErrorBody,
     retry: Retry,
+    /// Of events and their bodies what is wrong, more closely than the code says; not sent.
+    reason: Option<&'static str>,
 }
 
 /// What becomes of a request that is not answered as its route promises.
@@ -85,7 +88,7 @@ impl ApiError {
     /// An error of this status; `code` is for programs and `message` for people.
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         let body = ErrorBody { code, message: message.into(), event_index: None, field: None };
-        Self { status, body, retry: Retry::ByStatus }
+        Self { status, body, retry: Retry::ByStatus, reason: None }
     }
 
     /// No or a wrong key.
@@ -171,6 +174,17 @@ impl ApiError {
         self
     }
 
+    /// The same, with what is wrong more closely.
+    pub(crate) fn because(mut self, reason: &'static str) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+
+    /// What is wrong more closely than the code says: of an event the name of the rule that it breaks.
+    pub(crate) fn reason(&self) -> Option<&'static str> {
+        self.reason
+    }
+
     fn retried(mut self, retry: Retry) -> Self {
         self.retry = retry;
         self
@@ -203,7 +217,7 @@ impl From<EventRefusal> for ApiError {
             | Rule::RepeatedId
             | Rule::Overflow => Self::parameters(message),
         };
-        let mut error = error.in_field(rejection.field);
+        let mut error = error.in_field(rejection.field).because(rejection.rule.name());
         error.body.event_index = Some(event_index);
         error
     }
@@ -249,8 +263,11 @@ impl From<DecodeError> for ApiError {
         match error {
             DecodeError::Malformed { offset, message } => {
                 Self::malformed(format!("malformed body at byte {offset}: {message}"))
+                    .because("malformed")
             }
-            DecodeError::TooManyEvents => Self::invalid("events", "too many events"),
+            DecodeError::TooManyEvents => {
+                Self::invalid("events", "too many events").because("too_many_events")
+            }
         }
     }
 }
@@ -299,6 +316,12 @@ impl From<PreviewError> for ApiError {
             PreviewError::Refused(refused) => refused.into(),
             PreviewError::Inspect(error) => error.into(),
         }
+    }
+}
+
+impl From<RefusedError> for ApiError {
+    fn from(error: RefusedError) -> Self {
+        storage("read refused events", &error)
     }
 }
 

@@ -28,7 +28,8 @@ use crate::http::edge::Edge;
 use crate::http::reply::{ApiError, ErrorBody};
 use crate::http::{
     alerts, billing, checkouts, clock, credits, customers, diagnosis, events, explanation, health,
-    ingest, invoices, keys, meters, metrics, payments, products, subscriptions, usage, webhooks,
+    ingest, invoices, keys, meters, metrics, payments, products, refused, subscriptions, usage,
+    webhooks,
 };
 use crate::model::Scope;
 
@@ -141,6 +142,7 @@ pub(crate) fn all(options: RouteOptions) -> Routes {
     let routes = [
         events::routes,
         explanation::routes,
+        refused::routes,
         meters::routes,
         diagnosis::routes,
         customers::routes,
@@ -264,6 +266,7 @@ mod tests {
         ("GET /events", READ),
         ("GET /events/{event_id}", READ),
         ("GET /events/{event_id}/explanation", READ),
+        ("GET /refused-events", READ),
         ("GET /meters", READ),
         ("POST /meters", ADMIN),
         ("GET /meters/{id}", READ),

@@ -11,5 +11,6 @@ pub mod index;
 pub mod log;
 pub mod pages;
 pub mod redb_disk;
+pub mod ring;
 pub mod rows;
 pub mod snapshot;

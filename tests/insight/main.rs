@@ -1,5 +1,5 @@
 //! What the daemon says of what it counts: why an event counts or does not, how a meter fares with recent
-//! events.
+//! events, what was refused.
 
 #![cfg(test)]
 
@@ -9,3 +9,4 @@ mod common;
 
 mod diagnosis;
 mod explanation;
+mod refused;

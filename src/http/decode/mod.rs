@@ -9,6 +9,7 @@
 //! It does not judge the events: a missing field, a wrong type or an empty list is the business of
 //! `metering::validate` and of the caller.
 
+mod locate;
 mod one;
 mod scanner;
 mod string;
@@ -19,6 +20,7 @@ use crate::http::decode::scanner::{Key, Scanner};
 use crate::model::event::RawMetadata;
 use crate::model::{RawEvent, RawValue};
 
+pub(crate) use locate::{Located, locate};
 pub use one::decode_one;
 
 /// Members that one metadata object may have in a body: far more than an event may keep, so that

@@ -67,6 +67,11 @@ impl<'a> Scanner<'a> {
         Self { text, at: 0 }
     }
 
+    /// Where the cursor stands, in bytes from the start of the text.
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
     fn rest(&self) -> &'a [u8] {
         self.text.as_bytes().get(self.at..).expect("the cursor never passes the end")
     }
