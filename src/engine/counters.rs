@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::engine::command::Refused;
-use crate::engine::health::Histogram;
+use crate::engine::health::{Histogram, Pulse};
 use crate::engine::outbox::settle::Next;
 use crate::model::{Lsn, Timestamp};
 use crate::world::sync::Mutex;
@@ -156,6 +156,17 @@ impl Counters {
     pub fn checkpointed(&self, lsn: Lsn, at: Timestamp) {
         self.checkpoint_lsn.store(lsn.0, Ordering::Relaxed);
         self.checkpoint_at.store(at.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// How many events came since the start, by what became of them, beside the last LSN.
+    pub fn pulse(&self, lsn: Lsn) -> Pulse {
+        Pulse {
+            lsn,
+            accepted: self.accepted.load(Ordering::Relaxed),
+            duplicate: self.duplicate.load(Ordering::Relaxed),
+            conflicting: self.conflicting.load(Ordering::Relaxed),
+            refused: self.refused.lock().values().sum(),
+        }
     }
 
     /// Fills in what is counted here.

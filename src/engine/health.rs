@@ -33,6 +33,21 @@ pub struct Histogram {
     pub sum: f64,
 }
 
+/// What has happened since the start, in few numbers that cost nothing to read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pulse {
+    /// The last durable LSN.
+    pub lsn: Lsn,
+    /// New events.
+    pub accepted: u64,
+    /// Duplicates.
+    pub duplicate: u64,
+    /// Duplicates with other content.
+    pub conflicting: u64,
+    /// Events for which their request was refused.
+    pub refused: u64,
+}
+
 /// Numbers since the start, and gauges of now.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {

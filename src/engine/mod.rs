@@ -69,11 +69,12 @@ use crate::metering::{Rejection, Rules};
 use crate::model::{
     ApiKey, Customer, CustomerId, EventId, KeyId, Lsn, Meter, MeterId, MeterIndex, Scope, Timestamp,
 };
+use crate::world::entropy;
 use crate::world::sync::atomic::Ordering;
 
 pub use backfill::{BackfillState, BackfillStatus};
 pub use command::{Changed, Command, Outcome, Refused, RequestIdentity};
-pub use health::{Readiness, Stats};
+pub use health::{Pulse, Readiness, Stats};
 pub use inspect::{EventQuery, InspectError, StoredEvent};
 pub use prepare::{Preparation, Prepared};
 pub use query::{Usage, UsageError, UsageQuery};
@@ -207,6 +208,21 @@ impl Engine {
             .then(|| (KeyId::new(CONFIGURED_KEY), Scope::Admin))
     }
 
+    /// What the key with this id may do now; nothing once it is deleted.
+    pub fn scope_of(&self, key: &KeyId) -> Option<Scope> {
+        if key.as_str() == CONFIGURED_KEY {
+            // It stands in the configuration for as long as this process runs.
+            return Some(Scope::Admin);
+        }
+        let stored = self.shared.state.key(key.as_str());
+        stored.filter(|stored| stored.deleted_at.is_none()).map(|stored| stored.scope)
+    }
+
+    /// 32 random bytes that nobody else has.
+    pub fn secret(&self) -> [u8; 32] {
+        entropy::draw(&*self.shared.world.entropy)
+    }
+
     /// The digest under which the engine keeps a key with this text.
     pub fn key_digest(&self, text: &str) -> crate::model::KeyDigest {
         key::digest(&self.shared.incarnation.key_pepper, text)
@@ -292,6 +308,11 @@ impl Engine {
             log_writable: !self.shared.poisoned.load(Ordering::Acquire),
             disk_above_reserve: !self.shared.storage_full.load(Ordering::Acquire),
         }
+    }
+
+    /// What has happened since the start: cheap enough to be asked for all the time.
+    pub fn pulse(&self) -> Pulse {
+        self.shared.counters.pulse(self.shared.state.applied())
     }
 
     /// Numbers for the metrics page.

@@ -40,6 +40,16 @@ impl RouteScope for Admin {
     const NEEDED: Option<Scope> = Some(Scope::Admin);
 }
 
+/// Who asks from the dashboard: a session's key, and what it may do. Only the dashboard puts this on a
+/// request, and it stands for the key that other requests have in their head.
+#[derive(Clone, Debug)]
+pub(crate) struct SignedIn {
+    /// The key that signed in.
+    pub(crate) key: KeyId,
+    /// What it may do now.
+    pub(crate) scope: Scope,
+}
+
 /// The key that a request was let in with.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller(pub(crate) KeyId);
@@ -54,12 +64,22 @@ pub(crate) fn authorize(
     needed: Scope,
 ) -> Result<Caller, ApiError> {
     let text = bearer(headers).ok_or_else(ApiError::unauthorized)?;
-    let (id, scope) = edge.engine.authenticate(text).ok_or_else(ApiError::unauthorized)?;
-    if scope.allows(needed) {
-        return Ok(Caller(id));
+    let (key, scope) = edge.engine.authenticate(text).ok_or_else(ApiError::unauthorized)?;
+    SignedIn { key, scope }.caller(needed)
+}
+
+impl SignedIn {
+    /// The caller, when the scope is strong enough.
+    ///
+    /// # Errors
+    /// 403
+    pub(crate) fn caller(self, needed: Scope) -> Result<Caller, ApiError> {
+        if self.scope.allows(needed) {
+            return Ok(Caller(self.key));
+        }
+        let message = format!("this route needs a key with the scope {}", word(needed));
+        Err(ApiError::new(StatusCode::FORBIDDEN, "FORBIDDEN", message))
     }
-    let message = format!("this route needs a key with the scope {}", word(needed));
-    Err(ApiError::new(StatusCode::FORBIDDEN, "FORBIDDEN", message))
 }
 
 /// A scope's name on the wire.

@@ -1,5 +1,5 @@
-//! Where each request goes: the host check, then ingest by its method and path alone, then the
-//! router. A panic on the way is the request's own: it is answered with a 500.
+//! Where each request goes: the host check, then ingest by its method and path alone, then the API's
+//! router or the dashboard's. A panic on the way is the request's own: it is answered with a 500.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Request};
 use tower::ServiceExt;
 
+use crate::http::dashboard;
 use crate::http::edge::Edge;
 use crate::http::host::HostList;
 use crate::http::ingest;
@@ -26,6 +27,7 @@ pub(crate) struct Dispatch {
     edge: Arc<Edge>,
     hosts: HostList,
     router: Router,
+    dashboard: Router,
 }
 
 /// A request's handler has panicked; the panic hook has logged why.
@@ -41,7 +43,8 @@ impl Dispatch {
             test_clock: edge.options.test_clock,
         };
         let router = route::all(options).into_router(&edge);
-        Self { edge, hosts, router }
+        let dashboard = dashboard::router(Arc::clone(&edge), router.clone());
+        Self { edge, hosts, router, dashboard }
     }
 
     /// The answer to `request`.
@@ -66,8 +69,10 @@ impl Dispatch {
         if request.method() == Method::POST && request.uri().path() == ingest::PATH {
             return ingest::ingest(&self.edge, request).await;
         }
-        let routed: Result<Response, Infallible> = self.router.clone().oneshot(request).await;
-        let Ok(response) = routed;
+        let for_people = dashboard::is_ours(request.uri());
+        let service = if for_people { &self.dashboard } else { &self.router };
+        let answered: Result<Response, Infallible> = service.clone().oneshot(request).await;
+        let Ok(response) = answered;
         response
     }
 }

@@ -16,6 +16,7 @@ mod clock;
 mod countries;
 mod credits;
 mod customers;
+mod dashboard;
 pub mod decode;
 mod diagnosis;
 mod dispatch;

@@ -23,7 +23,7 @@ use utoipa::openapi::{
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
-use crate::http::auth::{self, Open, RouteScope};
+use crate::http::auth::{self, Open, RouteScope, SignedIn};
 use crate::http::edge::Edge;
 use crate::http::reply::{ApiError, ErrorBody};
 use crate::http::{
@@ -200,7 +200,10 @@ async fn admit(
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let caller = auth::authorize(&edge, request.headers(), needed)?;
+    let caller = match request.extensions_mut().remove::<SignedIn>() {
+        Some(signed_in) => signed_in.caller(needed)?,
+        None => auth::authorize(&edge, request.headers(), needed)?,
+    };
     request.extensions_mut().insert(caller);
     Ok(next.run(request).await)
 }

@@ -67,6 +67,11 @@ impl Client {
         Self { address, key: key.map(str::to_owned), connection: None }
     }
 
+    /// Where requests go.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Sends a request and reads its answer.
     ///
     /// # Errors

@@ -1,0 +1,324 @@
+// What pages do by themselves: send forms as JSON, draw charts from their tables, say when something has
+// happened, and add the viewer's own time. Nothing here puts a text of anybody into a page as HTML.
+'use strict';
+
+const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+const token = document.querySelector('meta[name=quipu-token]')?.content ?? '';
+
+const signIn = () => {
+  const here = location.pathname + location.search;
+  location.assign('/dashboard/sign-in?next=' + encodeURIComponent(here));
+};
+
+// -- Times: UTC as it stands, and the viewer's zone when the pointer or a reader asks.
+
+const zoned = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'long' });
+
+const nameTimes = (root) => {
+  for (const time of all('time:not([title])', root)) {
+    const at = new Date(time.dateTime);
+    if (!Number.isNaN(at.getTime())) time.title = zoned.format(at);
+  }
+};
+
+// -- Forms: `<form data-api="POST /meters" data-then="/dashboard/meters/{id}">`
+
+// Names become members: `a.b` nests, `a[]` gathers. `data-type` says what a value is.
+const valueOf = (input) => {
+  const text = input.value;
+  switch (input.dataset.type) {
+    case 'number': return text === '' ? null : Number(text);
+    case 'boolean': return input.type === 'checkbox' ? input.checked : text === 'true';
+    case 'json': return text === '' ? null : JSON.parse(text);
+    default: return text;
+  }
+};
+
+const put = (target, name, value) => {
+  const parts = name.split('.');
+  const last = parts.pop();
+  for (const part of parts) target = target[part] ??= {};
+  if (last.endsWith('[]')) (target[last.slice(0, -2)] ??= []).push(value);
+  else target[last] = value;
+};
+
+const bodyOf = (form) => {
+  const body = {};
+  for (const input of form.elements) {
+    if (!input.name || input.disabled || input.type === 'submit') continue;
+    if (input.type === 'radio' && !input.checked) continue;
+    if (input.type === 'checkbox' && input.dataset.type !== 'boolean' && !input.checked) continue;
+    if (input.value === '' && input.hasAttribute('data-optional')) continue;
+    put(body, input.name, valueOf(input));
+  }
+  return body;
+};
+
+const unmark = (form) => {
+  for (const note of all('.wrong[data-made]', form)) note.remove();
+  for (const input of all('[aria-invalid]', form)) {
+    input.removeAttribute('aria-invalid');
+    input.removeAttribute('aria-describedby');
+  }
+};
+
+// Shows what the API says beside the field that it names, or above the button.
+const mark = (form, field, message) => {
+  const named = (name) => all('[name]', form).find((input) => input.name === name);
+  const note = document.createElement('p');
+  note.className = 'wrong';
+  note.dataset.made = '';
+  note.setAttribute('role', 'alert');
+  note.textContent = message;
+  let input = null;
+  for (let name = field; name && !input; name = name.slice(0, Math.max(0, name.lastIndexOf('.')))) {
+    input = named(name) ?? form.querySelector(`[data-field="${CSS.escape(name)}"]`);
+  }
+  if (!input) {
+    form.querySelector('[type=submit]').before(note);
+    return;
+  }
+  note.id = `wrong-${all('.wrong').length}`;
+  input.setAttribute('aria-invalid', 'true');
+  input.setAttribute('aria-describedby', note.id);
+  (input.type === 'hidden' ? input.parentElement : input).after(note);
+  input.focus();
+};
+
+const fill = (path, found) =>
+  path.replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(found?.[name] ?? ''));
+
+const sendApi = async (form) => {
+  const [method, path] = form.dataset.api.split(' ');
+  const body = bodyOf(form);
+  // A path may name inputs of the form: `PATCH /customers/{customer_id}`.
+  const target = fill(path, body);
+  const init = { method, headers: { 'x-quipu-token': token } };
+  if (method !== 'DELETE' && !form.hasAttribute('data-bare')) {
+    init.headers['content-type'] = 'application/json';
+    init.body = JSON.stringify(body);
+  }
+  if (method === 'POST') init.headers['idempotency-key'] = form.dataset.once ??= random();
+  const response = await fetch('/dashboard/api' + target, init);
+  if (response.status === 401) return signIn();
+  const text = await response.text();
+  const answer = text.startsWith('{') ? JSON.parse(text) : {};
+  if (!response.ok) {
+    delete form.dataset.once;
+    mark(form, answer.field, answer.message ?? `The daemon answered ${response.status}.`);
+    return;
+  }
+  form.dispatchEvent(new CustomEvent('quipu:done', { bubbles: true, detail: answer }));
+  if (form.dataset.then) location.assign(fill(form.dataset.then, answer));
+};
+
+const random = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16)).join('');
+
+// `<form data-post="/dashboard/sign-out">`: to the dashboard itself; then wherever it leads.
+const sendOwn = async (form) => {
+  const response = await fetch(form.dataset.post, { method: 'POST', headers: { 'x-quipu-token': token } });
+  location.assign(response.url);
+};
+
+const sendSignIn = async (form) => {
+  const body = new URLSearchParams(new FormData(form));
+  const response = await fetch(form.action, { method: 'POST', body });
+  if (response.ok) return location.assign(response.url);
+  const page = new DOMParser().parseFromString(await response.text(), 'text/html');
+  const problem = page.querySelector('[role=alert]')?.textContent ?? 'That did not work.';
+  unmark(form);
+  for (const note of all('.wrong', form)) note.remove();
+  mark(form, 'key', problem);
+};
+
+document.addEventListener('submit', async (event) => {
+  const form = event.target;
+  const send = 'api' in form.dataset ? sendApi : 'post' in form.dataset ? sendOwn
+    : 'signIn' in form.dataset ? sendSignIn : null;
+  if (!send) return;
+  event.preventDefault();
+  if (form.dataset.confirm && !window.confirm(form.dataset.confirm)) return;
+  unmark(form);
+  const buttons = all('button', form);
+  for (const button of buttons) button.disabled = true;
+  try {
+    await send(form);
+  } catch (error) {
+    mark(form, '', `That did not work: ${error.message}`);
+  }
+  for (const button of buttons) button.disabled = false;
+});
+
+// Filters of lists: `<select data-submits>` sends its form when it changes.
+document.addEventListener('change', (event) => {
+  if (event.target.matches('[data-submits]')) event.target.form.requestSubmit();
+});
+
+// Shows a part only where a select has one of its values: `data-when="aggregation.type=sum,max,last"`.
+const showParts = (root) => {
+  for (const part of all('[data-when]', root)) {
+    const [name, values] = part.dataset.when.split('=');
+    const input = part.closest('form').elements[name];
+    const shown = values.split(',').includes(input?.value);
+    part.hidden = !shown;
+    for (const inner of all('input, select, textarea', part)) inner.disabled = !shown;
+  }
+};
+document.addEventListener('change', (event) => event.target.form && showParts(event.target.form));
+
+// -- Charts
+
+const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+// The numbers of a chart's table: instants, then each series.
+const readTable = (table) => {
+  const rows = all('tbody tr', table);
+  const count = table.querySelectorAll('thead th').length;
+  const columns = Array.from({ length: count }, () => []);
+  for (const row of rows) {
+    columns[0].push(Date.parse(row.cells[0].querySelector('time').dateTime) / 1000);
+    for (let at = 1; at < count; at += 1) {
+      const value = row.cells[at].querySelector('[data-value]')?.dataset.value;
+      columns[at].push(value === undefined ? null : Number(value));
+    }
+  }
+  return columns;
+};
+
+const shortNumber = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 2 });
+
+const stack = (columns) => {
+  const sums = columns[0].map(() => 0);
+  const drawn = [columns[0]];
+  for (const column of columns.slice(1)) {
+    drawn.push(column.map((value, at) => { sums[at] += value ?? 0; return sums[at]; }));
+  }
+  return drawn;
+};
+
+const draw = (figure) => {
+  const table = figure.querySelector('table');
+  const plot = figure.querySelector('.plot');
+  if (!table || typeof uPlot === 'undefined') return;
+  const kind = figure.dataset.chart;
+  const columns = readTable(table);
+  // Stacked series are drawn from the tallest to the lowest.
+  const order = columns.slice(1).map((_, at) => at);
+  if (kind === 'stacked') order.reverse();
+  const drawn = kind === 'stacked' ? stack(columns) : columns;
+  const data = [columns[0], ...order.map((at) => drawn[at + 1])];
+  if (figure.chart && figure.chart.series.length === data.length) return void figure.chart.setData(data);
+  figure.chart?.destroy();
+  const names = all('thead th', table).map((head) => head.textContent);
+  const bars = uPlot.paths.bars({ size: [0.8, 48], align: 1, radius: 0.06 });
+  const axis = { stroke: css('--faint'), grid: { stroke: css('--line'), width: 1 }, ticks: { show: false },
+    font: '12px system-ui, sans-serif' };
+  figure.chart = new uPlot({
+    width: plot.clientWidth,
+    height: 240,
+    tzDate: (at) => uPlot.tzDate(new Date(at * 1e3), 'Etc/UTC'),
+    scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), high > 0 ? high * 1.05 : 1] } },
+    axes: [axis, { ...axis, size: 58, values: (_, marks) => marks.map((mark) => shortNumber.format(mark)) }],
+    legend: { show: true, live: true },
+    cursor: { y: false, points: { show: kind === 'lines' } },
+    series: [
+      { label: 'UTC', value: '{YYYY}-{MM}-{DD} {HH}:{mm}' },
+      ...order.map((at) => {
+        const colour = css(`--series-${(at % 8) + 1}`);
+        return {
+          label: names[at + 1],
+          stroke: colour,
+          width: kind === 'lines' ? 2 : 0,
+          fill: kind === 'lines' ? undefined : colour,
+          paths: kind === 'lines' ? undefined : bars,
+          points: { show: false },
+          value: (_, __, ___, row) => {
+            const value = row === null || row === undefined ? null : columns[at + 1][row];
+            return value === null || value === undefined ? '–' : value.toLocaleString('en');
+          },
+        };
+      }),
+    ],
+  }, data, plot);
+};
+
+const drawAll = (root = document) => {
+  for (const figure of all('[data-chart]', root)) draw(figure);
+};
+
+new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    const figure = target.closest?.('[data-chart]');
+    if (figure?.chart) figure.chart.setSize({ width: target.clientWidth, height: 240 });
+  }
+});
+addEventListener('resize', () => {
+  for (const figure of all('[data-chart]')) {
+    figure.chart?.setSize({ width: figure.querySelector('.plot').clientWidth, height: 240 });
+  }
+});
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => {
+  for (const figure of all('[data-chart]')) {
+    figure.chart?.destroy();
+    figure.chart = null;
+    draw(figure);
+  }
+});
+
+// -- Live: one stream a page. Parts with `hx-trigger="quipu:tick from:body"` load anew when the log moved.
+
+const listen = () => {
+  const pulse = document.querySelector('[data-pulse]');
+  if (!pulse) return;
+  const rate = pulse.querySelector('[data-rate]');
+  const stream = new EventSource('/dashboard/live');
+  let last = null;
+  let shown = 0;
+  stream.onmessage = (event) => {
+    const tick = JSON.parse(event.data);
+    pulse.className = 'pulse on';
+    // Smoothed, because events come in groups.
+    shown = last ? shown * 0.6 + tick.rate * 0.4 : tick.rate;
+    rate.textContent = shown < 0.5 ? 'live' : `${shortNumber.format(Math.round(shown))} events/s`;
+    const moved = !last || last.lsn !== tick.lsn || last.duplicate !== tick.duplicate || last.refused !== tick.refused;
+    if (last && moved) document.body.dispatchEvent(new CustomEvent('quipu:tick', { detail: tick }));
+    last = tick;
+  };
+  stream.onerror = () => {
+    pulse.className = 'pulse off';
+    rate.textContent = 'not connected';
+    // A stream that was refused is not tried again by the browser.
+    if (stream.readyState === EventSource.CLOSED) setTimeout(check, 2000);
+  };
+  addEventListener('pagehide', () => stream.close());
+};
+
+const check = async () => {
+  try {
+    const response = await fetch('/dashboard/api/billing/status');
+    if (response.status === 401) return signIn();
+    listen();
+  } catch {
+    setTimeout(check, 2000);
+  }
+};
+
+// -- htmx: the token on what changes nothing too, and to the sign-in page when the session is over.
+
+document.addEventListener('htmx:config:request', (event) => {
+  event.detail.ctx.request.headers['x-quipu-token'] = token;
+});
+document.addEventListener('htmx:response:error', (event) => {
+  if (event.detail.ctx.response.status === 401) signIn();
+});
+document.addEventListener('htmx:after:swap', () => {
+  nameTimes(document);
+  drawAll();
+});
+
+document.addEventListener('DOMContentLoaded', () => {
+  nameTimes(document);
+  for (const form of document.forms) showParts(form);
+  drawAll();
+  listen();
+});
