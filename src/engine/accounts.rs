@@ -126,6 +126,27 @@ impl Accounts {
         self.customers.get(index.position()).map(Entry::id)
     }
 
+    /// The newest customers, or those before one of them, newest first.
+    pub fn before(&self, below: Option<CustomerIndex>, limit: usize) -> Vec<Arc<Customer>> {
+        let end = below.unwrap_or(self.next_index()).min(self.next_index());
+        let newest_first = (0..end.0).rev().map(CustomerIndex);
+        newest_first.take(limit).filter_map(|index| self.at(index)).collect()
+    }
+
+    /// The ids of customers in the order of their creation, from an index on.
+    pub fn ids(&self, from: CustomerIndex, limit: usize) -> Vec<CustomerId> {
+        let known = self.customers.get(from.position()..).unwrap_or_default();
+        known.iter().take(limit).map(|entry| entry.id().clone()).collect()
+    }
+
+    /// Customers whose address begins so, without regard to case, in the order of addresses.
+    pub fn addressed_like(&self, prefix: &str, limit: usize) -> Vec<Arc<Customer>> {
+        let wanted = address(prefix);
+        let found = self.by_email.range((wanted.clone(), CustomerIndex(0))..);
+        let found = found.take_while(|(email, _)| email.starts_with(&*wanted));
+        found.take(limit).filter_map(|(_, index)| self.at(*index)).collect()
+    }
+
     /// Customers that match, newest first.
     pub fn list(&self, filter: &CustomerFilter, page: Page) -> Vec<Customer> {
         let email = filter.email.as_deref().map(str::to_lowercase);
@@ -195,4 +216,56 @@ impl Entry {
 /// The form in which addresses are compared.
 fn address(email: &str) -> Box<str> {
     email.to_lowercase().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accounts() -> Accounts {
+        let mut accounts = Accounts::default();
+        for (index, email) in ["Ada@x", "", "bo@x", "ADA@y", ""].into_iter().enumerate() {
+            let index = CustomerIndex(u32::try_from(index).unwrap());
+            let id = CustomerId::new(format!("c{}", index.0));
+            let mut customer = Customer::from_ingest(id, index, Timestamp::default());
+            email.clone_into(&mut customer.email);
+            accounts.put(customer);
+        }
+        accounts
+    }
+
+    fn ids(found: &[Arc<Customer>]) -> Vec<&str> {
+        found.iter().map(|customer| customer.id.as_str()).collect()
+    }
+
+    #[test]
+    fn pages_go_back_from_the_newest_and_miss_nobody() {
+        let accounts = accounts();
+        assert_eq!(ids(&accounts.before(None, 2)), ["c4", "c3"]);
+        assert_eq!(ids(&accounts.before(Some(CustomerIndex(3)), 2)), ["c2", "c1"]);
+        assert_eq!(ids(&accounts.before(Some(CustomerIndex(1)), 2)), ["c0"]);
+        assert_eq!(ids(&accounts.before(Some(CustomerIndex(0)), 2)), Vec::<&str>::new());
+        assert_eq!(accounts.before(Some(CustomerIndex(99)), 9).len(), 5);
+    }
+
+    #[test]
+    fn ids_come_in_the_order_of_creation() {
+        let accounts = accounts();
+        let texts = |from, limit| -> Vec<String> {
+            accounts.ids(CustomerIndex(from), limit).iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(texts(0, 2), ["c0", "c1"]);
+        assert_eq!(texts(3, 9), ["c3", "c4"]);
+        assert_eq!(texts(5, 9), Vec::<String>::new());
+        assert_eq!(texts(9, 9), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_beginning_of_an_address_finds_whoever_has_it() {
+        let accounts = accounts();
+        assert_eq!(ids(&accounts.addressed_like("ada@", 9)), ["c0", "c3"]);
+        assert_eq!(ids(&accounts.addressed_like("ADA@X", 9)), ["c0"]);
+        assert_eq!(ids(&accounts.addressed_like("", 2)), ["c0", "c3"]);
+        assert_eq!(ids(&accounts.addressed_like("z", 9)), Vec::<&str>::new());
+    }
 }

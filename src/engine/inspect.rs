@@ -71,6 +71,8 @@ pub struct EventQuery {
     pub start: Option<Timestamp>,
     /// Used before this instant.
     pub end: Option<Timestamp>,
+    /// Of a smaller LSN than this: where the page before has ended.
+    pub below: Option<Lsn>,
     /// Matching events to skip.
     pub offset: usize,
     /// Events to return at most.
@@ -246,8 +248,14 @@ pub(in crate::engine) fn events(
         start: query.start,
         end: query.end,
     };
-    let mut page =
-        Page { meter, skip: query.offset, limit: query.limit, found: Vec::new(), read: 0 };
+    let mut page = Page {
+        meter,
+        below: query.below,
+        skip: query.offset,
+        limit: query.limit,
+        found: Vec::new(),
+        read: 0,
+    };
     page.fill(shared, &wanted)?;
     shared.counters.read_back(page.read);
     Ok(page.found)
@@ -257,6 +265,7 @@ pub(in crate::engine) fn events(
 struct Page<'m> {
     /// Whose filter must match; everything else was looked at before.
     meter: Option<&'m Meter>,
+    below: Option<Lsn>,
     skip: usize,
     limit: usize,
     found: Vec<StoredEvent>,
@@ -308,7 +317,8 @@ impl Page<'_> {
         let history::Query { customer_id, event_name, start, end } = *wanted;
         let mut sought = Sought { customer_id, event_name, start, end, ..Sought::default() };
         let from = shared.history.last_lsn().next();
-        let mut below = shared.state.applied().next();
+        let behind = shared.state.applied().next();
+        let mut below = self.below.map_or(behind, |below| below.min(behind));
         while from < below && !self.is_full() {
             let lsns = shared.outline.newest_below(below, &shared.outline.wanted(&sought));
             let first = from.max(*lsns.start());

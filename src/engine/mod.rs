@@ -67,7 +67,8 @@ use crate::engine::reservations::Reservations;
 use crate::engine::shared::{Arriving, Shared};
 use crate::metering::{Rejection, Rules};
 use crate::model::{
-    ApiKey, Customer, CustomerId, EventId, KeyId, Lsn, Meter, MeterId, MeterIndex, Scope, Timestamp,
+    ApiKey, Customer, CustomerId, CustomerIndex, EventId, KeyId, Lsn, Meter, MeterId, MeterIndex,
+    Scope, Timestamp,
 };
 use crate::world::entropy;
 use crate::world::sync::atomic::Ordering;
@@ -249,6 +250,25 @@ impl Engine {
     /// Customers that match, newest first.
     pub fn customers(&self, filter: &CustomerFilter, page: Page) -> Vec<Customer> {
         self.shared.state.with_accounts(|accounts| accounts.list(filter, page))
+    }
+
+    /// The newest customers, or those before one of them, newest first: no others are looked at.
+    pub fn customers_before(
+        &self,
+        below: Option<CustomerIndex>,
+        limit: usize,
+    ) -> Vec<Arc<Customer>> {
+        self.shared.state.with_accounts(|accounts| accounts.before(below, limit))
+    }
+
+    /// The ids of customers in the order of their creation, from an index on.
+    pub fn customer_ids(&self, from: CustomerIndex, limit: usize) -> Vec<CustomerId> {
+        self.shared.state.with_accounts(|accounts| accounts.ids(from, limit))
+    }
+
+    /// Customers whose address begins so, without regard to case, in the order of addresses.
+    pub fn customers_addressed(&self, prefix: &str, limit: usize) -> Vec<Arc<Customer>> {
+        self.shared.state.with_accounts(|accounts| accounts.addressed_like(prefix, limit))
     }
 
     /// One customer.

@@ -95,6 +95,7 @@ fn event_query(parameters: &Parameters, paging: Paging) -> Result<EventQuery, Ap
         meter_id: parameters.text("meter_id")?.map(MeterId::new),
         start: parameters.timestamp("start")?,
         end: parameters.timestamp("end")?,
+        below: None,
         offset: paging.offset,
         limit: paging.limit,
     })

@@ -5,7 +5,7 @@ use super::model::Model;
 use super::rig::{Rig, Sent};
 use crate::engine::query::Interval;
 use crate::engine::{CustomerFilter, EventQuery, Page, UsageQuery};
-use crate::model::{CustomerId, EventId, MeterId, Timestamp};
+use crate::model::{CustomerId, EventId, Lsn, MeterId, Timestamp};
 
 const EVERYTHING: Page = Page { offset: 0, limit: usize::MAX };
 
@@ -150,12 +150,14 @@ fn ask_events(rig: &Rig, model: &Model, dice: &Dice) {
         None => maybe(dice, &["call".to_owned(), "store".to_owned()]),
     };
     let at: Vec<_> = model.events.iter().map(|kept| kept.at).collect();
+    let lsns: Vec<_> = model.events.iter().map(|kept| Lsn(kept.lsn)).collect();
     let query = EventQuery {
         customer_id: maybe(dice, &customers),
         event_name,
         meter_id,
         start: maybe(dice, &at),
         end: maybe(dice, &at),
+        below: maybe(dice, &lsns),
         offset: dice.index(10),
         limit: 1 + dice.index(20),
     };

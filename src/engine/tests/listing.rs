@@ -109,6 +109,7 @@ fn assert_every_listing(rig: &Rig, model: &Model) {
                             meter_id: meter.as_ref().map(|meter| meter.id.clone()),
                             start,
                             end,
+                            below: None,
                             offset,
                             limit,
                         };

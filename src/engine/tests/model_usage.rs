@@ -127,6 +127,7 @@ impl Model {
                 && query.event_name.as_ref().is_none_or(|name| *name == kept.sent.name)
                 && query.start.is_none_or(|start| start <= kept.at)
                 && query.end.is_none_or(|end| kept.at < end)
+                && query.below.is_none_or(|below| kept.lsn < below.0)
                 && meter.is_none_or(|meter| {
                     meter.event_name == kept.sent.name && passes(meter, &kept.sent)
                 })
