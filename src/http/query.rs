@@ -8,7 +8,7 @@ use crate::http::reply::ApiError;
 use crate::model::Timestamp;
 
 /// The parameters of one request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Parameters(Vec<(String, String)>);
 
 impl Parameters {

@@ -9,4 +9,5 @@ mod common;
 
 mod access;
 mod live;
+mod screens;
 mod viewer;

@@ -59,10 +59,17 @@ impl Viewer {
 
     /// Sends the sign-in form as it is given.
     pub(crate) fn form(&mut self, headers: &[(&str, &str)], form: &str) -> Answer {
+        let mut headers = headers.to_vec();
+        headers.push(("content-type", "application/x-www-form-urlencoded"));
+        self.post_form("/dashboard/sign-in", &headers, form)
+    }
+
+    /// Sends a form with these headers and the cookie.
+    pub(crate) fn post_form(&mut self, path: &str, headers: &[(&str, &str)], form: &str) -> Answer {
         let mut request = format!(
-            "POST /dashboard/sign-in HTTP/1.1\r\nhost: {}\r\ncontent-type: \
-             application/x-www-form-urlencoded\r\ncontent-length: {}\r\n",
+            "POST {path} HTTP/1.1\r\nhost: {}\r\ncookie: {}\r\ncontent-length: {}\r\n",
             self.client.address(),
+            self.cookie,
             form.len()
         );
         for (name, value) in headers {

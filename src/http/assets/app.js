@@ -187,6 +187,9 @@ const readTable = (table) => {
 
 const shortNumber = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 2 });
 
+// Bars reach from their instant to the next one; the last is as wide as the one before.
+const widthOfLast = (instants) => (instants.length > 1 ? instants.at(-1) - instants.at(-2) : 3600);
+
 const stack = (columns) => {
   const sums = columns[0].map(() => 0);
   const drawn = [columns[0]];
@@ -196,8 +199,19 @@ const stack = (columns) => {
   return drawn;
 };
 
+// Instants along a chart in UTC: hours within days, days within months, months.
+const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
+const two = (number) => String(number).padStart(2, '0');
+const instants = (_, marks, __, ___, step) => marks.map((mark) => {
+  const at = new Date(mark * 1e3);
+  const day = `${at.getUTCDate()} ${MONTHS[at.getUTCMonth()]}`;
+  if (step >= 28 * 86400) return `${MONTHS[at.getUTCMonth()]} ${at.getUTCFullYear()}`;
+  if (step >= 86400 || at.getUTCHours() + at.getUTCMinutes() === 0) return day;
+  return `${two(at.getUTCHours())}:${two(at.getUTCMinutes())}`;
+});
+
 const draw = (figure) => {
-  const table = figure.querySelector('table');
+  const table = figure.querySelector('.data table');
   const plot = figure.querySelector('.plot');
   if (!table || typeof uPlot === 'undefined') return;
   const kind = figure.dataset.chart;
@@ -217,8 +231,9 @@ const draw = (figure) => {
     width: plot.clientWidth,
     height: 240,
     tzDate: (at) => uPlot.tzDate(new Date(at * 1e3), 'Etc/UTC'),
-    scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), high > 0 ? high * 1.05 : 1] } },
-    axes: [axis, { ...axis, size: 58, values: (_, marks) => marks.map((mark) => shortNumber.format(mark)) }],
+    // To the end of the last bar.
+    scales: { x: { range: (plot, low, high) => [low, high + widthOfLast(plot.data[0])] }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), high > 0 ? high * 1.05 : 1] } },
+    axes: [{ ...axis, values: instants }, { ...axis, size: 58, values: (_, marks) => marks.map((mark) => shortNumber.format(mark)) }],
     legend: { show: true, live: true },
     cursor: { y: false, points: { show: kind === 'lines' } },
     series: [
@@ -246,12 +261,6 @@ const drawAll = (root = document) => {
   for (const figure of all('[data-chart]', root)) draw(figure);
 };
 
-new ResizeObserver((entries) => {
-  for (const { target } of entries) {
-    const figure = target.closest?.('[data-chart]');
-    if (figure?.chart) figure.chart.setSize({ width: target.clientWidth, height: 240 });
-  }
-});
 addEventListener('resize', () => {
   for (const figure of all('[data-chart]')) {
     figure.chart?.setSize({ width: figure.querySelector('.plot').clientWidth, height: 240 });
@@ -314,6 +323,34 @@ document.addEventListener('htmx:response:error', (event) => {
 document.addEventListener('htmx:after:swap', () => {
   nameTimes(document);
   drawAll();
+});
+
+// -- Lists that follow: `data-pause="#rows"` holds one still, `data-marks-new` shows which rows are new.
+
+document.addEventListener('click', (event) => {
+  const button = event.target.closest('[data-pause]');
+  if (!button) return;
+  const list = document.querySelector(button.dataset.pause);
+  const paused = list.toggleAttribute('data-paused');
+  button.setAttribute('aria-pressed', String(paused));
+  button.textContent = paused ? 'Go on' : 'Pause';
+});
+
+const rowsOf = (list) => all('tbody tr', list).map((row) => [row, row.querySelector('a')?.href]);
+const known = new WeakMap();
+
+document.addEventListener('htmx:before:request', (event) => {
+  const list = event.target.closest?.('[data-marks-new]');
+  if (event.target.closest?.('[data-paused]')) event.preventDefault();
+  else if (list) known.set(list, new Set(rowsOf(list).map(([, href]) => href)));
+});
+document.addEventListener('htmx:after:swap', () => {
+  for (const list of all('[data-marks-new]')) {
+    const before = known.get(list);
+    if (!before) continue;
+    for (const [row, href] of rowsOf(list)) if (!before.has(href)) row.className = 'new';
+    known.delete(list);
+  }
 });
 
 document.addEventListener('DOMContentLoaded', () => {

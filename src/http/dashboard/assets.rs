@@ -23,9 +23,10 @@ const IMAGE: &str = "image/svg+xml";
 /// How hard assets are compressed, once.
 const LEVEL: i32 = 19;
 
-const SOURCES: [(&str, &str, &str); 6] = [
+const SOURCES: [(&str, &str, &str); 7] = [
     ("app.css", STYLE, include_str!("../assets/app.css")),
     ("app.js", SCRIPT, include_str!("../assets/app.js")),
+    ("filter.js", SCRIPT, include_str!("../assets/filter.js")),
     ("htmx.js", SCRIPT, include_str!("../assets/htmx.min.js")),
     ("icon.svg", IMAGE, include_str!("../assets/icon.svg")),
     ("uplot.css", STYLE, include_str!("../assets/uplot.min.css")),
@@ -37,6 +38,7 @@ const SOURCES: [(&str, &str, &str); 6] = [
 pub(super) struct Paths {
     pub(super) app_css: String,
     pub(super) app_js: String,
+    pub(super) filter_js: String,
     pub(super) htmx_js: String,
     pub(super) icon: String,
     pub(super) uplot_css: String,
@@ -62,6 +64,7 @@ static PATHS: LazyLock<Paths> = LazyLock::new(|| {
     Paths {
         app_css: next(),
         app_js: next(),
+        filter_js: next(),
         htmx_js: next(),
         icon: next(),
         uplot_css: next(),
@@ -165,6 +168,7 @@ mod tests {
         let names = [
             &PATHS.app_css,
             &PATHS.app_js,
+            &PATHS.filter_js,
             &PATHS.htmx_js,
             &PATHS.icon,
             &PATHS.uplot_css,

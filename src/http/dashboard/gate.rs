@@ -31,6 +31,8 @@ pub(super) struct Viewer {
     pub(super) scope: Scope,
     /// The session.
     pub(super) secret: Secret,
+    /// Where the daemon is, as the browser knows it: for lines of code.
+    pub(super) base: String,
 }
 
 impl Viewer {
@@ -77,7 +79,9 @@ pub(super) fn viewer(dashboard: &Dashboard, headers: &HeaderMap) -> Option<Viewe
     let secret = secret(headers)?;
     let key = dashboard.sessions.key(&secret, Instant::now())?;
     let scope = dashboard.edge.engine.scope_of(&key)?;
-    scope.allows(Scope::Read).then_some(Viewer { key, scope, secret })
+    let host = reply::single(headers, HOST).ok().flatten().unwrap_or_default();
+    let base = format!("http://{host}");
+    scope.allows(Scope::Read).then_some(Viewer { key, scope, secret, base })
 }
 
 /// The session's secret in the request's cookies.

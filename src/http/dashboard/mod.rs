@@ -6,17 +6,19 @@
 
 mod answer;
 mod assets;
-#[expect(dead_code, reason = "the screens that follow draw charts")]
 mod chart;
+mod customers;
+mod events;
 mod gate;
 mod gateway;
 mod live;
+mod meters;
 mod pager;
 mod session;
 mod settings;
 mod shell;
 mod sign_in;
-#[expect(dead_code, reason = "the screens that follow show more kinds of cells")]
+mod snippet;
 mod table;
 mod tags;
 
@@ -44,6 +46,8 @@ struct Dashboard {
     api: Router,
     sessions: Sessions,
     live: Live,
+    /// For searching customers.
+    ids: customers::IdOrder,
 }
 
 /// Whether a request for this address is the dashboard's.
@@ -53,8 +57,13 @@ pub(super) fn is_ours(uri: &Uri) -> bool {
 
 /// The dashboard of a daemon that serves `api`.
 pub(super) fn router(edge: Arc<Edge>, api: Router) -> Router {
-    let dashboard =
-        Arc::new(Dashboard { edge, api, sessions: Sessions::default(), live: Live::default() });
+    let dashboard = Arc::new(Dashboard {
+        edge,
+        api,
+        sessions: Sessions::default(),
+        live: Live::default(),
+        ids: customers::IdOrder::default(),
+    });
     let closed = screens()
         .route("/dashboard/api/{*path}", any(gateway::pass))
         .route("/dashboard/live", get(live::stream))
@@ -71,11 +80,16 @@ pub(super) fn router(edge: Arc<Edge>, api: Router) -> Router {
 
 /// Every screen. One that is added here is behind the gate.
 fn screens() -> Router<Arc<Dashboard>> {
-    Router::new().route("/dashboard", get(home)).route("/dashboard/settings", get(settings::show))
+    Router::new()
+        .route("/dashboard", get(home))
+        .merge(meters::screens())
+        .merge(events::screens())
+        .merge(customers::screens())
+        .route("/dashboard/settings", get(settings::show))
 }
 
 async fn home() -> Response {
-    to("/dashboard/settings")
+    to("/dashboard/meters")
 }
 
 async fn nothing_here() -> Answer {

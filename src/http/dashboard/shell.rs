@@ -8,13 +8,21 @@ use crate::http::edge::Edge;
 /// A screen in the navigation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
+    Meters,
+    Events,
+    Customers,
     Settings,
     /// A page that stands in no list.
     Nowhere,
 }
 
 /// The navigation, in its order.
-const NAVIGATION: [(Place, &str, &str); 1] = [(Place::Settings, "Settings", "/dashboard/settings")];
+const NAVIGATION: [(Place, &str, &str); 4] = [
+    (Place::Meters, "Meters", "/dashboard/meters"),
+    (Place::Events, "Events", "/dashboard/events"),
+    (Place::Customers, "Customers", "/dashboard/customers"),
+    (Place::Settings, "Settings", "/dashboard/settings"),
+];
 
 /// What the layout shows. A page has it as its member `shell`.
 #[derive(Debug)]

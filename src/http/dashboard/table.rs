@@ -47,6 +47,8 @@ pub(super) enum Cell {
         href: String,
     },
     Badge(Tone, String),
+    /// A part of a whole, in hundredths.
+    Share(u8),
     /// A small chart of whole numbers, oldest first.
     Spark(Spark),
     /// A cell with a smaller line below.
@@ -152,6 +154,7 @@ impl Cell {
             }
             Self::Link { text, .. } => text.clone(),
             Self::Moment(at) => at.0.to_string(),
+            Self::Share(percent) => format!("{percent} %"),
             Self::Spark(spark) => spark.label.clone(),
             Self::Noted(cell, note) => format!("{} ({note})", cell.plain()),
         }

@@ -1,10 +1,16 @@
 //! Small things that templates print: instants, amounts, addresses.
 
+use std::borrow::Borrow;
 use std::fmt::{self, Write};
 
 use askama::filters::HtmlSafe;
 
 use crate::model::Timestamp;
+
+/// An instant, as templates have it: by reference.
+pub(super) fn moment(at: impl Borrow<Timestamp>) -> Moment {
+    Moment(*at.borrow())
+}
 
 /// An instant in UTC; the script adds the viewer's own zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +40,12 @@ pub(super) fn encoded(text: &str) -> String {
         }
     }
     out
+}
+
+/// An address with one more parameter.
+pub(super) fn with(address: &str, name: &str, value: &str) -> String {
+    let sign = if address.contains('?') { '&' } else { '?' };
+    format!("{address}{sign}{name}={}", encoded(value))
 }
 
 /// A whole number with its thousands apart, as people read it: `1 234 567.25`.
@@ -78,6 +90,15 @@ mod tests {
         ] {
             assert_eq!(encoded(text), expected);
         }
+    }
+
+    #[test]
+    fn parameters_follow_each_other() {
+        let one = with("/a", "x", "1&2");
+        assert_eq!(
+            (one.as_str(), with(&one, "y", "3")),
+            ("/a?x=1%262", "/a?x=1%262&y=3".to_owned())
+        );
     }
 
     #[test]

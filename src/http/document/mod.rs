@@ -29,14 +29,14 @@ pub(crate) struct Document {
 
 /// A line of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Row {
-    what: String,
+pub(crate) struct Row {
+    pub(crate) what: String,
     /// What is paid for, or how the quantity came about, line by line; empty for a purchase at its full
     /// price.
-    how: Vec<String>,
-    quantity: String,
-    unit_price: String,
-    amount: String,
+    pub(crate) how: Vec<String>,
+    pub(crate) quantity: String,
+    pub(crate) unit_price: String,
+    pub(crate) amount: String,
 }
 
 impl Document {
@@ -80,7 +80,8 @@ impl Document {
 }
 
 impl Row {
-    fn new(line: &InvoiceLine, currency: Currency) -> Self {
+    /// The line as people read it.
+    pub(crate) fn new(line: &InvoiceLine, currency: Currency) -> Self {
         let (how, quantity, unit_price) = match &line.detail {
             LineDetail::Fixed(fixed) | LineDetail::Unused(fixed) => {
                 let paid_for = fixed.period.map(|paid| period(paid.start, paid.end));

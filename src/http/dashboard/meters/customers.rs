@@ -1,0 +1,96 @@
+//! The customers that use most of a meter this month, with what is free, charged and owed.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::State;
+
+use super::super::answer::{self, Answer};
+use super::super::customers::{self, Period};
+use super::super::gate::Viewer;
+use super::super::shell::Shell;
+use super::super::table::{Cell, Table, number, text};
+use super::super::{Dashboard, tags};
+use super::{Head, Tab, series};
+use crate::engine::Engine;
+use crate::engine::query::UsageItem;
+use crate::http::query::Parameters;
+use crate::http::reply::Failure;
+use crate::http::route::Segment;
+use crate::model::{CustomerId, Meter, Timestamp};
+
+#[derive(Template)]
+#[template(path = "dashboard/meter_customers.html", config = ".config/askama.toml")]
+struct Customers {
+    shell: Shell,
+    head: Head,
+    customer: String,
+    table: Table,
+}
+
+/// The page.
+pub(super) async fn show(
+    State(dashboard): State<Arc<Dashboard>>,
+    viewer: Viewer,
+    Segment(id): Segment,
+    parameters: Parameters,
+) -> Answer {
+    let (shell, head) = Head::read(&dashboard, &viewer, id, Tab::Customers)?;
+    let wanted = parameters.text("customer_id")?.map(str::to_owned);
+    let now = dashboard.edge.engine.now();
+    let (meter, one) = (head.meter.clone(), wanted.clone().map(CustomerId::new));
+    let rows = dashboard.edge.read(move |engine| rows(engine, &meter, one, now)).await??;
+    let mut own = format!("{}/customers", head.path());
+    if let Some(customer) = &wanted {
+        own = tags::with(&own, "customer_id", customer);
+    }
+    let mut columns = vec![text("Customer"), text("Subscription"), number("This month (UTC)")];
+    columns.extend(customers::columns());
+    let mut table = Table::new("meter-customers", "Customers of the meter", columns)
+        .exported_at(tags::with(&own, "format", "csv"));
+    table.rows = rows;
+    if answer::wants_csv(&parameters)? {
+        return Ok(answer::csv(&table));
+    }
+    answer::show(&Customers { shell, head, customer: wanted.unwrap_or_default(), table })
+}
+
+fn rows(
+    engine: &Engine,
+    meter: &Meter,
+    customer: Option<CustomerId>,
+    now: Timestamp,
+) -> Result<Vec<Vec<Cell>>, Failure> {
+    let month = (now.month_start(), now.next_month_start());
+    let mut rows = Vec::new();
+    for item in series::customers(engine, meter, customer, month)? {
+        rows.extend(of_customer(engine, meter, &item)?);
+    }
+    Ok(rows)
+}
+
+/// A row for each subscription that bills the meter, or one when none does.
+fn of_customer(
+    engine: &Engine,
+    meter: &Meter,
+    item: &UsageItem,
+) -> Result<Vec<Vec<Cell>>, Failure> {
+    let customer = Cell::link(&item.customer_id, customers::path(&item.customer_id));
+    let upcoming = engine.upcoming_invoices(&item.customer_id)?.items;
+    let billed = upcoming.iter().flat_map(Period::all).filter(|one| *one.meter == meter.id);
+    let first =
+        |subscription: Cell| vec![customer.clone(), subscription, Cell::number(&item.total)];
+    let mut rows: Vec<Vec<Cell>> = billed
+        .map(|period| {
+            let mut row = first(Cell::code(period.subscription));
+            row.extend(period.cells());
+            row
+        })
+        .collect();
+    if rows.is_empty() {
+        let mut row = first(Cell::text("none bills it"));
+        row.resize(3 + customers::columns().len(), Cell::Nothing);
+        rows.push(row);
+    }
+    Ok(rows)
+}
