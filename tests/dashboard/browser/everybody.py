@@ -44,13 +44,29 @@ def every_screen_is_usable_and_has_its_picture(daemon, browser, shots):
                     check(page, f"{name} at {width}, {scheme}")
 
 
-def check(page, where):
+def serious(page):
+    """What axe-core finds serious or worse on a page."""
     # The page's policy lets no script in; the browser's own door does.
     page.evaluate(AXE.read_text())
     found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    serious = [one for one in found["violations"] if one["impact"] in ("serious", "critical")]
-    told = [f"{one['id']}: {one['help']}: {[node['html'][:160] for node in one['nodes'][:3]]}" for one in serious]
+    return [f"{one['id']}: {one['help']}: {[node['html'][:160] for node in one['nodes'][:3]]}"
+            for one in found["violations"] if one["impact"] in ("serious", "critical")]
+
+
+def check(page, where):
+    told = serious(page)
     assert not told, f"{where}: " + "\n".join(told)
+
+
+def a_page_that_not_everybody_can_use_is_seen(daemon, browser, _shots):
+    with signed_in(daemon, browser) as page:
+        settled(page, "/dashboard/meters/new")
+        page.evaluate("""() => {
+            document.querySelector('label[for=name]').remove();
+            document.querySelector('h1').style.color = '#eee';
+        }""")
+        told = " ".join(serious(page))
+        assert "label" in told and "color-contrast" in told, told
 
 
 def the_sign_in_page_is_usable(daemon, browser, shots):
@@ -89,6 +105,7 @@ def a_meter_is_made_by_keyboard_alone(daemon, browser, _shots):
 
 TESTS = [
     the_sign_in_page_is_usable,
+    a_page_that_not_everybody_can_use_is_seen,
     every_screen_is_usable_and_has_its_picture,
     a_meter_is_made_by_keyboard_alone,
 ]
