@@ -18,14 +18,23 @@ pub(super) struct Moment(pub(super) Timestamp);
 
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let exact = self.0.to_string();
-        let second = exact.get(..19).unwrap_or(&exact).replace('T', " ");
+        let (exact, second) = (self.0.to_string(), to_the_second(self.0));
         write!(f, "<time datetime=\"{exact}\">{second} <abbr>UTC</abbr></time>")
     }
 }
 
 // Digits, letters and signs of a date alone.
 impl HtmlSafe for Moment {}
+
+/// An instant within a sentence, to the second: `2026-11-22 10:00:00 UTC`.
+pub(super) fn in_words(at: Timestamp) -> String {
+    format!("{} UTC", to_the_second(at))
+}
+
+fn to_the_second(at: Timestamp) -> String {
+    let exact = at.to_string();
+    exact.get(..19).unwrap_or(&exact).replace('T', " ")
+}
 
 /// `text` as one value of an address's query, or one part of its path. Ids that clients choose go into the
 /// query: browsers take a part that is two dots away, also when they are encoded.

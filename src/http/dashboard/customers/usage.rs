@@ -68,7 +68,7 @@ pub(in super::super) fn columns() -> Vec<Column> {
 
 /// What a customer uses, a meter a line.
 pub(super) fn table(upcoming: &[Upcoming], href: &str) -> Table {
-    let mut columns = vec![text("Meter"), text("Period"), text("Free units")];
+    let mut columns = vec![text("Meter"), text("Period ends"), text("Free used")];
     columns.extend(self::columns());
     let mut table = Table::new("usage", "Usage of this period", columns).exported_at(href);
     table.rows = upcoming.iter().flat_map(Period::all).map(|period| row(&period)).collect();
@@ -76,11 +76,11 @@ pub(super) fn table(upcoming: &[Upcoming], href: &str) -> Table {
 }
 
 fn row(period: &Period<'_>) -> Vec<Cell> {
-    let ends = if period.upcoming.closing { "has ended" } else { "runs" };
+    let state = if period.upcoming.closing { "has ended" } else { "runs" };
     let mut cells = vec![
         Cell::link(&period.usage.name, super::super::meters::path(period.meter))
             .noted(period.usage.measurement_unit.clone()),
-        Cell::moment(period.upcoming.period.end).noted(format!("{ends}; {}", period.subscription)),
+        Cell::moment(period.upcoming.period.end).noted(format!("{state}; {}", period.subscription)),
         match period.free_used_percent() {
             None => Cell::Nothing,
             Some(percent) => Cell::Share(u8::try_from(percent.min(100)).unwrap_or(100)),

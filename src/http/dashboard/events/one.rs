@@ -156,7 +156,7 @@ fn facts(found: &MeterExplanation) -> Vec<(&'static str, String)> {
         let (value, unit) = (value, &found.meter.measurement_unit);
         facts.push((
             "Counter of its hour",
-            format!("{value} {unit}, from {}", counter.period.start),
+            format!("{value} {unit}, from {}", tags::in_words(counter.period.start)),
         ));
     }
     if found.backfilled {
@@ -176,9 +176,11 @@ fn facts(found: &MeterExplanation) -> Vec<(&'static str, String)> {
 
 fn landed(landing: &Landing) -> String {
     let Landing { subscription_id, period, state, .. } = landing;
-    let period = format!("{subscription_id}, period {} to {}", period.start, period.end);
+    let (start, end) = (tags::in_words(period.start), tags::in_words(period.end));
+    let period = format!("{subscription_id}, period {start} to {end}");
     match state {
         LandingState::Open { closing: true, close_at, .. } => {
+            let close_at = tags::in_words(*close_at);
             format!("{period}, which has ended; its invoice is made at {close_at}")
         }
         LandingState::Open { closing: false, .. } => format!("{period}, which runs"),
