@@ -184,6 +184,14 @@ macro_rules! logged_id {
             pub const FIRST: Self = Self { lsn: Lsn(0), number: 0 };
             /// No id is higher.
             pub const LAST: Self = Self { lsn: Lsn(u64::MAX), number: u32::MAX };
+
+            /// The id with this text.
+            pub fn parse(text: &str) -> Option<Self> {
+                let digits = text.strip_prefix(concat!($prefix, "_"))?.as_bytes();
+                let (lsn, number) = digits.split_at_checked(LSN_DIGITS as usize)?;
+                let number = u32::try_from(read_digits(number, NUMBER_DIGITS)?).ok()?;
+                Some(Self { lsn: Lsn(read_digits(lsn, LSN_DIGITS)?), number })
+            }
         }
 
         impl fmt::Display for $name {
@@ -223,14 +231,6 @@ impl MessageId {
             None if self.lsn == Lsn(0) => self,
             None => Self { lsn: self.lsn.previous(), number: u32::MAX },
         }
-    }
-
-    /// The id with this text.
-    pub fn parse(text: &str) -> Option<Self> {
-        let digits = text.strip_prefix("msg_")?.as_bytes();
-        let (lsn, number) = digits.split_at_checked(LSN_DIGITS as usize)?;
-        let number = u32::try_from(read_digits(number, NUMBER_DIGITS)?).ok()?;
-        Some(Self { lsn: Lsn(read_digits(lsn, LSN_DIGITS)?), number })
     }
 }
 

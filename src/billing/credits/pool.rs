@@ -128,6 +128,11 @@ impl Pool {
         self.balance_at(now).less(self.held)
     }
 
+    /// What reservations hold of the balance.
+    pub fn held(&self) -> Credits {
+        self.held
+    }
+
     /// The overage of all subscriptions.
     pub fn overage(&self) -> Credits {
         Credits::sum(self.accounts.iter().map(|account| account.overage))

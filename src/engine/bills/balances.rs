@@ -6,8 +6,8 @@ use super::BillsError;
 use crate::engine::pools::{KeptPool, PoolIndex, PoolKey, view};
 use crate::engine::{Engine, Page};
 use crate::model::{
-    Attachment, CreditEntitlement, Credits, CustomerId, CustomerIndex, EntitlementId, Subscription,
-    SubscriptionId, SubscriptionIndex, Timestamp,
+    Attachment, CreditEntitlement, Credits, CustomerId, CustomerIndex, EntitlementId,
+    EntitlementIndex, Subscription, SubscriptionId, SubscriptionIndex, Timestamp,
 };
 
 /// What a customer has of a credit entitlement.
@@ -83,6 +83,35 @@ impl Engine {
             found.iter().rev().skip(page.offset).take(page.limit).filter_map(key).collect()
         });
         Ok(keys.into_iter().filter_map(|key| self.balance_of(key, &entitlement)).collect())
+    }
+
+    /// What customers have of a credit entitlement, deleted or not, in the order of [`Engine::balances`]
+    /// from below one place; each with its own place, where the next page goes on. New ones come on top.
+    ///
+    /// # Errors
+    /// [`BillsError::NotFound`]
+    pub fn balances_below(
+        &self,
+        id: &EntitlementId,
+        below: Option<usize>,
+        limit: usize,
+    ) -> Result<Vec<(usize, BalanceView)>, BillsError> {
+        let entitlement = self.entitlement_or_deleted(id)?;
+        let keys: Vec<(usize, PoolKey)> = self.shared.state.with_pools(|pools| {
+            let all = pools.of_entitlement(entitlement.index);
+            let below = below.unwrap_or(all.len()).min(all.len());
+            let places = (0..below).rev().take(limit);
+            let key = |place: usize| Some((place, pools.get(*all.get(place)?)?.key()));
+            places.filter_map(key).collect()
+        });
+        let view =
+            |(place, key): (usize, PoolKey)| Some((place, self.balance_of(key, &entitlement)?));
+        Ok(keys.into_iter().filter_map(view).collect())
+    }
+
+    /// How many customers have ever had anything of a credit entitlement.
+    pub fn balance_count(&self, entitlement: EntitlementIndex) -> usize {
+        self.shared.state.with_pools(|pools| pools.of_entitlement(entitlement).len())
     }
 
     /// What a customer has of a credit entitlement, deleted or not.
@@ -163,7 +192,11 @@ impl Engine {
         self.shared.seen_from(self.now().max(self.shared.state.log_time()))
     }
 
-    pub(super) fn entitlement_or_deleted(
+    /// One credit entitlement, deleted or not.
+    ///
+    /// # Errors
+    /// [`BillsError::NotFound`]
+    pub fn entitlement_or_deleted(
         &self,
         id: &EntitlementId,
     ) -> Result<Arc<CreditEntitlement>, BillsError> {

@@ -28,6 +28,8 @@ pub struct LedgerFilter {
     pub from: Option<Timestamp>,
     /// At this instant or earlier.
     pub to: Option<Timestamp>,
+    /// Before this row: where the page before has ended.
+    pub below: Option<LedgerEntryId>,
 }
 
 /// A row of a ledger, with what its number stands for.
@@ -66,7 +68,7 @@ impl Engine {
         let entitlement = self.entitlement_or_deleted(id)?.index;
         let pool = PoolKey { entitlement, customer: self.customer_of(customer)? };
         let mut pager = Pager::new(page);
-        let mut below = LedgerEntryId::LAST;
+        let mut below = filter.below.unwrap_or(LedgerEntryId::LAST);
         while !pager.is_full() {
             let recent = self.recent_rows(pool, below);
             let Some(last) = recent.last() else { break };

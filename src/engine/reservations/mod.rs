@@ -128,6 +128,8 @@ pub struct Reservations {
     parts: Vec<Arc<Part>>,
     /// Those that are open, in the order in which their time is over.
     open: BTreeSet<(Timestamp, ReservationId)>,
+    /// The same by whose credits they hold.
+    holding: BTreeSet<(PoolKey, ReservationId)>,
     /// Those that have ended, in that order.
     ended: BTreeSet<(Timestamp, ReservationId)>,
     /// What the open ones announce together.
@@ -152,6 +154,7 @@ impl Reservations {
         Self {
             parts: vec![Arc::default(); PARTS],
             open: BTreeSet::new(),
+            holding: BTreeSet::new(),
             ended: BTreeSet::new(),
             units: HashMap::new(),
             ended_max,
@@ -166,6 +169,13 @@ impl Reservations {
     /// How many are open.
     pub fn open_count(&self) -> usize {
         self.open.len()
+    }
+
+    /// Those that are open and hold credits of this pool.
+    pub fn holding(&self, pool: PoolKey) -> impl Iterator<Item = &Arc<Reservation>> {
+        let first = (pool, ReservationId::new(""));
+        let of_pool = self.holding.range(first..).take_while(move |(of, _)| *of == pool);
+        of_pool.filter_map(|(_, id)| self.get(id))
     }
 
     /// Whether the time of any is over. The machine's clock is looked at when one is open.
@@ -193,7 +203,7 @@ impl Reservations {
 
     /// Puts one in its place: a new one, or one that has ended now.
     pub fn put(&mut self, reservation: Arc<Reservation>) {
-        let id = reservation.id.clone();
+        let (id, pool) = (reservation.id.clone(), reservation.pool);
         let (of, units) = (reservation.units_of(), reservation.amount.as_units());
         let (expires_at, ended_at) =
             (reservation.expires_at, reservation.end.as_ref().map(|end| end.at));
@@ -204,10 +214,12 @@ impl Reservations {
             None => {
                 announced.count += 1;
                 announced.units = announced.units.saturating_add(units);
+                self.holding.insert((pool, id.clone()));
                 self.open.insert((expires_at, id));
             }
             Some(at) => {
                 if self.open.remove(&(expires_at, id.clone())) {
+                    self.holding.remove(&(pool, id.clone()));
                     announced.count -= 1;
                     announced.units = announced.units.saturating_sub(units);
                 }

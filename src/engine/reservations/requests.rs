@@ -9,6 +9,7 @@ use crate::engine::command::reservations::Ask;
 use crate::engine::command::{Changed, Refused};
 use crate::engine::commit::{Commit, Submission};
 use crate::engine::decide::{find_reservation, is_over};
+use crate::engine::pools::PoolKey;
 use crate::model::{CustomerId, EntitlementId, MeterId, ReservationId, SubscriptionId};
 use crate::world::sync::atomic::Ordering;
 
@@ -59,6 +60,28 @@ impl Engine {
     pub fn reservation(&self, id: &ReservationId) -> Result<ReservationView, Refused> {
         let found = find_reservation(id, &self.shared)?;
         self.reservation_view(found)
+    }
+
+    /// Reservations that hold credits of a customer, in the order of their ids: at most so many.
+    ///
+    /// # Errors
+    /// [`Refused::NotFound`]
+    pub fn open_reservations(
+        &self,
+        id: &EntitlementId,
+        customer: &CustomerId,
+        limit: usize,
+    ) -> Result<Vec<ReservationView>, Refused> {
+        let state = &self.shared.state;
+        let entitlement = state
+            .with_books(|books| books.entitlements.by_id(id).map(|entitlement| entitlement.index));
+        let entitlement = entitlement.ok_or(Refused::NotFound("credit entitlement"))?;
+        let customer = state.with_accounts(|accounts| accounts.index(customer.as_str()));
+        let customer = customer.ok_or(Refused::NotFound("customer"))?;
+        let pool = PoolKey { entitlement, customer };
+        let found: Vec<Arc<Reservation>> =
+            state.with_reservations(|all| all.holding(pool).take(limit).map(Arc::clone).collect());
+        found.into_iter().map(|reservation| self.reservation_view(reservation)).collect()
     }
 
     /// A reservation with the ids of what it names.

@@ -49,6 +49,11 @@ fn open_ones_announce_their_usage_and_are_over_in_order() {
     all.put(ended(&three[2], 15));
     assert_eq!((announced(&all, 0), announced(&all, 1), all.open_count()), (7, 5, 2));
     assert_eq!(all.over(at(60), 9), ids(&[1, 0]));
+    let holding = |customer| {
+        let pool = PoolKey { customer: CustomerIndex(customer), ..three[0].pool };
+        all.holding(pool).map(|open| open.id.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!((holding(0), holding(1)), (ids(&[0, 1]), Vec::new()));
     let of_cut: usize = all.parts().iter().map(|part| part.len()).sum();
     assert_eq!(of_cut, 3);
 }

@@ -45,6 +45,21 @@ impl Shop {
         Ok(LedgerEntry::clone(&view.entry))
     }
 
+    /// The ledger, each page below the last row of the one before.
+    fn listed_by_cursor(&self, limit: usize) -> Vec<LedgerEntry> {
+        let mut found: Vec<LedgerEntry> = Vec::new();
+        loop {
+            let below = found.last().map(|row| row.id);
+            let filter = LedgerFilter { below, ..LedgerFilter::default() };
+            let page = Page { offset: 0, limit };
+            let rows = self.rig.engine.ledger(&self.entitlement, &acme(), filter, page).unwrap();
+            if rows.is_empty() {
+                return found;
+            }
+            found.extend(rows.into_iter().map(|view| LedgerEntry::clone(&view.entry)));
+        }
+    }
+
     /// The ledger, walked by pages of this size.
     fn listed(&self, filter: LedgerFilter, limit: usize) -> Vec<LedgerEntry> {
         let mut found = Vec::new();
@@ -202,13 +217,15 @@ fn check_lists(shop: &Shop, model: &Model) {
     }
     assert_eq!(all.last().map_or(Credits::ZERO, |row| row.balance_before), Credits::ZERO);
     assert_eq!(shop.listed(LedgerFilter::default(), 3), all);
+    assert_eq!(shop.listed_by_cursor(3), all);
     for transaction in [TransactionType::ManualAdjustment, TransactionType::CreditExpired] {
         let filter = LedgerFilter { transaction: Some(transaction), ..LedgerFilter::default() };
         let kept = all.iter().filter(|row| row.transaction == transaction);
         assert_eq!(shop.listed(filter, 2), kept.cloned().collect::<Vec<_>>());
     }
     if let Some(middle) = all.get(all.len() / 2).map(|row| row.created_at) {
-        let filter = LedgerFilter { from: Some(middle), to: Some(middle), transaction: None };
+        let filter =
+            LedgerFilter { from: Some(middle), to: Some(middle), ..LedgerFilter::default() };
         let kept = all.iter().filter(|row| row.created_at == middle);
         assert_eq!(shop.listed(filter, 4), kept.cloned().collect::<Vec<_>>());
     }

@@ -118,6 +118,7 @@ async fn list_ledger(
         transaction: word.and_then(TransactionWord::transaction),
         from: parameters.timestamp("start_date")?,
         to: parameters.timestamp("end_date")?,
+        below: None,
     };
     // Of a kind that no row has there is nothing, but the ledger must be there.
     let limit = if word.is_some() && filter.transaction.is_none() { 0 } else { paging.limit };
