@@ -18,6 +18,7 @@ pub mod commit;
 pub mod counters;
 pub mod decide;
 pub mod diagnosis;
+pub mod directory;
 pub mod encoder;
 pub mod explain;
 pub mod flush;
