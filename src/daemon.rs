@@ -12,13 +12,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::billing::PastDueEnd;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Origin};
 use crate::engine::machine::{Fatal, Machine};
 use crate::engine::options::{Collection, Options, PastDue, UnknownCustomers};
 use crate::engine::recover::{self, Recovered};
 use crate::engine::threads::Threads;
 use crate::engine::{Engine, key};
-use crate::http::{Edge, EdgeOptions, NewKeyText, serve as serve_http};
+use crate::http::{Edge, EdgeOptions, Layer, NewKeyText, ShownSetting, serve as serve_http};
 use crate::metering::Rules;
 use crate::model::{Causes, Settings, Timestamp};
 use crate::storage::log::Durability;
@@ -48,6 +48,8 @@ pub enum KeySource {
 pub struct Orders {
     /// The configuration.
     pub config: Config,
+    /// The settings that it was read from.
+    pub settings: config::Settings,
     /// Where the first admin key comes from.
     pub key_source: KeySource,
     /// The test clock's start, when there is one.
@@ -100,6 +102,7 @@ pub fn serve(orders: &Orders) -> anyhow::Result<End> {
         NewKeyText { id, text, digest }
     });
     let mut edge_options = edge_options(config, is_test);
+    edge_options.settings = shown_settings(orders, &key_path);
     edge_options.connections_max = bounded_connections(edge_options.connections_max, files_max);
     let edge = Arc::new(Edge::new(edge_options, engine, key_maker));
     let failed = runtime.block_on(run(listener, edge, &threads));
@@ -277,5 +280,37 @@ pub(crate) fn edge_options(config: &Config, test_clock: bool) -> EdgeOptions {
         idle_timeout: config.listen.idle_timeout,
         shutdown_grace: config.listen.shutdown_grace,
         webhooks_allow_loopback: config.webhooks.allow_loopback,
+        settings: Vec::new(),
     }
+}
+
+/// The settings for people to look at, and the two that stand in no file: where the first key comes from,
+/// which is never shown itself, and the test clock.
+fn shown_settings(orders: &Orders, key_path: &str) -> Vec<ShownSetting> {
+    let layer = |origin: &Origin| match origin {
+        Origin::Default => Layer::Default,
+        Origin::File { .. } => Layer::File,
+        Origin::Environment(_) => Layer::Environment,
+        Origin::Flag(_) => Layer::Flag,
+    };
+    let shown = orders.settings.iter().map(|setting| ShownSetting {
+        name: setting.key.name,
+        value: setting.value.to_string(),
+        layer: layer(&setting.origin),
+        origin: setting.origin.to_string(),
+    });
+    let (layer, origin) = match &orders.key_source {
+        KeySource::Environment(_) => {
+            (Layer::Environment, format!("environment variable {key_path}"))
+        }
+        KeySource::File(_) | KeySource::DataDirectory => (Layer::File, key_path.to_owned()),
+    };
+    let key = ShownSetting { name: "first admin key", value: "hidden".to_owned(), layer, origin };
+    let clock = orders.test_clock.map(|start| ShownSetting {
+        name: "test clock",
+        value: format!("began at {start}"),
+        layer: Layer::Flag,
+        origin: "flag --test-clock".to_owned(),
+    });
+    shown.chain([key]).chain(clock).collect()
 }

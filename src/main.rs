@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use quipu::bench;
 use quipu::cli::{self, Command, Exit};
-use quipu::config::{Config, OutputFormat};
+use quipu::config::{Config, KEYS, OutputFormat, Settings};
 use quipu::confirm::{self, Confirmed};
 use quipu::daemon::{self, End, KEY_FILE, KeySource, Orders};
 use quipu::engine::incarnation::FORMAT_VERSION;
@@ -59,11 +59,13 @@ fn run(command: &Command) -> anyhow::Result<Exit> {
         Command::BenchLoad => bench::run_load(&mut out).map(|()| Exit::Ok),
         Command::Serve(serve) => {
             drop(out);
-            let config = load(command)?;
+            let settings =
+                Settings::resolve(KEYS, &command.sources()?).map_err(cli::Error::from)?;
+            let config = Config::from_settings(&settings).map_err(cli::Error::from)?;
             start_logging(&config);
             let key_source = key_source(&config);
             let test_clock = serve.test_clock;
-            let end = daemon::serve(&Orders { config, key_source, test_clock })?;
+            let end = daemon::serve(&Orders { config, settings, key_source, test_clock })?;
             Ok(match end {
                 End::Stopped => Exit::Ok,
                 End::Failed(fatal) => {

@@ -50,6 +50,34 @@ pub struct EdgeOptions {
     pub shutdown_grace: Duration,
     /// Whether webhook endpoints may be on this machine, and be reached without TLS there.
     pub webhooks_allow_loopback: bool,
+    /// The settings for people to look at; nothing secret is among them.
+    pub settings: Vec<ShownSetting>,
+}
+
+/// A setting for people to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownSetting {
+    /// Its name, `section.key`.
+    pub name: &'static str,
+    /// Its value as the configuration file has it.
+    pub value: String,
+    /// The layer that it comes from.
+    pub layer: Layer,
+    /// Where in that layer.
+    pub origin: String,
+}
+
+/// What settings come from; each wins over those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// Nobody has said anything.
+    Default,
+    /// A file.
+    File,
+    /// The environment.
+    Environment,
+    /// The command line.
+    Flag,
 }
 
 /// A key that was drawn for a client.

@@ -55,7 +55,7 @@ mod text;
 mod usage;
 mod webhooks;
 
-pub use edge::{Edge, EdgeOptions, KeyMaker, NewKeyText};
+pub use edge::{Edge, EdgeOptions, KeyMaker, Layer, NewKeyText, ShownSetting};
 pub use filter::{filter_of_json, json_of_filter};
 pub use floor::{Floor, serve_floor};
 pub use page::Paging;
