@@ -105,7 +105,7 @@ fn wait_for_the_disk(client: &mut Client) {
             line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()
         };
         let is_saved = of("quipu_checkpoint_lsn ") == of("quipu_last_lsn ");
-        (is_saved && of("quipu_accumulators ") == 2 * FOLDS.len()).then_some(())
+        (is_saved && of("quipu_accumulators ") == 4 * FOLDS.len()).then_some(())
     });
 }
 

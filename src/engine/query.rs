@@ -80,6 +80,17 @@ pub struct Skipped {
     pub out_of_range: u64,
 }
 
+impl Skipped {
+    /// What an accumulator has not counted.
+    pub fn of(whole: &Accumulator) -> Self {
+        Self {
+            missing: whole.skipped(SkipReason::Missing),
+            not_a_number: whole.skipped(SkipReason::NotANumber),
+            out_of_range: whole.skipped(SkipReason::OutOfRange),
+        }
+    }
+}
+
 /// The answer to a [`UsageQuery`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Usage {
@@ -126,7 +137,7 @@ impl<'m> Subject<'m> {
 }
 
 /// Hours of one meter and customer, oldest first.
-type Series = Vec<(Hour, Accumulator)>;
+pub(in crate::engine) type Series = Vec<(Hour, Accumulator)>;
 
 /// Answers a query.
 ///
@@ -191,7 +202,7 @@ fn of_pair(
 }
 
 /// All hours of one meter and customer, and the LSN at which those in memory were copied.
-fn pair_series(
+pub(in crate::engine) fn pair_series(
     shared: &Shared,
     query: &UsageQuery,
     meter: MeterIndex,
@@ -280,7 +291,7 @@ fn of_meter(shared: &Shared, query: &UsageQuery, meter: &Meter) -> Result<Usage,
     Ok(Usage { items, total: None, as_of_lsn })
 }
 
-fn merged(kind: Kind, series: &[(Hour, Accumulator)]) -> Accumulator {
+pub(in crate::engine) fn merged(kind: Kind, series: &[(Hour, Accumulator)]) -> Accumulator {
     let mut whole = Accumulator::default();
     for (_, accumulator) in series {
         whole.merge(kind, accumulator);
@@ -299,27 +310,32 @@ fn item(
     let whole = merged(kind, series);
     let buckets = match query.interval {
         None => Vec::new(),
-        Some(interval) => series
-            .chunk_by(|left, right| start_of(interval, left.0) == start_of(interval, right.0))
-            .filter_map(|hours| {
-                let (first, _) = hours.first()?;
-                let start = start_of(interval, *first).max(query.start);
-                Some(Bucket { start, value: merged(kind, hours).value(kind) })
-            })
-            .collect(),
+        Some(interval) => buckets(kind, series, (interval, query.start)),
     };
     Some(UsageItem {
         meter_id: meter.id.clone(),
         customer_id,
         total: whole.value(kind),
         buckets,
-        skipped: Skipped {
-            missing: whole.skipped(SkipReason::Missing),
-            not_a_number: whole.skipped(SkipReason::NotANumber),
-            out_of_range: whole.skipped(SkipReason::OutOfRange),
-        },
+        skipped: Skipped::of(&whole),
         backfilling,
     })
+}
+
+/// The buckets of this width that have events, oldest first; the first begins at `from` at the earliest.
+pub(in crate::engine) fn buckets(
+    kind: Kind,
+    series: &[(Hour, Accumulator)],
+    (interval, from): (Interval, Timestamp),
+) -> Vec<Bucket> {
+    let parts =
+        series.chunk_by(|left, right| start_of(interval, left.0) == start_of(interval, right.0));
+    let buckets = parts.filter_map(|hours| {
+        let (first, _) = hours.first()?;
+        let start = start_of(interval, *first).max(from);
+        Some(Bucket { start, value: merged(kind, hours).value(kind) })
+    });
+    buckets.collect()
 }
 
 fn start_of(interval: Interval, hour: Hour) -> Timestamp {

@@ -4,9 +4,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::everybody::{EVERYBODY, Part};
 use crate::engine::striped::{Stripe, Striped, StripedKey};
 use crate::metering::accumulator::{Accumulator, Kind, Sample, SkipReason};
 use crate::model::{CustomerIndex, Hour, Lsn, MeterIndex};
+
+/// The number of the first part in the order in which a record is applied.
+const PARTS_FROM: usize = 1 << 31;
 
 /// What one accumulator counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -53,28 +57,41 @@ impl Stripes {
         self.0.place(&(meter, customer))
     }
 
-    /// Adds what the events of the record that ends at `lsn` add, locking each stripe once. Deltas of
-    /// hours before `from` are left out: those hours are on disk, complete. Only one thread may apply.
-    pub fn apply(&self, lsn: Lsn, deltas: &[Delta], from: Hour) {
+    /// Adds what the events of the record that ends at `lsn` add, and with `parts` what they add to
+    /// everybody's, locking each stripe once. Hours before `from` are left out: they are on disk, complete.
+    /// Only one thread may apply.
+    pub fn apply(&self, lsn: Lsn, deltas: &[Delta], parts: &[Part], from: Hour) {
         let epoch = self.0.epoch();
-        let mut order: Vec<(u32, u32)> = deltas
+        // The stripe in the upper half and what to add in the lower one: numbers sort faster than pairs.
+        let placed =
+            |meter, customer, i: usize| (self.place(meter, customer) as u64) << 32 | i as u64;
+        let of_deltas = deltas
             .iter()
-            .zip(0_u32..)
+            .zip(0..)
             .filter(|(delta, _)| delta.key.hour >= from)
-            .map(|(delta, i)| {
-                // Fits: places are far below 2^32.
-                let place = self.place(delta.key.meter, delta.key.customer);
-                (u32::try_from(place).unwrap_or(0), i)
-            })
-            .collect();
+            .map(|(delta, i)| placed(delta.key.meter, delta.key.customer, i));
+        let mut order: Vec<u64> = Vec::with_capacity(deltas.len() + parts.len());
+        order.extend(of_deltas);
+        // Parts are numbered behind the deltas, which are fewer than 2^31.
+        let of_parts = parts
+            .iter()
+            .zip(PARTS_FROM..)
+            .filter(|(part, _)| part.hour >= from)
+            .map(|(part, i)| placed(part.meter, EVERYBODY, i));
+        order.extend(of_parts);
         order.sort_unstable();
-        for run in order.chunk_by(|left, right| left.0 == right.0) {
-            let Some((place, _)) = run.first() else { continue };
-            let mut stripe = self.0.lock(*place as usize);
+        for run in order.chunk_by(|left, right| left >> 32 == right >> 32) {
+            let Some(first) = run.first() else { continue };
+            let mut stripe = self.0.lock(usize::try_from(first >> 32).unwrap_or(usize::MAX));
             stripe.changed = lsn;
-            for (_, i) in run {
-                if let Some(delta) = deltas.get(*i as usize) {
+            for placed in run {
+                // Fits: it is below 2^32.
+                let i = usize::try_from(placed & u64::from(u32::MAX)).unwrap_or(usize::MAX);
+                if let Some(delta) = deltas.get(i) {
                     add(&mut stripe, delta, epoch);
+                } else if let Some(part) = i.checked_sub(PARTS_FROM).and_then(|i| parts.get(i)) {
+                    let key = Key { meter: part.meter, customer: EVERYBODY, hour: part.hour };
+                    stripe.touch(key, epoch).merge(part.kind, &part.accumulator);
                 }
             }
         }
@@ -131,23 +148,29 @@ impl Stripes {
         (changed, found)
     }
 
-    /// Copies of the accumulators of one meter in hours `from..to`, in no order.
+    /// Copies of the accumulators of one meter and each of its customers in hours `from..to`, in no order.
     pub fn of_meter(
         &self,
         meter: MeterIndex,
         hours: &std::ops::Range<Hour>,
     ) -> Vec<(Key, Accumulator)> {
-        let mut found = Vec::new();
-        for place in 0..self.0.count() {
-            let stripe = self.0.lock(place);
-            let entries = stripe.entries.iter();
-            found.extend(
-                entries
-                    .filter(|(key, _)| key.meter == meter && hours.contains(&key.hour))
-                    .map(|(key, accumulator)| (*key, *accumulator)),
-            );
-        }
-        found
+        (0..self.0.count()).flat_map(|place| self.of_meter_at(place, meter, hours).1).collect()
+    }
+
+    /// Those of them in the stripe at `place`, and how many accumulators it has in all.
+    pub fn of_meter_at(
+        &self,
+        place: usize,
+        meter: MeterIndex,
+        hours: &std::ops::Range<Hour>,
+    ) -> (usize, Vec<(Key, Accumulator)>) {
+        let stripe = self.0.lock(place);
+        let is_wanted = |key: &Key| {
+            key.meter == meter && key.customer != EVERYBODY && hours.contains(&key.hour)
+        };
+        let entries = stripe.entries.iter().filter(|(key, _)| is_wanted(key));
+        let found = entries.map(|(key, accumulator)| (*key, *accumulator)).collect();
+        (stripe.entries.len(), found)
     }
 
     /// Forgets the hours before `hour` in the stripe at `place`.
@@ -208,7 +231,7 @@ mod tests {
             count in 0..2_000_000_i32,
         ) {
             let stripes = Stripes::default();
-            stripes.apply(Lsn(1), &deltas, FROM);
+            stripes.apply(Lsn(1), &deltas, &[], FROM);
             let mut model = BTreeMap::new();
             add(&mut model, &deltas);
             let hours = Hour(from)..Hour(from + count);
@@ -237,7 +260,7 @@ mod tests {
                     if lsn % 3 == 0 {
                         deltas.extend([delta(key(1, 2, 1), 5), delta(key(1, 2, 4), 7)]);
                     }
-                    stripes.apply(Lsn(lsn), &deltas, FROM);
+                    stripes.apply(Lsn(lsn), &deltas, &[], FROM);
                     applied.store(lsn, Ordering::Release);
                 }
             });
@@ -286,7 +309,7 @@ mod tests {
     #[test]
     fn hours_that_left_memory_take_nothing_and_are_forgotten() {
         let stripes = Stripes::default();
-        stripes.apply(Lsn(1), &[delta(key(0, 0, 1), 5), delta(key(0, 0, 2), 6)], Hour(2));
+        stripes.apply(Lsn(1), &[delta(key(0, 0, 1), 5), delta(key(0, 0, 2), 6)], &[], Hour(2));
         assert_eq!(stripes.striped().len(), 1);
         (0..stripes.striped().count()).for_each(|place| stripes.forget_before(place, Hour(3)));
         assert!(stripes.striped().is_empty());

@@ -48,6 +48,7 @@ mod refused;
 mod reply;
 mod route;
 mod scalar;
+mod series;
 mod server;
 mod socket;
 mod subscriptions;

@@ -28,8 +28,8 @@ use crate::http::edge::Edge;
 use crate::http::reply::{ApiError, ErrorBody};
 use crate::http::{
     alerts, billing, checkouts, clock, credits, customers, diagnosis, events, explanation, health,
-    ingest, invoices, keys, meters, metrics, payments, products, refused, subscriptions, usage,
-    webhooks,
+    ingest, invoices, keys, meters, metrics, payments, products, refused, series, subscriptions,
+    usage, webhooks,
 };
 use crate::model::Scope;
 
@@ -145,6 +145,7 @@ pub(crate) fn all(options: RouteOptions) -> Routes {
         refused::routes,
         meters::routes,
         diagnosis::routes,
+        series::routes,
         customers::routes,
         usage::routes,
         credits::routes,
@@ -275,6 +276,7 @@ mod tests {
         ("GET /meters/{id}", READ),
         ("GET /meters/{id}/diagnosis", READ),
         ("POST /meters/preview", READ),
+        ("GET /meters/{id}/series", READ),
         ("PATCH /meters/{id}", ADMIN),
         ("DELETE /meters/{id}", ADMIN),
         ("POST /meters/{id}/unarchive", ADMIN),

@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use crate::engine::query::{Interval, Skipped, UsageItem};
+use crate::engine::query::{Bucket, Interval, Skipped, UsageItem};
 use crate::engine::{Usage, UsageQuery};
 use crate::http::auth::Read;
 use crate::http::edge::Edge;
@@ -55,7 +55,7 @@ struct ItemBody {
 /// Usage in one interval.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = UsageBucket)]
-struct BucketBody {
+pub(crate) struct BucketBody {
     #[schema(value_type = String, format = DateTime)]
     start: Instant,
     value: String,
@@ -124,17 +124,23 @@ fn usage_query(
     if end <= start {
         return Err(ApiError::query("end", "end must be after start"));
     }
-    let interval = parameters.parsed("interval", "hour, day or month", |text| match text {
-        "hour" => Some(Interval::Hour),
-        "day" => Some(Interval::Day),
-        "month" => Some(Interval::Month),
-        _ => None,
-    })?;
+    let interval = interval(parameters)?;
     let Paging { offset, limit } = paging;
     Ok(UsageQuery { meter_id, customer_id, start, end, interval, offset, limit })
 }
 
-fn hour(parameters: &Parameters, name: &str) -> Result<Option<Timestamp>, ApiError> {
+/// The width of buckets.
+pub(crate) fn interval(parameters: &Parameters) -> Result<Option<Interval>, ApiError> {
+    parameters.parsed("interval", "hour, day or month", |text| match text {
+        "hour" => Some(Interval::Hour),
+        "day" => Some(Interval::Day),
+        "month" => Some(Interval::Month),
+        _ => None,
+    })
+}
+
+/// An instant that must be a whole hour.
+pub(crate) fn hour(parameters: &Parameters, name: &str) -> Result<Option<Timestamp>, ApiError> {
     match parameters.timestamp(name)? {
         Some(instant) if !Hour::is_boundary(instant) => {
             Err(ApiError::query(name, format!("{name} must be a whole UTC hour")))
@@ -153,6 +159,12 @@ impl From<Usage> for UsageBody {
     }
 }
 
+impl From<&Bucket> for BucketBody {
+    fn from(bucket: &Bucket) -> Self {
+        Self { start: Instant(bucket.start), value: bucket.value.to_string() }
+    }
+}
+
 impl From<Skipped> for SkippedBody {
     fn from(skipped: Skipped) -> Self {
         let Skipped { missing, not_a_number, out_of_range } = skipped;
@@ -162,15 +174,11 @@ impl From<Skipped> for SkippedBody {
 
 impl From<UsageItem> for ItemBody {
     fn from(item: UsageItem) -> Self {
-        let bucket = |bucket: &crate::engine::query::Bucket| BucketBody {
-            start: Instant(bucket.start),
-            value: bucket.value.to_string(),
-        };
         Self {
             meter_id: item.meter_id.to_string(),
             customer_id: item.customer_id.to_string(),
             total: item.total.to_string(),
-            buckets: item.buckets.iter().map(bucket).collect(),
+            buckets: item.buckets.iter().map(BucketBody::from).collect(),
             skipped: item.skipped.into(),
             backfilling: item.backfilling,
         }
@@ -179,7 +187,6 @@ impl From<UsageItem> for ItemBody {
 
 #[cfg(test)]
 mod tests {
-    use crate::engine::query::Bucket;
     use crate::http::query;
     use crate::model::{Lsn, Number, Quantity};
 

@@ -1,5 +1,5 @@
 //! What the daemon says of what it counts: why an event counts or does not, how a meter fares with recent
-//! events, what was refused.
+//! events, what was refused, what all customers use together.
 
 #![cfg(test)]
 
@@ -10,3 +10,4 @@ mod common;
 mod diagnosis;
 mod explanation;
 mod refused;
+mod series;

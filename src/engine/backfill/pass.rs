@@ -10,6 +10,7 @@ use std::ops::Range;
 use hashbrown::HashMap;
 
 use crate::engine::backfill::Backfill;
+use crate::engine::everybody::EVERYBODY;
 use crate::engine::record::{EventsEntry, PayloadError};
 use crate::engine::shared::Shared;
 use crate::engine::source::{EventSource, Piece, SourceError};
@@ -321,10 +322,12 @@ impl Tally {
     ) {
         let entries = &mut self.held.entry(unit).or_default().entries;
         let before = entries.len();
-        let accumulator = entries.entry(key).or_default();
-        match outcome {
-            Ok(sample) => accumulator.add(kind, sample),
-            Err(reason) => accumulator.skip(reason),
+        for key in [key, (EVERYBODY, key.1)] {
+            let accumulator = entries.entry(key).or_default();
+            match outcome {
+                Ok(sample) => accumulator.add(kind, sample),
+                Err(reason) => accumulator.skip(reason),
+            }
         }
         self.entries += entries.len() - before;
     }

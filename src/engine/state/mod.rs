@@ -23,6 +23,7 @@ use crate::engine::books::Books;
 use crate::engine::books::segments::Segments;
 use crate::engine::catalogue::Catalogue;
 use crate::engine::checkouts::Checkouts;
+use crate::engine::everybody;
 use crate::engine::outbox::Outbox;
 use crate::engine::outbox::settle::SettledEntry;
 use crate::engine::packed::PackedBill;
@@ -205,12 +206,13 @@ impl State {
             self.rows.lock().push(Row::customer(&customer));
             self.accounts.write().put(customer);
         }
+        let parts = everybody::parts(&admitted.deltas);
         let mut totals = self.totals.lock();
-        for delta in &admitted.deltas {
-            total_of(&mut totals, delta.key.meter).add(delta.outcome);
+        for part in &parts {
+            total_of(&mut totals, part.meter).merge(&MeterTotals::of(part));
         }
         drop(totals);
-        self.stripes.apply(last, &admitted.deltas, *self.memory_from.read());
+        self.stripes.apply(last, &admitted.deltas, &parts, *self.memory_from.read());
         self.enter(now, admitted);
         self.touch_usage(admitted);
         self.events.fetch_add(admitted.event_count, Ordering::AcqRel);
@@ -457,6 +459,12 @@ fn total_of(totals: &mut Vec<MeterTotals>, meter: MeterIndex) -> &mut MeterTotal
 }
 
 impl MeterTotals {
+    /// What a part of a record comes to.
+    fn of(part: &everybody::Part) -> Self {
+        let skipped = SkipReason::ALL.map(|reason| part.accumulator.skipped(reason));
+        Self { counted: part.accumulator.count(), skipped, magnitude: part.magnitude }
+    }
+
     /// Takes in one event.
     pub fn add(&mut self, outcome: Result<Sample, SkipReason>) {
         match outcome {

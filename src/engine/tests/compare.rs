@@ -4,6 +4,7 @@ use super::dice::Dice;
 use super::model::Model;
 use super::rig::{Rig, Sent};
 use crate::engine::query::Interval;
+use crate::engine::series::SeriesQuery;
 use crate::engine::{CustomerFilter, EventQuery, Page, UsageQuery};
 use crate::model::{CustomerId, EventId, Lsn, MeterId, Timestamp};
 
@@ -53,6 +54,27 @@ pub(super) fn assert_same(rig: &Rig, model: &Model) {
     for customer in &model.customers {
         assert_usage(rig, model, &usage_of(None, Some(&customer.id)));
     }
+    let whole = usage_of(None, None);
+    for interval in [Interval::Hour, Interval::Day, Interval::Month] {
+        assert_series(rig, model, (whole.start, whole.end), interval);
+    }
+}
+
+/// What everybody together has used, as far as the meters are complete.
+fn assert_series(
+    rig: &Rig,
+    model: &Model,
+    (start, end): (Timestamp, Timestamp),
+    interval: Interval,
+) {
+    let ids = model.meters.iter().map(|meter| meter.id.clone());
+    let (pending, meter_ids): (Vec<_>, Vec<_>) = ids.partition(|id| is_pending(rig, model, id));
+    let query = SeriesQuery { meter_ids, start, end, interval };
+    let series = rig.engine.series(&query).unwrap();
+    assert_eq!(series.items, model.series(&query), "{query:?}");
+    assert_eq!(series.as_of_lsn, model.last_lsn());
+    let of_pending = rig.engine.series(&SeriesQuery { meter_ids: pending, ..query }).unwrap();
+    assert!(of_pending.items.iter().all(|item| item.backfilling));
 }
 
 /// Whether a meter has yet to count earlier events.
@@ -115,6 +137,8 @@ fn ask_usage(rig: &Rig, model: &Model, dice: &Dice) {
     let (one, other) = (*dice.pick(&hours), *dice.pick(&hours));
     let mut query = usage_of(None, None);
     (query.start, query.end) = (one.min(other), one.max(other));
+    let interval = *dice.pick(&[Interval::Hour, Interval::Day, Interval::Month]);
+    assert_series(rig, model, (query.start, query.end), interval);
     match dice.below(3) {
         0 => query.meter_id = Some(dice.pick(&meters).clone()),
         1 => query.customer_id = Some(dice.pick(&customers).clone()),

@@ -9,6 +9,7 @@ use super::trial::{Trial, check};
 use crate::engine::checkpoint::{
     Checkpoint, Checkpoints, META, Progress, SnapshotBase, SnapshotChunk,
 };
+use crate::engine::everybody::EVERYBODY;
 use crate::engine::stripes::Key;
 use crate::engine::usage_rows::{self, Grain};
 use crate::metering::{Accumulator, Sample, SkipReason};
@@ -18,24 +19,24 @@ use crate::storage::{codec, snapshot};
 
 type Accumulators = BTreeMap<Key, Accumulator>;
 
-/// What the model's events come to, by hour.
+/// What the model's events come to, by hour, of each customer and of everybody.
 fn accumulators(model: &Model) -> Accumulators {
     let mut found = Accumulators::new();
     for row in &model.counted {
-        let key = Key {
-            meter: MeterIndex(u32::try_from(row.meter).unwrap()),
-            customer: CustomerIndex(u32::try_from(row.customer).unwrap()),
-            hour: Hour::of(row.at),
-        };
-        let accumulator = found.entry(key).or_default();
-        match row.units {
-            Ok(units) => accumulator.add(
-                model.kind(row.meter),
-                Sample { value: Quantity::from_units(units), at: row.at, lsn: Lsn(row.lsn) },
-            ),
-            Err(Skip::Missing) => accumulator.skip(SkipReason::Missing),
-            Err(Skip::NotANumber) => accumulator.skip(SkipReason::NotANumber),
-            Err(Skip::OutOfRange) => accumulator.skip(SkipReason::OutOfRange),
+        let customer = CustomerIndex(u32::try_from(row.customer).unwrap());
+        for customer in [customer, EVERYBODY] {
+            let meter = MeterIndex(u32::try_from(row.meter).unwrap());
+            let key = Key { meter, customer, hour: Hour::of(row.at) };
+            let accumulator = found.entry(key).or_default();
+            match row.units {
+                Ok(units) => accumulator.add(
+                    model.kind(row.meter),
+                    Sample { value: Quantity::from_units(units), at: row.at, lsn: Lsn(row.lsn) },
+                ),
+                Err(Skip::Missing) => accumulator.skip(SkipReason::Missing),
+                Err(Skip::NotANumber) => accumulator.skip(SkipReason::NotANumber),
+                Err(Skip::OutOfRange) => accumulator.skip(SkipReason::OutOfRange),
+            }
         }
     }
     found
@@ -80,7 +81,8 @@ fn read_rows(rig: &Rig, model: &Model, memory_from: Hour, grain: Grain) -> Accum
     let view = rig.machine.shared.rows.read().unwrap();
     let mut found = Accumulators::new();
     for meter in (0..u32::try_from(model.meters.len()).unwrap()).map(MeterIndex) {
-        for customer in (0..u32::try_from(model.customers.len()).unwrap()).map(CustomerIndex) {
+        let customers = (0..u32::try_from(model.customers.len()).unwrap()).map(CustomerIndex);
+        for customer in customers.chain([EVERYBODY]) {
             let hours = Hour(0)..memory_from;
             let rows = usage_rows::read(&view, (meter, customer), hours, grain).unwrap();
             found.extend(rows.into_iter().map(|(hour, row)| (Key { meter, customer, hour }, row)));

@@ -1,12 +1,14 @@
 //! Usage and lists as the model tells them: one pass over everything that was counted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use super::model::{Counted, Model, ONE, Skip, passes};
 use crate::engine::query::{Bucket, Interval, Skipped, UsageItem};
+use crate::engine::series::{MeterSeries, SeriesQuery};
 use crate::engine::{CustomerFilter, EventQuery, Page, StoredEvent, UsageQuery};
 use crate::metering::Kind;
-use crate::model::{Customer, Lsn, Quantity, Timestamp};
+use crate::model::{Customer, Lsn, MeterId, Quantity, Timestamp};
 
 const HOUR_NANOS: i64 = 3_600_000_000_000;
 
@@ -34,6 +36,17 @@ fn aggregate(kind: Kind, rows: &[&Counted]) -> Quantity {
             counted().max_by_key(|(row, _)| (row.at, row.lsn)).map_or(0, |(_, units)| units)
         }
     })
+}
+
+fn buckets(kind: Kind, rows: &[&Counted], (interval, from): (Interval, Timestamp)) -> Vec<Bucket> {
+    let mut by_start: BTreeMap<Timestamp, Vec<&Counted>> = BTreeMap::new();
+    for row in rows {
+        by_start.entry(bucket_start(interval, row.at)).or_default().push(row);
+    }
+    let buckets = by_start
+        .into_iter()
+        .map(|(start, rows)| Bucket { start: start.max(from), value: aggregate(kind, &rows) });
+    buckets.collect()
 }
 
 fn skipped(rows: &[&Counted]) -> Skipped {
@@ -65,30 +78,39 @@ impl Model {
     }
 
     fn rows(&self, query: &UsageQuery, meter: usize, customer: usize) -> Vec<&Counted> {
-        let hours = floor(query.start, 1)..floor(query.end, 1);
-        let rows = self.counted.iter().filter(|row| {
-            row.meter == meter && row.customer == customer && hours.contains(&floor(row.at, 1))
-        });
-        rows.collect()
+        let rows = self.rows_of_all(query.start..query.end, meter).into_iter();
+        rows.filter(|row| row.customer == customer).collect()
+    }
+
+    fn rows_of_all(&self, instants: Range<Timestamp>, meter: usize) -> Vec<&Counted> {
+        let hours = floor(instants.start, 1)..floor(instants.end, 1);
+        let wanted = |row: &&Counted| row.meter == meter && hours.contains(&floor(row.at, 1));
+        self.counted.iter().filter(wanted).collect()
+    }
+
+    /// What everybody together has used, a meter after the other.
+    pub(super) fn series(&self, query: &SeriesQuery) -> Vec<MeterSeries> {
+        let place = |id: &MeterId| self.meters.iter().position(|meter| meter.id == *id).unwrap();
+        let of_meter = |id: &MeterId| {
+            let meter = place(id);
+            let rows = self.rows_of_all(query.start..query.end, meter);
+            MeterSeries {
+                meter_id: id.clone(),
+                total: aggregate(self.kind(meter), &rows),
+                events: rows.iter().filter(|row| row.units.is_ok()).count() as u64,
+                buckets: buckets(self.kind(meter), &rows, (query.interval, query.start)),
+                skipped: skipped(&rows),
+                backfilling: false,
+            }
+        };
+        query.meter_ids.iter().map(of_meter).collect()
     }
 
     fn item(&self, query: &UsageQuery, meter: usize, customer: usize) -> UsageItem {
         let rows = self.rows(query, meter, customer);
         let kind = self.kind(meter);
-        let mut buckets = Vec::new();
-        if let Some(interval) = query.interval {
-            let mut by_start: BTreeMap<Timestamp, Vec<&Counted>> = BTreeMap::new();
-            for row in &rows {
-                by_start.entry(bucket_start(interval, row.at)).or_default().push(row);
-            }
-            buckets = by_start
-                .into_iter()
-                .map(|(start, rows)| Bucket {
-                    start: start.max(query.start),
-                    value: aggregate(kind, &rows),
-                })
-                .collect();
-        }
+        let of_width = |interval| buckets(kind, &rows, (interval, query.start));
+        let buckets = query.interval.map(of_width).unwrap_or_default();
         UsageItem {
             meter_id: self.meters[meter].id.clone(),
             customer_id: self.customers[customer].id.clone(),
