@@ -10,6 +10,7 @@ use crate::engine::checkpoint::{self, Checkpointer, Progress};
 use crate::engine::clock_file::{self, ClockFile};
 use crate::engine::commit::{Committer, Submission};
 use crate::engine::flush::Flush;
+use crate::engine::leaders::ranker::Ranker;
 use crate::engine::seal::Sealer;
 use crate::engine::shared::Shared;
 use crate::engine::write::Writer;
@@ -67,6 +68,8 @@ pub struct Machine {
     pub flush: Flush,
     /// Looks at whose counters have moved, for alerts.
     pub watcher: Watcher,
+    /// Puts lists of top customers together.
+    pub ranker: Ranker,
     /// Counts the events before a meter.
     pub backfill: BackfillJob,
     /// Prepares the next segment of the log.
@@ -179,7 +182,7 @@ impl Machine {
     /// # Errors
     /// [`Fatal`]
     pub fn shut_down(mut self) -> Result<(), Fatal> {
-        if let Err(error) = self.shared.refused.step(&self.shared.world) {
+        if let Err(error) = self.shared.insight.refused.step(&self.shared.world) {
             tracing::warn!(error = %Causes(&error), "write refused events");
         }
         self.settle()?;

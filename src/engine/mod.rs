@@ -29,6 +29,7 @@ pub mod incarnation;
 pub mod inspect;
 pub mod invoicing;
 pub mod key;
+pub mod leaders;
 pub mod machine;
 pub mod open_error;
 pub mod options;
@@ -368,7 +369,7 @@ impl Engine {
             stats.webhook_endpoints_disabled += u64::from(endpoint.disabled.is_some());
             stats.webhook_endpoints_failing += u64::from(endpoint.failing_since.is_some());
         }
-        (stats.refused_kept, stats.refused_dropped) = self.shared.refused.counts();
+        (stats.refused_kept, stats.refused_dropped) = self.shared.insight.refused.counts();
         stats.last_lsn = self.shared.state.applied();
         stats
     }

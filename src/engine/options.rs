@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::billing::PastDueEnd;
 use crate::engine::backfill;
 use crate::engine::commit::GROUP_BYTES;
+use crate::engine::leaders::ranker;
 use crate::metering::Rules;
 use crate::model::Settings;
 use crate::storage::index;
@@ -82,6 +83,8 @@ pub struct Options {
     /// Bytes of a group of due work, which one more record does not lead far beyond; at most a quarter of
     /// a group while ingest is on its way.
     pub due_bytes: usize,
+    /// How much of the work at lists of top customers is done at once.
+    pub ranking: ranker::Limits,
     /// How much a backfill holds and hands over at once.
     pub backfill: backfill::Limits,
     /// Samples that may wait for their time to come; beyond, events ahead of the clock are refused.
@@ -129,6 +132,7 @@ impl Default for Options {
             history_keep: Duration::from_hours(400 * 24),
             history_bytes_max: None,
             due_bytes: GROUP_BYTES * 7 / 8,
+            ranking: ranker::Limits::default(),
             backfill: backfill::Limits::default(),
             // Some 200 MB.
             pending_max: 1_000_000,

@@ -19,16 +19,16 @@ use crate::engine::counters::Counters;
 use crate::engine::flush::Flush;
 use crate::engine::forgotten::Forgotten;
 use crate::engine::incarnation::{self, Incarnation};
+use crate::engine::leaders::ranker::Ranker;
 use crate::engine::machine::Machine;
 use crate::engine::open_error::{OpenError, SnapshotError};
 use crate::engine::options::Options;
 use crate::engine::outbox::waker::Waker;
 use crate::engine::outline::Outline;
-use crate::engine::refused::RefusedEvents;
 use crate::engine::replay::Replay;
 use crate::engine::rows::{RowKind, reply_lsn};
 use crate::engine::seal::Sealer;
-use crate::engine::shared::Shared;
+use crate::engine::shared::{Insight, Shared};
 use crate::engine::state::{CheckpointBase, State};
 use crate::engine::write::Writer;
 use crate::engine::{catalogue::Catalogue, key};
@@ -124,7 +124,7 @@ pub fn open(
         storage_full: AtomicBool::new(false),
         clock_doubt: AtomicBool::new(false),
         clock_witness: Mutex::default(),
-        refused: RefusedEvents::default(),
+        insight: Insight::default(),
         waker: Waker::default(),
         options,
     });
@@ -161,6 +161,7 @@ fn assemble(
         checkpointer,
         flush: Flush::new(Arc::clone(&shared), flusher),
         watcher: Watcher::new(Arc::clone(&shared)),
+        ranker: Ranker::new(Arc::clone(&shared)),
         backfill: BackfillJob::new(Arc::clone(&shared)),
         upkeep,
         sealer: Sealer::new(Arc::clone(&shared)),

@@ -199,7 +199,7 @@ impl RefusedQuery {
 impl Engine {
     /// Where copies of refused events go.
     pub fn refused(&self) -> &RefusedEvents {
-        &self.shared.refused
+        &self.shared.insight.refused
     }
 
     /// Refused events of the last 7 days as far as they were kept, newest first. Reads the disk: call it off
@@ -208,6 +208,6 @@ impl Engine {
     /// # Errors
     /// [`RefusedError`]
     pub fn refused_events(&self, query: &RefusedQuery) -> Result<Vec<RefusedEvent>, RefusedError> {
-        Ok(self.shared.refused.read(&self.shared.world, query)?)
+        Ok(self.shared.insight.refused.read(&self.shared.world, query)?)
     }
 }

@@ -15,6 +15,7 @@ use crate::engine::counters::Counters;
 use crate::engine::forgotten::Forgotten;
 use crate::engine::health::Stats;
 use crate::engine::incarnation::Incarnation;
+use crate::engine::leaders::Leaders;
 use crate::engine::options::Options;
 use crate::engine::outbox::Outbox;
 use crate::engine::outbox::waker::Waker;
@@ -31,6 +32,15 @@ use crate::world::World;
 use crate::world::clock::TestClock;
 use crate::world::sync::Mutex;
 use crate::world::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// What is kept for people who look in, best effort: no part of the state, and of nothing that is promised.
+#[derive(Debug, Default)]
+pub struct Insight {
+    /// The meters whose top customers somebody asks for.
+    pub leaders: Leaders,
+    /// Copies of events that were refused.
+    pub refused: RefusedEvents,
+}
 
 /// Shared by the committer, the jobs and every request.
 #[derive(Debug)]
@@ -89,8 +99,8 @@ pub struct Shared {
     pub clock_doubt: AtomicBool,
     /// What the next process must know of the clocks; none under a test clock.
     pub clock_witness: Mutex<Option<Witness>>,
-    /// Copies of events that were refused.
-    pub refused: RefusedEvents,
+    /// What is kept for whoever looks in.
+    pub insight: Insight,
     /// Whoever waits for something to send.
     pub waker: Waker,
 }

@@ -1,5 +1,5 @@
-//! The thin threads under the steps: committer, log, checkpoints, index, backfill, alerts, upkeep of the
-//! log, history.
+//! The thin threads under the steps: committer, log, checkpoints, index, backfill, alerts, top customers,
+//! upkeep of the log, history.
 //!
 //! A thread that fails or panics poisons the engine: nothing is acknowledged after it, and whoever
 //! waits on [`Threads::failures`] ends the process. Threads that stop in order give their parts back,
@@ -20,6 +20,7 @@ use crate::engine::checkpoint::{Checkpointer, Progress};
 use crate::engine::clock_file::ClockFile;
 use crate::engine::commit::{Committer, Group, Submission};
 use crate::engine::flush::Flush;
+use crate::engine::leaders::ranker::Ranker;
 use crate::engine::machine::{Fatal, Machine, retire};
 use crate::engine::seal::Sealer;
 use crate::engine::shared::Shared;
@@ -57,6 +58,7 @@ pub struct Threads {
     flush: JoinHandle<Option<Flush>>,
     backfill: JoinHandle<Option<BackfillJob>>,
     watcher: JoinHandle<Option<Watcher>>,
+    ranker: JoinHandle<Option<Ranker>>,
     upkeep: JoinHandle<Option<(log::Upkeep, ClockFile)>>,
     sealer: JoinHandle<Option<Sealer>>,
 }
@@ -71,6 +73,7 @@ impl Threads {
         let (wake, woken) = bounded(1);
         let Machine { shared, queue, committer, writer, checkpointer, flush, .. } = machine;
         let (backfill, watcher, sealer) = (machine.backfill, machine.watcher, machine.sealer);
+        let ranker = machine.ranker;
         let (upkeep, clock) = (machine.upkeep, machine.clock);
         let tether = |name| Tether { shared: Arc::clone(&shared), name, failures: failed.clone() };
         let inbox = Inbox {
@@ -80,7 +83,7 @@ impl Threads {
             done,
             woken,
         };
-        let [checkpoints_stop, index_stop, backfill_stop, alerts_stop, history_stop] =
+        let [checkpoints_stop, index_stop, backfill_stop, alerts_stop, leaders_stop, history_stop] =
             std::array::from_fn(|_| stopping.clone());
         let upkeep_stop = stopping;
         let observed = Arc::clone(&shared);
@@ -95,6 +98,7 @@ impl Threads {
             flush: spawn(tether("index"), move || run_flush(flush, &index_stop, &wake)),
             backfill: spawn(tether("backfill"), move || Ok(run_backfill(backfill, &backfill_stop))),
             watcher: spawn(tether("alerts"), move || Ok(run_watcher(watcher, &alerts_stop))),
+            ranker: spawn(tether("leaders"), move || Ok(run_ranker(ranker, &leaders_stop))),
             upkeep: spawn(tether("upkeep"), move || {
                 Ok(run_upkeep(upkeep, clock, &upkeep_stop, &observed))
             }),
@@ -123,6 +127,7 @@ impl Threads {
         let flush = join(self.flush);
         let backfill = join(self.backfill);
         let watcher = join(self.watcher);
+        let ranker = join(self.ranker);
         let upkeep = join(self.upkeep);
         let sealer = join(self.sealer);
         let (shared, queue) = (self.shared, self.queue);
@@ -137,6 +142,7 @@ impl Threads {
                 flush: flush?,
                 backfill: backfill?,
                 watcher: watcher?,
+                ranker: ranker?,
                 upkeep,
                 sealer: sealer?,
                 clock,
@@ -357,6 +363,16 @@ fn run_watcher(mut watcher: Watcher, stopping: &Receiver<()>) -> Watcher {
     }
 }
 
+/// Waits after each piece of work: whoever asks for a list can wait, and ingest cannot.
+fn run_ranker(mut ranker: Ranker, stopping: &Receiver<()>) -> Ranker {
+    while pause(stopping) {
+        if let Err(error) = ranker.step() {
+            tracing::warn!(error = %Causes(&error), "read usage for top customers");
+        }
+    }
+    ranker
+}
+
 fn run_upkeep(
     mut upkeep: log::Upkeep,
     mut clock: ClockFile,
@@ -365,7 +381,7 @@ fn run_upkeep(
 ) -> (log::Upkeep, ClockFile) {
     while pause(stopping) {
         shared.observe_disk();
-        if let Err(error) = shared.refused.step(&shared.world) {
+        if let Err(error) = shared.insight.refused.step(&shared.world) {
             tracing::warn!(error = %Causes(&error), "write refused events");
         }
         if let Err(error) = clock.step() {

@@ -42,6 +42,12 @@ fn row_key(meter: MeterIndex, customer: CustomerIndex, time: i32) -> [u8; KEY_BY
 }
 
 #[expect(clippy::big_endian_bytes, reason = "keys of a sorted table must sort as their numbers")]
+fn customer_of(key: &[u8]) -> Result<CustomerIndex, Error> {
+    let bytes = key.get(4..).and_then(|rest| rest.first_chunk::<4>()).ok_or(Error::Key)?;
+    Ok(CustomerIndex(u32::from_be_bytes(*bytes)))
+}
+
+#[expect(clippy::big_endian_bytes, reason = "keys of a sorted table must sort as their numbers")]
 fn time_of(key: &[u8]) -> Result<i32, Error> {
     let bytes = key.last_chunk::<4>().ok_or(Error::Key)?;
     Ok((u32::from_be_bytes(*bytes) ^ (1 << 31)).cast_signed())
@@ -161,6 +167,28 @@ pub fn read(
         }
     }
     Ok(found)
+}
+
+/// The first customer from `from` on of which a meter has any row, also [`EVERYBODY`].
+///
+/// [`EVERYBODY`]: crate::engine::everybody::EVERYBODY
+///
+/// # Errors
+/// [`Error`]
+pub fn next_customer(
+    view: &View,
+    meter: MeterIndex,
+    from: CustomerIndex,
+) -> Result<Option<CustomerIndex>, Error> {
+    let from = row_key(meter, from, i32::MIN);
+    let to = row_key(meter, CustomerIndex(u32::MAX), i32::MAX);
+    let mut found = None;
+    // Whoever has rows of hours has rows of their days.
+    view.range(Table::Days, &from, &to, |key, _| {
+        found = Some(customer_of(key));
+        false
+    })?;
+    found.transpose()
 }
 
 fn parse(table: Table, key: &[u8], value: &[u8]) -> Result<(Hour, Accumulator), Error> {

@@ -53,6 +53,7 @@ mod server;
 mod socket;
 mod subscriptions;
 mod text;
+mod top_customers;
 mod usage;
 mod webhooks;
 

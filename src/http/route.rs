@@ -29,7 +29,7 @@ use crate::http::reply::{ApiError, ErrorBody};
 use crate::http::{
     alerts, billing, checkouts, clock, credits, customers, diagnosis, events, explanation, health,
     ingest, invoices, keys, meters, metrics, payments, products, refused, series, subscriptions,
-    usage, webhooks,
+    top_customers, usage, webhooks,
 };
 use crate::model::Scope;
 
@@ -146,6 +146,7 @@ pub(crate) fn all(options: RouteOptions) -> Routes {
         meters::routes,
         diagnosis::routes,
         series::routes,
+        top_customers::routes,
         customers::routes,
         usage::routes,
         credits::routes,
@@ -277,6 +278,7 @@ mod tests {
         ("GET /meters/{id}/diagnosis", READ),
         ("POST /meters/preview", READ),
         ("GET /meters/{id}/series", READ),
+        ("GET /meters/{id}/top-customers", READ),
         ("PATCH /meters/{id}", ADMIN),
         ("DELETE /meters/{id}", ADMIN),
         ("POST /meters/{id}/unarchive", ADMIN),

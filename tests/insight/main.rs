@@ -11,3 +11,4 @@ mod diagnosis;
 mod explanation;
 mod refused;
 mod series;
+mod top_customers;

@@ -35,6 +35,7 @@ mod durability;
 mod history;
 mod interval;
 mod kept_replies;
+mod leaders;
 mod listing;
 mod past_due;
 mod preparing;

@@ -8,7 +8,7 @@ use crate::engine::query::{Bucket, Interval, Skipped, UsageItem};
 use crate::engine::series::{MeterSeries, SeriesQuery};
 use crate::engine::{CustomerFilter, EventQuery, Page, StoredEvent, UsageQuery};
 use crate::metering::Kind;
-use crate::model::{Customer, Lsn, MeterId, Quantity, Timestamp};
+use crate::model::{Customer, CustomerId, Lsn, MeterId, Period, Quantity, Timestamp};
 
 const HOUR_NANOS: i64 = 3_600_000_000_000;
 
@@ -104,6 +104,21 @@ impl Model {
             }
         };
         query.meter_ids.iter().map(of_meter).collect()
+    }
+
+    /// The customers with counted events in a period, largest total first.
+    pub(super) fn ranked(&self, period: Period, meter: usize) -> Vec<(CustomerId, Quantity)> {
+        let rows = self.rows_of_all(period.start..period.end, meter);
+        let mut totals: Vec<(CustomerId, Quantity)> = Vec::new();
+        for (place, customer) in self.customers.iter().enumerate() {
+            let of_one = |row: &&&Counted| row.customer == place && row.units.is_ok();
+            let own: Vec<&Counted> = rows.iter().filter(of_one).copied().collect();
+            if !own.is_empty() {
+                totals.push((customer.id.clone(), aggregate(self.kind(meter), &own)));
+            }
+        }
+        totals.sort_by_key(|(_, total)| std::cmp::Reverse(*total));
+        totals
     }
 
     fn item(&self, query: &UsageQuery, meter: usize, customer: usize) -> UsageItem {
