@@ -34,6 +34,7 @@ pub mod machine;
 pub mod open_error;
 pub mod options;
 pub mod outbox;
+pub mod outcomes;
 pub mod outline;
 pub mod packed;
 pub mod pools;

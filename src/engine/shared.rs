@@ -19,6 +19,7 @@ use crate::engine::leaders::Leaders;
 use crate::engine::options::Options;
 use crate::engine::outbox::Outbox;
 use crate::engine::outbox::waker::Waker;
+use crate::engine::outcomes::Outcomes;
 use crate::engine::outline::Outline;
 use crate::engine::prepare::Prepared;
 use crate::engine::refused::RefusedEvents;
@@ -38,6 +39,8 @@ use crate::world::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub struct Insight {
     /// The meters whose top customers somebody asks for.
     pub leaders: Leaders,
+    /// What became of events, for whoever watches.
+    pub outcomes: Outcomes,
     /// Copies of events that were refused.
     pub refused: RefusedEvents,
 }

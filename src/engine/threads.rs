@@ -381,6 +381,7 @@ fn run_upkeep(
 ) -> (log::Upkeep, ClockFile) {
     while pause(stopping) {
         shared.observe_disk();
+        shared.insight.outcomes.look();
         if let Err(error) = shared.insight.refused.step(&shared.world) {
             tracing::warn!(error = %Causes(&error), "write refused events");
         }

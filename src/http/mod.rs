@@ -36,6 +36,7 @@ mod keys;
 mod link;
 mod meters;
 mod metrics;
+mod outcomes;
 mod page;
 mod payments;
 mod period;

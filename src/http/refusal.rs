@@ -7,6 +7,8 @@ use bytes::Bytes;
 use hyper::header::USER_AGENT;
 use hyper::{HeaderMap, StatusCode};
 
+use crate::engine::Engine;
+use crate::engine::outcomes::{Became, EventOutcome};
 use crate::engine::refused::{RAW_BYTES_MAX, RefusedEvent};
 use crate::http::auth::Caller;
 use crate::http::decode::{Located, locate};
@@ -55,15 +57,32 @@ pub(crate) async fn keep(
     };
     let place = said.event_index;
     if body.len() <= SMALL_BODY_BYTES_MAX {
-        edge.engine.refused().keep(with_event(refused, body, place));
+        keep_with_event(&edge.engine, refused, body, place);
         return;
     }
     let body = body.clone();
     let kept = edge.prepare(move |engine| {
-        engine.refused().keep(with_event(refused, &body, place));
+        keep_with_event(engine, refused, &body, place);
     });
     // When the daemon stops meanwhile there is no copy.
     drop(kept.await);
+}
+
+fn keep_with_event(engine: &Engine, refused: RefusedEvent, body: &[u8], place: Option<usize>) {
+    let refused = with_event(refused, body, place);
+    engine.note_refused(|| EventOutcome {
+        number: 0,
+        at: refused.at,
+        event_id: refused.event_id.clone(),
+        customer_id: refused.customer_id.clone(),
+        event_name: refused.event_name.clone(),
+        became: Became::Refused {
+            code: refused.code.clone(),
+            reason: refused.reason.clone(),
+            message: refused.message.clone(),
+        },
+    });
+    engine.refused().keep(refused);
 }
 
 fn with_event(refused: RefusedEvent, body: &[u8], place: Option<usize>) -> RefusedEvent {

@@ -28,8 +28,8 @@ use crate::http::edge::Edge;
 use crate::http::reply::{ApiError, ErrorBody};
 use crate::http::{
     alerts, billing, checkouts, clock, credits, customers, diagnosis, events, explanation, health,
-    ingest, invoices, keys, meters, metrics, payments, products, refused, series, subscriptions,
-    top_customers, usage, webhooks,
+    ingest, invoices, keys, meters, metrics, outcomes, payments, products, refused, series,
+    subscriptions, top_customers, usage, webhooks,
 };
 use crate::model::Scope;
 
@@ -147,6 +147,7 @@ pub(crate) fn all(options: RouteOptions) -> Routes {
         diagnosis::routes,
         series::routes,
         top_customers::routes,
+        outcomes::routes,
         customers::routes,
         usage::routes,
         credits::routes,
@@ -279,6 +280,7 @@ mod tests {
         ("POST /meters/preview", READ),
         ("GET /meters/{id}/series", READ),
         ("GET /meters/{id}/top-customers", READ),
+        ("GET /event-outcomes", READ),
         ("PATCH /meters/{id}", ADMIN),
         ("DELETE /meters/{id}", ADMIN),
         ("POST /meters/{id}/unarchive", ADMIN),

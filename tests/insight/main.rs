@@ -9,6 +9,7 @@ mod common;
 
 mod diagnosis;
 mod explanation;
+mod outcomes;
 mod refused;
 mod series;
 mod top_customers;

@@ -9,6 +9,7 @@ use super::{Answer, Committer, GROUP_BYTES, Reply, Submission};
 use crate::engine::Ingested;
 use crate::engine::command::{EventRefusal, Refused};
 use crate::engine::options::UnknownCustomers;
+use crate::engine::outcomes;
 use crate::engine::prepare::{Prepared, PreparedCustomer, PreparedEvent};
 use crate::engine::record::{EncodedEvents, splice_events};
 use crate::engine::state::{Admitted, AdmittedRequest, Record};
@@ -212,6 +213,9 @@ impl Committer {
                 duplicates += 1;
                 conflicts += u32::from(earlier.fingerprint != event.fingerprint);
             }
+        }
+        if self.shared.insight.outcomes.is_watched() {
+            outcomes::note_request(&self.shared, prepared, &findings.earlier, first_lsn);
         }
         // Fits: a request holds at most 1000 events.
         let new = u32::try_from(findings.new_count).unwrap_or(u32::MAX);
