@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::common::daemon::Daemon;
+use crate::common::wait_until;
 use crate::viewer::{OWN_PAGE, Viewer, daemon};
 
 /// Texts that mean something to browsers, spreadsheets or templates.
@@ -131,8 +132,10 @@ fn a_meters_chart_is_what_it_has_counted() {
     ingest(&daemon, &[event("2", "b", &json!({ "tokens": 500 }))]);
     ingest(&daemon, &[event("3", "b", &json!({ "tokens": "many" }))]);
     assert_eq!(sum(&csv(&mut viewer, &chart)), 2_000);
-    let split = csv(&mut viewer, &format!("{chart}&split=customers"));
-    assert_eq!(split[0], "From,a,b");
+    wait_until("it is known who uses most", || {
+        let split = csv(&mut viewer, &format!("{chart}&split=customers"));
+        (split[0] == "From,a,b").then_some(())
+    });
     for range in ["week", "month", "year"] {
         let chart = format!("/dashboard/meters/{id}/chart?range={range}&format=csv");
         assert_eq!(sum(&csv(&mut viewer, &chart)), 2_000, "{range}");
@@ -238,6 +241,33 @@ fn an_events_page_says_what_meters_made_of_it() {
 }
 
 #[test]
+fn the_live_tail_shows_what_each_event_came_to() {
+    let (_directory, daemon) = daemon();
+    let mut viewer = Viewer::admin(&daemon);
+    let path = "/dashboard/events/live?format=csv";
+    // Whoever looks first begins to watch.
+    assert_eq!(csv(&mut viewer, path).len(), 1);
+    ingest(&daemon, &[event("1", "a", &json!({ "n": 1 }))]);
+    ingest(&daemon, &[event("1", "a", &json!({ "n": 1 }))]);
+    ingest(&daemon, &[event("1", "a", &json!({ "n": 2 }))]);
+    let refused = event("2", "b", &json!({ "n": [] }));
+    assert_eq!(daemon.client().ingest(&[refused]).status, 422);
+    let lines = wait_until("all four are shown", || {
+        let lines = csv(&mut viewer, path);
+        (lines.len() == 5).then_some(lines)
+    });
+    let outcomes: Vec<&str> =
+        lines[1..].iter().map(|line| line.split(',').nth(1).unwrap()).collect();
+    assert_eq!(outcomes, ["refused", "conflicting", "duplicate", "accepted"]);
+    let of = |viewer: &mut Viewer, filter: &str| csv(viewer, &format!("{path}&{filter}")).len() - 1;
+    assert_eq!(of(&mut viewer, "outcome=duplicate"), 1);
+    assert_eq!(of(&mut viewer, "customer_id=a"), 3);
+    assert_eq!(of(&mut viewer, "event_id=2"), 1);
+    assert_eq!(of(&mut viewer, "event_name=nothing"), 0);
+    assert_eq!(viewer.get("/dashboard/events/live?outcome=lost").status, 422);
+}
+
+#[test]
 fn a_preview_counts_what_the_meter_would_and_makes_nothing() {
     let (_directory, daemon) = daemon();
     ingest(&daemon, &[event("1", "a", &json!({ "tokens": 5 })), event("2", "a", &json!({}))]);
@@ -288,7 +318,10 @@ fn a_customers_page_shows_usage_against_what_is_free_and_what_it_costs() {
     for text in ["40.00 USD", "Upcoming invoice", "Ada", "ada@x.io"] {
         assert!(page.contains(text), "{text} in {page}");
     }
-    let customers = csv(&mut viewer, &format!("/dashboard/meters/{id}/customers?format=csv"));
+    let customers = wait_until("it is known who uses most", || {
+        let lines = csv(&mut viewer, &format!("/dashboard/meters/{id}/customers?format=csv"));
+        (lines.len() > 1).then_some(lines)
+    });
     assert!(customers[1].contains(",2500,2500,1000,1500,0.02,30.00 (USD)"), "{customers:?}");
     assert_eq!(viewer.get("/dashboard/customer?id=nobody").status, 404);
 }

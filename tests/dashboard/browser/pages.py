@@ -22,6 +22,7 @@ def screens(meter_id, event_id, customer_id):
         "meter-customers": f"{own}/customers",
         "meter-code": f"{own}/code",
         "events": "/dashboard/events",
+        "events-live": "/dashboard/events/live",
         "events-refused": "/dashboard/events/refused",
         "event": f"/dashboard/event?id={quoted(event_id, safe='')}",
         "customers": "/dashboard/customers",

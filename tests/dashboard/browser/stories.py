@@ -144,6 +144,23 @@ def new_events_come_into_the_list_until_it_is_paused(daemon, browser, _shots):
         page.wait_for_url("**/dashboard/event?id=second")
 
 
+def the_live_tail_tells_a_duplicate_from_a_conflict(daemon, browser, shots):
+    client = DodoPayments(base_url=daemon.url, bearer_token=KEY)
+    with signed_in(daemon, browser) as page:
+        settled(page, "/dashboard/events/live")
+        client.usage_events.ingest(events=[event("req-1", tokens=1)])
+        page.wait_for_selector("#rows >> text=accepted", timeout=LIVE_MS)
+        client.usage_events.ingest(events=[event("req-1", tokens=1)])
+        page.wait_for_selector("#rows .badge >> text=duplicate", timeout=LIVE_MS)
+        client.usage_events.ingest(events=[event("req-1", tokens=2)])
+        page.wait_for_selector("#rows .badge >> text=conflicting", timeout=LIVE_MS)
+        assert page.locator("#rows tbody tr").count() == 3
+        page.screenshot(path=shots / "story-live.png")
+        # The duplicate leads to the first.
+        page.click("#rows tr:has(.badge:text('duplicate')) a >> nth=0")
+        page.wait_for_url("**/dashboard/event?id=req-1")
+
+
 def months_turn_under_the_test_clock(daemon, browser, shots):
     made = meter(daemon)
     daemon.post("/customers", {"customer_id": "cus_1", "name": "Ada", "email": "ada@example.com"})
@@ -184,6 +201,7 @@ TESTS = [
     what_the_api_refuses_stands_beside_its_field,
     the_chart_moves_within_two_seconds_and_a_duplicate_counts_once,
     new_events_come_into_the_list_until_it_is_paused,
+    the_live_tail_tells_a_duplicate_from_a_conflict,
     months_turn_under_the_test_clock,
     a_read_key_sees_no_forms,
 ]

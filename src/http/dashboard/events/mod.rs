@@ -1,6 +1,7 @@
 //! Events: those that are stored, what requests come to as they come, and what became of one of them.
 
 mod list;
+mod live;
 mod one;
 mod refused;
 
@@ -28,6 +29,8 @@ pub(super) fn screens() -> Router<Arc<Dashboard>> {
     Router::new()
         .route("/dashboard/events", get(list::show))
         .route("/dashboard/events/rows", get(list::rows))
+        .route("/dashboard/events/live", get(live::show))
+        .route("/dashboard/events/live/rows", get(live::rows))
         .route("/dashboard/events/refused", get(refused::show))
         .route("/dashboard/event", get(one::show))
 }
@@ -41,6 +44,7 @@ pub(super) fn path(id: &EventId) -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tab {
     Stored,
+    Live,
     Refused,
 }
 
@@ -48,6 +52,7 @@ impl Tab {
     fn all(self) -> impl Iterator<Item = (&'static str, &'static str, bool)> {
         let tabs = [
             (Self::Stored, "Stored", "/dashboard/events"),
+            (Self::Live, "Live", "/dashboard/events/live"),
             (Self::Refused, "Refused", "/dashboard/events/refused"),
         ];
         tabs.into_iter().map(move |(tab, name, path)| (name, path, tab == self))

@@ -25,6 +25,8 @@ struct Customers {
     shell: Shell,
     head: Head,
     customer: String,
+    /// Where the page is, to be asked for again while it is being found who uses most.
+    waits: Option<String>,
     table: Table,
 }
 
@@ -48,11 +50,12 @@ pub(super) async fn show(
     columns.extend(customers::columns());
     let mut table = Table::new("meter-customers", "Customers of the meter", columns)
         .exported_at(tags::with(&own, "format", "csv"));
-    table.rows = rows;
+    let waits = rows.is_none().then(|| own.clone());
+    table.rows = rows.unwrap_or_default();
     if answer::wants_csv(&parameters)? {
         return Ok(answer::csv(&table));
     }
-    answer::show(&Customers { shell, head, customer: wanted.unwrap_or_default(), table })
+    answer::show(&Customers { shell, head, customer: wanted.unwrap_or_default(), waits, table })
 }
 
 fn rows(
@@ -60,13 +63,13 @@ fn rows(
     meter: &Meter,
     customer: Option<CustomerId>,
     now: Timestamp,
-) -> Result<Vec<Vec<Cell>>, Failure> {
-    let month = (now.month_start(), now.next_month_start());
+) -> Result<Option<Vec<Vec<Cell>>>, Failure> {
+    let Some(items) = series::customers(engine, meter, customer, now)? else { return Ok(None) };
     let mut rows = Vec::new();
-    for item in series::customers(engine, meter, customer, month)? {
+    for item in items {
         rows.extend(of_customer(engine, meter, &item)?);
     }
-    Ok(rows)
+    Ok(Some(rows))
 }
 
 /// A row for each subscription that bills the meter, or one when none does.

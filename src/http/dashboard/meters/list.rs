@@ -90,12 +90,11 @@ fn rows(
     page: Page,
     now: Timestamp,
 ) -> Result<Vec<Row>, UsageError> {
-    let meters = engine.meters(archived, page).into_iter();
-    let rows = meters.map(|meter| {
-        let day = series::day(engine, &meter, now)?;
-        Ok(Row { backfill: engine.backfill(meter.index), meter, day })
-    });
-    rows.collect()
+    let meters = engine.meters(archived, page);
+    let days = series::days(engine, meters.iter().map(|meter| meter.id.clone()).collect(), now)?;
+    let rows = meters.into_iter().zip(days);
+    let rows = rows.map(|(meter, day)| Row { backfill: engine.backfill(meter.index), meter, day });
+    Ok(rows.collect())
 }
 
 impl Row {

@@ -45,7 +45,7 @@ struct Overview {
 /// What is counted for the page.
 struct Found {
     month: Quantity,
-    day: series::Day,
+    day: Option<series::Day>,
     series: Vec<Series>,
 }
 
@@ -63,6 +63,7 @@ pub(super) async fn show(
     let found =
         dashboard.edge.read(move |engine| found(engine, &meter, (range, split), now)).await??;
     let Found { month, day, series } = found;
+    let day = day.ok_or_else(|| NotShown::not_found("meter"))?;
     let tiles = vec![
         ("this month (UTC)", tags::grouped(&month.to_string())),
         ("last 24 hours", tags::grouped(&day.total.to_string())),
@@ -108,8 +109,8 @@ fn found(
     now: Timestamp,
 ) -> Result<Found, UsageError> {
     Ok(Found {
-        month: series::total(engine, meter, now.month_start(), now.next_month_start())?,
-        day: series::day(engine, meter, now)?,
+        month: series::month(engine, meter, now)?,
+        day: series::days(engine, vec![meter.id.clone()], now)?.pop(),
         series: series_of(engine, meter, wanted, now)?,
     })
 }

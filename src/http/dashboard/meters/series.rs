@@ -1,15 +1,17 @@
-//! What a meter has counted over time, for charts and sparks.
-
-use std::collections::BTreeMap;
+//! What a meter has counted over time, for charts and sparks: of everybody from the totals that the engine
+//! keeps, of single customers for those alone who have used most, so that no page looks at all of them.
 
 use super::range::Range;
-use crate::engine::query::{Bucket, Interval, UsageItem};
+use crate::engine::query::{Bucket, UsageItem};
+use crate::engine::series::{MeterSeries, SeriesQuery};
 use crate::engine::{Engine, UsageError, UsageQuery};
 use crate::metering::Kind;
-use crate::model::{CustomerId, Meter, Quantity, Timestamp};
+use crate::model::{CustomerId, Meter, MeterId, Quantity, Timestamp};
 
 /// Customers that a chart tells apart; the colours of the chart are eight.
-pub(super) const TOP_MAX: usize = 7;
+const CHARTED_MAX: usize = 7;
+/// Customers of a page.
+const LISTED_MAX: usize = 50;
 
 /// What one colour of a chart shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,38 +32,43 @@ pub(super) struct Day {
     pub(super) last_at: Option<Timestamp>,
 }
 
-/// What all customers together have used.
-struct Everyone {
-    total: Quantity,
-    buckets: Vec<Bucket>,
-    skipped: u64,
-}
-
-/// The last 24 hours.
+/// The last 24 hours of several meters, in their order.
 ///
 /// # Errors
 /// [`UsageError`]
-pub(super) fn day(engine: &Engine, meter: &Meter, now: Timestamp) -> Result<Day, UsageError> {
-    let range = Range::Day;
-    let starts = range.starts(now);
-    let from = starts.first().copied().unwrap_or(now);
-    let all = everyone(engine, meter, (from, range.end(now)), Some(range.interval()))?;
-    let last_at = all.buckets.last().map(|bucket| bucket.start);
-    let hours = filled(&starts, &all.buckets).map(Option::unwrap_or_default).collect();
-    Ok(Day { hours, total: all.total, skipped: all.skipped, last_at })
+pub(super) fn days(
+    engine: &Engine,
+    ids: Vec<MeterId>,
+    now: Timestamp,
+) -> Result<Vec<Day>, UsageError> {
+    let starts = Range::Day.starts(now);
+    let found = everyone(engine, ids, Range::Day, now)?;
+    let day = |all: MeterSeries| {
+        let last_at = all.buckets.last().map(|bucket| bucket.start);
+        let hours = filled(&starts, &all.buckets).map(Option::unwrap_or_default).collect();
+        let skipped = all.skipped.missing + all.skipped.not_a_number + all.skipped.out_of_range;
+        Day { hours, total: all.total, skipped, last_at }
+    };
+    Ok(found.into_iter().map(day).collect())
 }
 
-/// What was used from an instant to before another, both whole hours.
+/// What was used in the UTC month of an instant.
 ///
 /// # Errors
 /// [`UsageError`]
-pub(super) fn total(
+pub(super) fn month(
     engine: &Engine,
     meter: &Meter,
-    from: Timestamp,
-    to: Timestamp,
+    now: Timestamp,
 ) -> Result<Quantity, UsageError> {
-    everyone(engine, meter, (from, to), None).map(|all| all.total)
+    let query = SeriesQuery {
+        meter_ids: vec![meter.id.clone()],
+        start: now.month_start(),
+        end: now.next_month_start(),
+        interval: Range::Year.interval(),
+    };
+    let found = engine.series(&query)?.items;
+    Ok(found.first().map_or(Quantity::ZERO, |all| all.total))
 }
 
 /// What a chart of all customers together shows.
@@ -75,13 +82,17 @@ pub(super) fn whole(
     now: Timestamp,
 ) -> Result<Vec<Series>, UsageError> {
     let starts = range.starts(now);
-    let from = starts.first().copied().unwrap_or(now);
-    let all = everyone(engine, meter, (from, range.end(now)), Some(range.interval()))?;
-    let name = meter.measurement_unit.clone();
-    Ok(vec![Series { name, values: shown(meter, filled(&starts, &all.buckets)) }])
+    let found = everyone(engine, vec![meter.id.clone()], range, now)?;
+    let name = &meter.measurement_unit;
+    let series = found.iter().map(|all| Series {
+        name: name.clone(),
+        values: shown(meter, filled(&starts, &all.buckets)),
+    });
+    Ok(series.collect())
 }
 
-/// What a chart of the largest customers shows, largest first; what adds up also with all the others.
+/// What a chart of the largest customers of this month shows, largest first; what adds up also with all the
+/// others. Until it is known who they are, all are others.
 ///
 /// # Errors
 /// [`UsageError`]
@@ -92,114 +103,109 @@ pub(super) fn by_customer(
     now: Timestamp,
 ) -> Result<Vec<Series>, UsageError> {
     let starts = range.starts(now);
-    let from = starts.first().copied().unwrap_or(now);
-    let end = range.end(now);
-    let all = everyone(engine, meter, (from, end), Some(range.interval()))?;
-    let largest = largest(engine, meter, (from, end), Some(range.interval()))?;
+    let all = everyone(engine, vec![meter.id.clone()], range, now)?;
+    let all = all.first().map_or(&[][..], |all| &all.buckets);
+    let mut rest: Vec<Quantity> = filled(&starts, all).map(Option::unwrap_or_default).collect();
     let mut series: Vec<Series> = Vec::new();
-    let mut rest: Vec<Quantity> =
-        filled(&starts, &all.buckets).map(Option::unwrap_or_default).collect();
-    for item in largest {
-        let values: Vec<_> = filled(&starts, &item.buckets).collect();
+    for customer in largest(engine, meter, CHARTED_MAX)?.unwrap_or_default() {
+        let buckets = of_customer(engine, meter, customer.clone(), range, now)?;
+        let values: Vec<_> = filled(&starts, &buckets).collect();
         for (rest, value) in rest.iter_mut().zip(&values) {
             let value = value.unwrap_or_default().as_units();
             *rest = Quantity::from_units(rest.as_units().saturating_sub(value));
         }
-        let name = item.customer_id.to_string();
+        let name = customer.to_string();
         series.push(Series { name, values: shown(meter, values.into_iter()) });
     }
     let adds_up = match Kind::from(&meter.aggregation) {
         Kind::Count | Kind::Sum => true,
         Kind::Max | Kind::Last => false,
     };
-    if adds_up && rest.iter().any(|value| *value != Quantity::ZERO) {
+    let is_any = rest.iter().any(|value| *value != Quantity::ZERO);
+    if series.is_empty() || (adds_up && is_any) {
         let values = rest.into_iter().map(Some).collect();
         series.push(Series { name: "all others".to_owned(), values });
     }
     Ok(series)
 }
 
-/// Customers of a page.
-const CUSTOMERS_MAX: usize = 50;
-
-/// Those who have used most from an instant to before another, largest first; or one of them.
+/// What those have used this month who have used most, largest first, or one customer; nothing while it
+/// is being found who they are.
 ///
 /// # Errors
 /// [`UsageError`]
 pub(super) fn customers(
     engine: &Engine,
     meter: &Meter,
-    customer_id: Option<CustomerId>,
-    (start, end): (Timestamp, Timestamp),
-) -> Result<Vec<UsageItem>, UsageError> {
-    let is_unknown = |id: &CustomerId| engine.customer(id).is_none();
-    if customer_id.as_ref().is_some_and(is_unknown) {
-        return Ok(Vec::new());
-    }
-    let query = UsageQuery {
-        meter_id: Some(meter.id.clone()),
-        customer_id,
-        start,
-        end,
-        interval: None,
-        offset: 0,
-        limit: CUSTOMERS_MAX,
+    one: Option<CustomerId>,
+    now: Timestamp,
+) -> Result<Option<Vec<UsageItem>>, UsageError> {
+    let ids = match one {
+        Some(id) => Some(engine.customer(&id).map(|customer| customer.id).into_iter().collect()),
+        None => largest(engine, meter, LISTED_MAX)?,
     };
-    Ok(engine.usage(&query)?.items)
+    let Some(ids): Option<Vec<CustomerId>> = ids else { return Ok(None) };
+    let mut items = Vec::new();
+    for id in ids {
+        let query = UsageQuery {
+            meter_id: Some(meter.id.clone()),
+            customer_id: Some(id),
+            start: now.month_start(),
+            end: now.next_month_start(),
+            interval: None,
+            offset: 0,
+            limit: 1,
+        };
+        // Of a customer that has used nothing the engine gives an item, too.
+        items.extend(engine.usage(&query)?.items);
+    }
+    Ok(Some(items))
 }
 
-/// The customers that have used most, with their buckets.
+/// Who has used most this month; nothing until that was found.
 fn largest(
     engine: &Engine,
     meter: &Meter,
-    (start, end): (Timestamp, Timestamp),
-    interval: Option<Interval>,
-) -> Result<Vec<UsageItem>, UsageError> {
+    limit: usize,
+) -> Result<Option<Vec<CustomerId>>, UsageError> {
+    let found = engine.top_customers(&meter.id)?.month;
+    let ids = found.map(|ranking| ranking.items.into_iter().map(|item| item.customer_id));
+    Ok(ids.map(|ids| ids.take(limit).collect()))
+}
+
+fn of_customer(
+    engine: &Engine,
+    meter: &Meter,
+    customer: CustomerId,
+    range: Range,
+    now: Timestamp,
+) -> Result<Vec<Bucket>, UsageError> {
     let query = UsageQuery {
         meter_id: Some(meter.id.clone()),
-        customer_id: None,
-        start,
-        end,
-        interval,
+        customer_id: Some(customer),
+        start: range.starts(now).first().copied().unwrap_or(now),
+        end: range.end(now),
+        interval: Some(range.interval()),
         offset: 0,
-        limit: TOP_MAX,
+        limit: 1,
     };
-    Ok(engine.usage(&query)?.items)
+    let items = engine.usage(&query)?.items;
+    Ok(items.into_iter().next().map(|item| item.buckets).unwrap_or_default())
 }
 
 fn everyone(
     engine: &Engine,
-    meter: &Meter,
-    (start, end): (Timestamp, Timestamp),
-    interval: Option<Interval>,
-) -> Result<Everyone, UsageError> {
-    let query = UsageQuery {
-        meter_id: Some(meter.id.clone()),
-        customer_id: None,
-        start,
-        end,
-        interval,
-        offset: 0,
-        limit: usize::MAX,
+    meter_ids: Vec<MeterId>,
+    range: Range,
+    now: Timestamp,
+) -> Result<Vec<MeterSeries>, UsageError> {
+    let query = SeriesQuery {
+        meter_ids,
+        start: range.starts(now).first().copied().unwrap_or(now),
+        end: range.end(now),
+        interval: range.interval(),
     };
-    let mut buckets: BTreeMap<Timestamp, Quantity> = BTreeMap::new();
-    let mut all = Everyone { total: Quantity::ZERO, buckets: Vec::new(), skipped: 0 };
-    let kind = Kind::from(&meter.aggregation);
-    let joined = |left: Quantity, right: Quantity| match kind {
-        Kind::Count | Kind::Sum => left.checked_add(right).unwrap_or(left),
-        Kind::Max => left.max(right),
-        Kind::Last => right,
-    };
-    for item in engine.usage(&query)?.items {
-        all.total = joined(all.total, item.total);
-        all.skipped += item.skipped.missing + item.skipped.not_a_number + item.skipped.out_of_range;
-        for bucket in item.buckets {
-            let value = buckets.entry(bucket.start).or_default();
-            *value = joined(*value, bucket.value);
-        }
-    }
-    all.buckets = buckets.into_iter().map(|(start, value)| Bucket { start, value }).collect();
-    Ok(all)
+    Ok(engine.series(&query)?.items)
 }
 
 /// The value of each bar; nothing where no event is. Buckets are in order, and begin with bars.
