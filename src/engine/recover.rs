@@ -84,11 +84,7 @@ pub fn open(
     let mut replay = Replay::new(state, &incarnation, &options, index);
     replay.is_durable_through(proven);
     replay.trusts_rows_at(proven);
-    let log_options = log::Options {
-        incarnation: log::Incarnation(incarnation.id),
-        segment_bytes: options.segment_bytes,
-        durability: options.durability,
-    };
+    let log_options = log_options(&incarnation, &options);
     let log = replay_log(&world, log_options, &history, &mut replay)?;
     let replayed = replay.finish();
     replayed.state.count_rows_anew();
@@ -197,6 +193,14 @@ fn open_index(
         }
     }
     Ok(opened)
+}
+
+fn log_options(incarnation: &Incarnation, options: &Options) -> log::Options {
+    log::Options {
+        incarnation: log::Incarnation(incarnation.id),
+        segment_bytes: options.segment_bytes,
+        durability: options.durability,
+    }
 }
 
 fn open_history(world: &World, incarnation: &Incarnation) -> Result<History, history::Error> {
