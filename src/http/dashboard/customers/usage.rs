@@ -1,7 +1,7 @@
 //! What a customer uses in the periods that have no invoice yet, as the upcoming invoices have it.
 
-use super::super::table::{Cell, Column, Table, number, text};
 use crate::engine::bills::Upcoming;
+use crate::http::dashboard::table::{Cell, Column, Table, number, text};
 use crate::http::document::{Row, major};
 use crate::model::invoice::{InvoiceLine, LineDetail, UsageLine};
 use crate::model::{Currency, MeterId, Quantity, SubscriptionId};

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 
-use super::super::answer::{self, Answer};
-use super::super::gate::Viewer;
-use super::super::shell::{Place, Shell};
-use super::super::table::{Cell, EXPORT_ROWS_MAX, Table, Tone, text};
-use super::super::{Dashboard, customers, tags};
 use crate::engine::outcomes::{Became, EventOutcome};
+use crate::http::dashboard::answer::{self, Answer};
+use crate::http::dashboard::gate::Viewer;
+use crate::http::dashboard::shell::{Place, Shell};
+use crate::http::dashboard::table::{Cell, EXPORT_ROWS_MAX, Table, Tone, text};
+use crate::http::dashboard::{Dashboard, customers, tags};
 use crate::http::query::Parameters;
 use crate::http::reply::ApiError;
 use crate::model::{CustomerId, EventId};

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 
-use super::super::answer::{self, Answer, NotShown};
-use super::super::gate::Viewer;
-use super::super::shell::{Place, Shell};
-use super::super::table::{Cell, Table, Tone, text};
-use super::super::{Dashboard, customers, meters, tags};
 use crate::engine::bills::{Landing, LandingState};
 use crate::engine::explain::{Explanation, MeterExplanation};
+use crate::http::dashboard::answer::{self, Answer, NotShown};
+use crate::http::dashboard::gate::Viewer;
+use crate::http::dashboard::shell::{Place, Shell};
+use crate::http::dashboard::table::{Cell, Table, Tone, text};
+use crate::http::dashboard::{Dashboard, customers, meters, tags};
 use crate::http::query::Parameters;
 use crate::metering::explain::{JudgedClauses, JudgedFilter};
 use crate::model::customer::{Metadata, MetadataValue};

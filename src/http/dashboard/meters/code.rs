@@ -5,12 +5,12 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 
-use super::super::Dashboard;
-use super::super::answer::{self, Answer};
-use super::super::gate::Viewer;
-use super::super::shell::Shell;
-use super::super::snippet::Snippets;
 use super::{Head, Tab};
+use crate::http::dashboard::Dashboard;
+use crate::http::dashboard::answer::{self, Answer};
+use crate::http::dashboard::gate::Viewer;
+use crate::http::dashboard::shell::Shell;
+use crate::http::dashboard::snippet::Snippets;
 use crate::http::route::Segment;
 
 #[derive(Template)]

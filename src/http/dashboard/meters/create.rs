@@ -8,13 +8,13 @@ use hyper::body::Body as _;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::super::answer::{self, Answer};
-use super::super::gate::Viewer;
-use super::super::shell::{Place, Shell};
-use super::super::{Dashboard, assets, events, tags};
 use crate::engine::command::NewMeter;
 use crate::engine::diagnosis::MeterPreview;
 use crate::http::body;
+use crate::http::dashboard::answer::{self, Answer};
+use crate::http::dashboard::gate::Viewer;
+use crate::http::dashboard::shell::{Place, Shell};
+use crate::http::dashboard::{Dashboard, assets, events, tags};
 use crate::http::meters::MeterCreate;
 use crate::http::query::Parameters;
 use crate::http::reply::ApiError;

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 
-use super::super::Dashboard;
-use super::super::answer::{self, Answer};
-use super::super::events::{self, Listed};
-use super::super::gate::Viewer;
-use super::super::pager::Pager;
-use super::super::shell::Shell;
-use super::super::table::Table;
 use super::{Head, Tab};
 use crate::engine::EventQuery;
+use crate::http::dashboard::Dashboard;
+use crate::http::dashboard::answer::{self, Answer};
+use crate::http::dashboard::events::{self, Listed};
+use crate::http::dashboard::gate::Viewer;
+use crate::http::dashboard::pager::Pager;
+use crate::http::dashboard::shell::Shell;
+use crate::http::dashboard::table::Table;
 use crate::http::query::Parameters;
 use crate::http::route::Segment;
 

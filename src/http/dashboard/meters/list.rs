@@ -5,15 +5,15 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 
-use super::super::answer::{self, Answer};
-use super::super::gate::Viewer;
-use super::super::pager::Pager;
-use super::super::shell::{Place, Shell};
-use super::super::snippet::Snippets;
-use super::super::table::{Cell, EXPORT_ROWS_MAX, Spark, Table, Tone, number, text};
-use super::super::{Dashboard, tags};
 use super::series;
 use crate::engine::{BackfillState, BackfillStatus, Engine, Page, UsageError};
+use crate::http::dashboard::answer::{self, Answer};
+use crate::http::dashboard::gate::Viewer;
+use crate::http::dashboard::pager::Pager;
+use crate::http::dashboard::shell::{Place, Shell};
+use crate::http::dashboard::snippet::Snippets;
+use crate::http::dashboard::table::{Cell, EXPORT_ROWS_MAX, Spark, Table, Tone, number, text};
+use crate::http::dashboard::{Dashboard, tags};
 use crate::http::query::Parameters;
 use crate::model::{Meter, Timestamp};
 

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 
-use super::super::Dashboard;
-use super::super::answer::{self, Answer};
-use super::super::events;
 use crate::engine::diagnosis::MeterDiagnosis;
 use crate::engine::{Engine, InspectError, Page};
+use crate::http::dashboard::Dashboard;
+use crate::http::dashboard::answer::{self, Answer};
+use crate::http::dashboard::events;
 use crate::http::route::Segment;
 use crate::model::{EventId, MeterId};
 
