@@ -10,6 +10,7 @@ pub mod close;
 pub mod credits;
 pub mod due;
 mod exact;
+pub mod example;
 pub mod lifecycle;
 pub mod proration;
 pub mod rating;

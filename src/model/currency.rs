@@ -38,6 +38,11 @@ impl Currency {
         is_known.then_some(Self(code))
     }
 
+    /// Every currency with its code, in the order of the codes.
+    pub fn all() -> impl Iterator<Item = (&'static str, Self)> {
+        CODES.split_whitespace().filter_map(|code| Some((code, Self::from_code(code)?)))
+    }
+
     /// The code.
     pub fn code(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()

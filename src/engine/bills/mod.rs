@@ -13,6 +13,7 @@ mod pool_rows;
 mod subscriptions;
 mod told;
 mod usage;
+mod worked;
 
 use std::sync::Arc;
 
@@ -36,6 +37,7 @@ pub(in crate::engine) use overage::overage;
 pub(in crate::engine) use payments::payment_by_id;
 pub use told::{BalanceLowView, ThresholdView, ToldView};
 pub(in crate::engine) use usage::{MeterPeriod, periods_of_meter, readings};
+pub use worked::{WorkedExample, WorkedPrice};
 
 /// Which products a list asks for.
 #[derive(Clone, Copy, Debug, Default)]

@@ -31,6 +31,7 @@ use crate::world::entropy::draw;
 use crate::world::sabotage::{self, Sabotage};
 
 pub use plans::Quote;
+pub use products::new_price;
 pub use reservations::{OVER, find as find_reservation, is_over};
 
 /// How far the wall clock may be behind log time before due work waits.

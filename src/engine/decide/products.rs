@@ -6,6 +6,7 @@ use crate::engine::command::Refused;
 use crate::engine::command::billing::{
     NewMeterPrice, NewPrice, NewPriceKind, NewProduct, NewRate, ProductPatch,
 };
+use crate::engine::command::credits::NewAttachment;
 use crate::engine::shared::Shared;
 use crate::model::price::{MeterPrice, PriceKind};
 use crate::model::{Attachment, Price, Product, ProductId, Rate};
@@ -21,7 +22,6 @@ const PRODUCTS_BYTES_MAX: usize = 6 * 1024 * 1024;
 
 pub(super) fn create(new: &NewProduct, moment: Moment<'_>) -> Result<Arc<Product>, Refused> {
     let Moment { shared, at, .. } = moment;
-    let credits = attachments::resolve(&new.credits, new.price.currency, shared)?;
     let product = Product {
         id: ProductId::new(moment.new_id("pdt")),
         index: shared.state.with_books(crate::engine::books::Books::next_product),
@@ -29,13 +29,26 @@ pub(super) fn create(new: &NewProduct, moment: Moment<'_>) -> Result<Arc<Product
         description: new.description.clone(),
         tax_category: new.tax_category,
         metadata: new.metadata.clone(),
-        prices: vec![price(&new.price, credits, shared)?],
+        prices: vec![new_price(&new.price, &new.credits, shared)?],
         created_at: at,
         updated_at: at,
         archived: false,
     };
     check_bytes(&product, shared)?;
     Ok(Arc::new(product))
+}
+
+/// The price of a new product that hands out these credits.
+///
+/// # Errors
+/// [`Refused`] names what does not exist, or does not go together.
+pub fn new_price(
+    price: &NewPrice,
+    credits: &[NewAttachment],
+    shared: &Shared,
+) -> Result<Price, Refused> {
+    let credits = attachments::resolve(credits, price.currency, shared)?;
+    self::price(price, credits, shared)
 }
 
 pub(super) fn update(
