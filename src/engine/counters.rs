@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::engine::command::Refused;
-use crate::engine::health::{Histogram, Pulse};
+use crate::engine::health::{Histogram, Pulse, Recovery};
 use crate::engine::outbox::settle::Next;
 use crate::model::{Lsn, Timestamp};
 use crate::world::sync::Mutex;
@@ -64,6 +64,8 @@ pub struct Counters {
     sync_micros: Buckets<12>,
     checkpoint_lsn: AtomicU64,
     checkpoint_at: AtomicI64,
+    recovered_records: AtomicU64,
+    recovery_micros: AtomicU64,
 }
 
 impl Default for Counters {
@@ -82,6 +84,8 @@ impl Default for Counters {
             sync_micros: Buckets::new(DURATION_BOUNDS_MICROS),
             checkpoint_lsn: AtomicU64::new(0),
             checkpoint_at: AtomicI64::new(i64::MIN),
+            recovered_records: AtomicU64::new(0),
+            recovery_micros: AtomicU64::new(0),
         }
     }
 }
@@ -156,6 +160,18 @@ impl Counters {
     pub fn checkpointed(&self, lsn: Lsn, at: Timestamp) {
         self.checkpoint_lsn.store(lsn.0, Ordering::Relaxed);
         self.checkpoint_at.store(at.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// The start has replayed so many records and took so long.
+    pub fn recovered(&self, records: u64, took: Duration) {
+        self.recovered_records.store(records, Ordering::Relaxed);
+        self.recovery_micros.store(micros(took), Ordering::Relaxed);
+    }
+
+    /// What the start had to do.
+    pub fn recovery(&self) -> Recovery {
+        let took = Duration::from_micros(self.recovery_micros.load(Ordering::Relaxed));
+        Recovery { records: self.recovered_records.load(Ordering::Relaxed), took }
     }
 
     /// How many events came since the start, by what became of them, beside the last LSN.

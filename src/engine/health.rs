@@ -1,6 +1,7 @@
 //! What the daemon says of itself.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::model::{Lsn, Timestamp};
 
@@ -31,6 +32,26 @@ pub struct Histogram {
     pub counts: Vec<u64>,
     /// The sum of all observations.
     pub sum: f64,
+}
+
+/// What the daemon has of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resources {
+    /// Free bytes of the data directory's disk, where the system says.
+    pub free_bytes: Option<u64>,
+    /// Below so many free bytes events are refused.
+    pub reserve_bytes: u64,
+    /// Bytes of memory in use, where the system says.
+    pub resident_bytes: Option<u64>,
+}
+
+/// What the last start had to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recovery {
+    /// Records of the log behind the checkpoint that were replayed.
+    pub records: u64,
+    /// How long it took to open the data directory.
+    pub took: Duration,
 }
 
 /// What has happened since the start, in few numbers that cost nothing to read.

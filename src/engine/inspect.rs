@@ -133,6 +133,26 @@ fn find(shared: &Shared, id: &EventId) -> Result<Option<StoredEvent>, InspectErr
     if lsn > shared.state.applied() {
         return Ok(None);
     }
+    at(shared, lsn)
+}
+
+/// The event with this LSN, when it is one and is still kept.
+///
+/// # Errors
+/// [`InspectError`]
+pub(in crate::engine) fn event_at(
+    shared: &Shared,
+    lsn: Lsn,
+) -> Result<Option<StoredEvent>, InspectError> {
+    if lsn == Lsn::ZERO || lsn > shared.state.applied() {
+        return Ok(None);
+    }
+    let found = at(shared, lsn)?;
+    shared.counters.read_back(u64::from(found.is_some()));
+    Ok(found)
+}
+
+fn at(shared: &Shared, lsn: Lsn) -> Result<Option<StoredEvent>, InspectError> {
     if lsn <= shared.history.last_lsn() {
         return Ok(shared.history.at(lsn, owned_of_history)?);
     }

@@ -80,7 +80,7 @@ use crate::world::sync::atomic::Ordering;
 
 pub use backfill::{BackfillState, BackfillStatus};
 pub use command::{Changed, Command, Outcome, Refused, RequestIdentity};
-pub use health::{Pulse, Readiness, Stats};
+pub use health::{Pulse, Readiness, Recovery, Resources, Stats};
 pub use inspect::{EventQuery, InspectError, StoredEvent};
 pub use prepare::{Preparation, Prepared};
 pub use query::{Usage, UsageError, UsageQuery};
@@ -304,6 +304,14 @@ impl Engine {
         inspect::event(&self.shared, id)
     }
 
+    /// The event with this LSN, when it is one and is still kept. Reads the disk: call it off the reactor.
+    ///
+    /// # Errors
+    /// [`InspectError`]
+    pub fn event_at(&self, lsn: Lsn) -> Result<Option<StoredEvent>, InspectError> {
+        inspect::event_at(&self.shared, lsn)
+    }
+
     /// Events, newest first by LSN. Reads the disk: call it off the reactor.
     ///
     /// # Errors
@@ -333,6 +341,20 @@ impl Engine {
             log_writable: !self.shared.poisoned.load(Ordering::Acquire),
             disk_above_reserve: !self.shared.storage_full.load(Ordering::Acquire),
         }
+    }
+
+    /// What the daemon has of the machine. Asks the disk: call it off the reactor.
+    pub fn resources(&self) -> Resources {
+        Resources {
+            free_bytes: self.shared.world.disk.free_bytes().ok(),
+            reserve_bytes: self.shared.options.reserve_bytes,
+            resident_bytes: crate::world::memory::resident_bytes(),
+        }
+    }
+
+    /// What the last start had to do.
+    pub fn recovery(&self) -> Recovery {
+        self.shared.counters.recovery()
     }
 
     /// What has happened since the start: cheap enough to be asked for all the time.

@@ -67,6 +67,19 @@ pub fn open(
     test_clock: Option<Arc<TestClock>>,
     options: Options,
 ) -> Result<Recovered, OpenError> {
+    let clock = Arc::clone(&world.clock);
+    let began = clock.since_boot();
+    let recovered = recover(world, test_clock, options)?;
+    let took = clock.since_boot().saturating_sub(began);
+    recovered.machine.shared.counters.recovered(recovered.replayed, took);
+    Ok(recovered)
+}
+
+fn recover(
+    world: World,
+    test_clock: Option<Arc<TestClock>>,
+    options: Options,
+) -> Result<Recovered, OpenError> {
     let incarnation = incarnation::read_or_create(&world)?;
     let earlier = clock_file::read(&world).map_err(OpenError::Clock)?;
     let rows = RowStore::open(&*world.disk)?;

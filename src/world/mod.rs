@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod disk;
 pub mod entropy;
+pub mod memory;
 pub mod open_files;
 pub mod processor;
 pub mod real_disk;

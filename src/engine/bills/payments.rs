@@ -151,6 +151,18 @@ impl Engine {
         found.map(|payment| self.view_payment(payment)).transpose()
     }
 
+    /// The newest payment of an invoice. Reads the disk: call it off the reactor.
+    ///
+    /// # Errors
+    /// [`BillsError`]
+    pub fn payment_of(&self, id: &InvoiceId) -> Result<Option<PaymentView>, BillsError> {
+        let index = self.shared.state.with_books(|books| {
+            let number = books.payments.number(id)?;
+            books.payments.invoice_head(number)?.payment
+        });
+        index.map(|index| self.view_payment(payment_at(&self.shared, index)?)).transpose()
+    }
+
     fn view_payment(&self, payment: Arc<Payment>) -> Result<PaymentView, BillsError> {
         let state = &self.shared.state;
         let customer = state.with_accounts(|accounts| accounts.at(payment.customer));
