@@ -111,12 +111,14 @@ async fn print_invoice(
 ) -> Result<Response, Failure> {
     let id = PaymentId::new(id);
     let view = edge.read(move |engine| engine.invoice_of(&id)).await??;
-    let document = Document::new(&view.ok_or_else(|| ApiError::not_found("payment"))?);
-    if wants_pdf(&headers) { Ok(as_pdf(&document)) } else { Ok(as_page(&document)?) }
+    let view = view.ok_or_else(|| ApiError::not_found("payment"))?;
+    if wants_pdf(&headers) { Ok(as_pdf(&view)) } else { Ok(as_page(&Document::new(&view))?) }
 }
 
-fn as_pdf(document: &Document) -> Response {
-    let mut response = Response::new(document::pdf(document).into());
+/// The invoice as a PDF.
+pub(in crate::http) fn as_pdf(view: &InvoiceView) -> Response {
+    let document = Document::new(view);
+    let mut response = Response::new(document::pdf(&document).into());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(PDF));
     let name = format!("inline; filename=\"invoice-{}.pdf\"", document.number());
@@ -134,7 +136,8 @@ fn as_page(document: &Document) -> Result<Response, ApiError> {
     let mut response = Response::new(page.into());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    let policy = "default-src 'none'; style-src 'unsafe-inline'";
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; \
+                  base-uri 'none'; form-action 'none'";
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     Ok(response)
 }

@@ -8,6 +8,9 @@
 mod common;
 
 mod access;
+mod home;
 mod live;
+mod sales;
 mod screens;
+mod shop;
 mod viewer;

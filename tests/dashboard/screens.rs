@@ -94,8 +94,7 @@ fn what_clients_wrote_is_text_on_every_page() {
             continue;
         }
         let answer = viewer.get(&path);
-        let is_home = path == "/dashboard";
-        assert_eq!(answer.status, if is_home { 303 } else { 200 }, "{path}: {answer:?}");
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
         let text = answer.text();
         if answer.header("content-type") != Some("text/html; charset=utf-8") {
             for line in text.lines() {
@@ -103,7 +102,7 @@ fn what_clients_wrote_is_text_on_every_page() {
             }
             continue;
         }
-        for tag in ["<script>", "<img", "onerror=alert(1)>", "<svg/", "</textarea><"] {
+        for tag in ["<script>", "<img", "onerror=alert(1)>", "<svg/", "</textarea><svg"] {
             assert!(!text.contains(tag), "{tag} on {path}:\n{text}");
         }
         waiting.extend(links(&text));

@@ -23,13 +23,35 @@ const nameTimes = (root) => {
 
 // -- Forms: `<form data-api="POST /meters" data-then="/dashboard/meters/{id}">`
 
-// Names become members: `a.b` nests, `a[]` gathers. `data-type` says what a value is.
+// A decimal number times 10^digits, digit for digit; any other text stays as it is.
+const moved = (text, digits) => {
+  const found = /^\s*(-?)(\d*)(?:\.(\d*))?\s*$/.exec(text);
+  if (!found || (!found[2] && !found[3])) return text;
+  const fraction = (found[3] ?? '').padEnd(digits, '0');
+  const whole = (found[2] + fraction.slice(0, digits)).replace(/^0+(?=\d)/, '');
+  const rest = fraction.slice(digits).replace(/0+$/, '');
+  return found[1] + whole + (rest && `.${rest}`);
+};
+
+// What is no number goes as it is, so that the daemon says what is wrong with it.
+const numberOf = (text) => (Number.isSafeInteger(Number(text)) && text.trim() !== '' ? Number(text) : text);
+
+// Amounts of money are typed in the major unit: `49.00`; the currency, or the input, says how many digits.
+const minorOf = (input) => {
+  const currency = input.form.querySelector('option[data-digits]:checked') ?? input.form;
+  return moved(input.value, Number(input.dataset.digits ?? currency.dataset.digits ?? 2));
+};
+
+// Names become members: `a.b` nests, `a.0.b` lists, `a[]` gathers. `data-type` says what a value is.
 const valueOf = (input) => {
   const text = input.value;
   switch (input.dataset.type) {
-    case 'number': return text === '' ? null : Number(text);
+    case 'number': return text === '' ? null : numberOf(text);
+    case 'minor': return text === '' ? null : numberOf(minorOf(input));
+    case 'minor-text': return minorOf(input);
     case 'boolean': return input.type === 'checkbox' ? input.checked : text === 'true';
     case 'json': return text === '' ? null : JSON.parse(text);
+    case 'nullable': return text === '' ? null : text;
     default: return text;
   }
 };
@@ -37,15 +59,20 @@ const valueOf = (input) => {
 const put = (target, name, value) => {
   const parts = name.split('.');
   const last = parts.pop();
-  for (const part of parts) target = target[part] ??= {};
+  parts.forEach((part, at) => { target = target[part] ??= /^\d+$/.test(parts[at + 1] ?? last) ? [] : {}; });
   if (last.endsWith('[]')) (target[last.slice(0, -2)] ??= []).push(value);
   else target[last] = value;
 };
 
-const bodyOf = (form) => {
+// What a form says. `data-local` is for the page alone, `data-example` for what works out an example.
+const bodyOf = (form, withExamples = false) => {
   const body = {};
+  for (const rows of all('[data-rows]', form)) {
+    if (!rows.closest('[hidden]')) put(body, rows.dataset.rows, []);
+  }
   for (const input of form.elements) {
-    if (!input.name || input.disabled || input.type === 'submit') continue;
+    if (!input.name || input.disabled || input.type === 'submit' || 'local' in input.dataset) continue;
+    if ('example' in input.dataset && !withExamples) continue;
     if (input.type === 'radio' && !input.checked) continue;
     if (input.type === 'checkbox' && input.dataset.type !== 'boolean' && !input.checked) continue;
     if (input.value === '' && input.hasAttribute('data-optional')) continue;
@@ -64,7 +91,7 @@ const unmark = (form) => {
 
 // Shows what the API says beside the field that it names, or above the button.
 const mark = (form, field, message) => {
-  const named = (name) => all('[name]', form).find((input) => input.name === name);
+  const named = (name) => all('[name]:enabled', form).find((input) => input.name === name);
   const note = document.createElement('p');
   note.className = 'wrong';
   note.dataset.made = '';
@@ -109,7 +136,8 @@ const sendApi = async (form) => {
     return;
   }
   form.dispatchEvent(new CustomEvent('quipu:done', { bubbles: true, detail: answer }));
-  if (form.dataset.then) location.assign(fill(form.dataset.then, answer));
+  if ('reload' in form.dataset) location.reload();
+  else if (form.dataset.then) location.assign(fill(form.dataset.then, answer));
 };
 
 const random = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16)).join('');
@@ -154,14 +182,16 @@ document.addEventListener('change', (event) => {
   if (event.target.matches('[data-submits]')) event.target.form.requestSubmit();
 });
 
-// Shows a part only where a select has one of its values: `data-when="aggregation.type=sum,max,last"`.
+// Shows a part only where a select has one of its values: `data-when="aggregation.type=sum,max,last"`. One
+// inside another is shown with that alone.
 const showParts = (root) => {
   for (const part of all('[data-when]', root)) {
     const [name, values] = part.dataset.when.split('=');
     const input = part.closest('form').elements[name];
     const shown = values.split(',').includes(input?.value);
     part.hidden = !shown;
-    for (const inner of all('input, select, textarea', part)) inner.disabled = !shown;
+    const enabled = shown && !part.closest('[hidden]');
+    for (const inner of all('input, select, textarea', part)) inner.disabled = !enabled;
   }
 };
 document.addEventListener('change', (event) => event.target.form && showParts(event.target.form));
@@ -289,6 +319,7 @@ const listen = () => {
     // Smoothed, because events come in groups.
     shown = last ? shown * 0.6 + tick.rate * 0.4 : tick.rate;
     rate.textContent = shown < 0.5 ? 'live' : `${shortNumber.format(Math.round(shown))} events/s`;
+    for (const figure of all('[data-tick]')) figure.textContent = tick[figure.dataset.tick].toLocaleString('en');
     const moved = !last || last.lsn !== tick.lsn || last.duplicate !== tick.duplicate || last.refused !== tick.refused;
     if (last && moved) document.body.dispatchEvent(new CustomEvent('quipu:tick', { detail: tick }));
     last = tick;

@@ -23,12 +23,13 @@ const IMAGE: &str = "image/svg+xml";
 /// How hard assets are compressed, once.
 const LEVEL: i32 = 19;
 
-const SOURCES: [(&str, &str, &str); 7] = [
+const SOURCES: [(&str, &str, &str); 8] = [
     ("app.css", STYLE, include_str!("../assets/app.css")),
     ("app.js", SCRIPT, include_str!("../assets/app.js")),
     ("filter.js", SCRIPT, include_str!("../assets/filter.js")),
     ("htmx.js", SCRIPT, include_str!("../assets/htmx.min.js")),
     ("icon.svg", IMAGE, include_str!("../assets/icon.svg")),
+    ("rows.js", SCRIPT, include_str!("../assets/rows.js")),
     ("uplot.css", STYLE, include_str!("../assets/uplot.min.css")),
     ("uplot.js", SCRIPT, include_str!("../assets/uplot.iife.min.js")),
 ];
@@ -41,6 +42,7 @@ pub(super) struct Paths {
     pub(super) filter_js: String,
     pub(super) htmx_js: String,
     pub(super) icon: String,
+    pub(super) rows_js: String,
     pub(super) uplot_css: String,
     pub(super) uplot_js: String,
 }
@@ -67,6 +69,7 @@ static PATHS: LazyLock<Paths> = LazyLock::new(|| {
         filter_js: next(),
         htmx_js: next(),
         icon: next(),
+        rows_js: next(),
         uplot_css: next(),
         uplot_js: next(),
     }
@@ -171,6 +174,7 @@ mod tests {
             &PATHS.filter_js,
             &PATHS.htmx_js,
             &PATHS.icon,
+            &PATHS.rows_js,
             &PATHS.uplot_css,
             &PATHS.uplot_js,
         ];

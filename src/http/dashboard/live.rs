@@ -57,8 +57,11 @@ struct Tick {
     duplicate: u64,
     conflicting: u64,
     refused: u64,
-    /// New events a second, since the sample before.
+    /// New events a second, since the sample before; and the others.
     rate: u64,
+    duplicate_rate: u64,
+    conflicting_rate: u64,
+    refused_rate: u64,
 }
 
 /// The body of an answer that goes on.
@@ -135,13 +138,24 @@ impl Live {
 
 impl Sample {
     fn new(pulse: Pulse, at: Instant, before: Option<&Self>) -> Self {
-        let rate = before.map_or(0, |before| {
-            let new = pulse.accepted.saturating_sub(before.pulse.accepted);
-            let millis = at.saturating_duration_since(before.at).as_millis().max(1);
-            u64::try_from(u128::from(new) * 1_000 / millis).unwrap_or(u64::MAX)
-        });
-        let Pulse { lsn, accepted, duplicate, conflicting, refused } = pulse;
-        let tick = Tick { lsn: lsn.0, accepted, duplicate, conflicting, refused, rate };
+        let rate_of = |count: fn(&Pulse) -> u64| {
+            before.map_or(0, |before| {
+                let new = count(&pulse).saturating_sub(count(&before.pulse));
+                let millis = at.saturating_duration_since(before.at).as_millis().max(1);
+                u64::try_from(u128::from(new) * 1_000 / millis).unwrap_or(u64::MAX)
+            })
+        };
+        let tick = Tick {
+            lsn: pulse.lsn.0,
+            accepted: pulse.accepted,
+            duplicate: pulse.duplicate,
+            conflicting: pulse.conflicting,
+            refused: pulse.refused,
+            rate: rate_of(|pulse| pulse.accepted),
+            duplicate_rate: rate_of(|pulse| pulse.duplicate),
+            conflicting_rate: rate_of(|pulse| pulse.conflicting),
+            refused_rate: rate_of(|pulse| pulse.refused),
+        };
         let json = serde_json::to_string(&tick).expect("integers are JSON");
         Self { at, pulse, text: format!("data: {json}\n\n").into() }
     }
@@ -172,9 +186,12 @@ mod tests {
         let text = |sample: &Sample| String::from_utf8(sample.text.to_vec()).unwrap();
         assert_eq!(
             text(&first),
-            "data: {\"lsn\":1000,\"accepted\":1000,\"duplicate\":0,\"conflicting\":0,\"refused\":0,\"rate\":0}\n\n"
+            "data: {\"lsn\":1000,\"accepted\":1000,\"duplicate\":0,\"conflicting\":0,\"refused\":0,\
+             \"rate\":0,\"duplicate_rate\":0,\"conflicting_rate\":0,\"refused_rate\":0}\n\n"
         );
-        let second = Sample::new(pulse(1_050), now + Duration::from_millis(250), Some(&first));
-        assert!(text(&second).contains("\"rate\":200"), "{second:?}");
+        let more = Pulse { duplicate: 3, refused: 1, ..pulse(1_050) };
+        let second = Sample::new(more, now + Duration::from_millis(250), Some(&first));
+        let rates = "\"rate\":200,\"duplicate_rate\":12,\"conflicting_rate\":0,\"refused_rate\":4}";
+        assert!(text(&second).contains(rates), "{second:?}");
     }
 }

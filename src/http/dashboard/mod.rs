@@ -9,18 +9,26 @@ mod assets;
 mod chart;
 mod customers;
 mod events;
+mod forms;
 mod gate;
 mod gateway;
+mod home;
+mod invoices;
+mod lines;
+mod listing;
 mod live;
 mod meters;
 mod pager;
+mod products;
 mod session;
 mod settings;
 mod shell;
 mod sign_in;
 mod snippet;
+mod subscriptions;
 mod table;
 mod tags;
+mod test_clock;
 
 use std::sync::Arc;
 
@@ -81,15 +89,15 @@ pub(super) fn router(edge: Arc<Edge>, api: Router) -> Router {
 /// Every screen. One that is added here is behind the gate.
 fn screens() -> Router<Arc<Dashboard>> {
     Router::new()
-        .route("/dashboard", get(home))
+        .route("/dashboard", get(home::show))
+        .route("/dashboard/now", get(home::now))
         .merge(meters::screens())
         .merge(events::screens())
         .merge(customers::screens())
+        .merge(products::screens())
+        .merge(subscriptions::screens())
+        .merge(invoices::screens())
         .route("/dashboard/settings", get(settings::show))
-}
-
-async fn home() -> Response {
-    to("/dashboard/meters")
 }
 
 async fn nothing_here() -> Answer {

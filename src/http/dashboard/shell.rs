@@ -2,25 +2,33 @@
 
 use super::assets;
 use super::gate::Viewer;
-use super::tags::Moment;
+use super::test_clock::TestClock;
 use crate::http::edge::Edge;
 
 /// A screen in the navigation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
+    Home,
     Meters,
     Events,
     Customers,
+    Products,
+    Subscriptions,
+    Invoices,
     Settings,
     /// A page that stands in no list.
     Nowhere,
 }
 
 /// The navigation, in its order.
-const NAVIGATION: [(Place, &str, &str); 4] = [
+const NAVIGATION: [(Place, &str, &str); 8] = [
+    (Place::Home, "Home", "/dashboard"),
     (Place::Meters, "Meters", "/dashboard/meters"),
     (Place::Events, "Events", "/dashboard/events"),
     (Place::Customers, "Customers", "/dashboard/customers"),
+    (Place::Products, "Products", "/dashboard/products"),
+    (Place::Subscriptions, "Subscriptions", "/dashboard/subscriptions"),
+    (Place::Invoices, "Invoices", "/dashboard/invoices"),
     (Place::Settings, "Settings", "/dashboard/settings"),
 ];
 
@@ -36,14 +44,14 @@ pub(super) struct Shell {
     pub(super) token: String,
     /// The key's id.
     pub(super) key: String,
-    /// What the test clock shows.
-    pub(super) test_clock: Option<Moment>,
+    /// The test clock, where there is one.
+    pub(super) test_clock: Option<TestClock>,
     pub(super) assets: &'static assets::Paths,
 }
 
 impl Shell {
     pub(super) fn new(edge: &Edge, viewer: &Viewer, place: Place, title: &str) -> Self {
-        let clock = edge.options.test_clock.then(|| Moment(edge.engine.clock().now));
+        let clock = edge.options.test_clock.then(|| TestClock::of(&edge.engine));
         Self {
             title: title.to_owned(),
             place,

@@ -54,7 +54,8 @@ impl Snippets {
         Self::of(base, "/events/ingest", "usageEvents.ingest", &json!({ "events": [event] }))
     }
 
-    fn of(base: &str, path: &str, method: &str, body: &Value) -> Self {
+    /// How a resource is made.
+    pub(super) fn of(base: &str, path: &str, method: &str, body: &Value) -> Self {
         let pretty = serde_json::to_string_pretty(body).unwrap_or_default();
         let curl = format!(
             "curl {base}{path} \\\n  -H \"Authorization: Bearer $QUIPU_KEY\" \\\n  -H \"Content-Type: \

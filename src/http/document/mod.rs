@@ -14,6 +14,7 @@ use crate::model::{Currency, Money, Timestamp};
 
 pub(crate) use html::html;
 pub(crate) use pdf::pdf;
+pub(crate) use usage::unit_price;
 
 /// What is printed.
 #[derive(Clone, Debug, PartialEq, Eq)]

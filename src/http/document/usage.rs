@@ -63,7 +63,7 @@ fn bound(usage: &UsageLine, currency: Currency) -> Option<String> {
 }
 
 /// A price in the major unit, with all its digits.
-pub(super) fn unit_price(price: Option<UnitPrice>, currency: Currency) -> String {
+pub(crate) fn unit_price(price: Option<UnitPrice>, currency: Currency) -> String {
     point_moved(&price_text(price), currency.minor_digits() as usize)
 }
 

@@ -31,6 +31,7 @@ use crate::http::{body, page};
 use crate::model::{CustomerId, ProductId, Subscription, SubscriptionId};
 
 pub(in crate::http) use input::{CustomerInput, business_name, tax_id};
+pub(in crate::http) use plan::change as plan_change;
 
 use input::SubscriptionCreate;
 use output::{CreatedBody, ListedBody, SubscriptionBody};

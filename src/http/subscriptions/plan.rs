@@ -122,7 +122,7 @@ async fn change_plan(
     Segment(id): Segment,
     mutation: Mutation,
 ) -> Result<Response, Failure> {
-    let change = body::object::<ChangeInput<'_>>(&mutation.body)?.into_change()?;
+    let change = change(&mutation.body)?;
     let command = Command::ChangePlan(SubscriptionId::new(id), Box::new(change));
     let changed = edge.change(command, mutation.identity).await?;
     let payment_id = match changed.outcome {
@@ -156,7 +156,7 @@ async fn preview_change_plan(
     Segment(id): Segment,
     mutation: Mutation,
 ) -> Result<Response, Failure> {
-    let change = body::object::<ChangeInput<'_>>(&mutation.body)?.into_change()?;
+    let change = change(&mutation.body)?;
     let preview = edge.engine.preview_change(&SubscriptionId::new(id), &change)?;
     Ok(reply::json(StatusCode::OK, &PreviewBody::new(&preview, &edge)))
 }
@@ -173,6 +173,14 @@ async fn cancel_scheduled_change(
     let command = Command::CancelScheduledChange(SubscriptionId::new(id));
     edge.change(command, mutation.identity).await?;
     Ok(reply::empty())
+}
+
+/// The change of plan that a body asks for.
+///
+/// # Errors
+/// 422 that names the field
+pub(in crate::http) fn change(text: &[u8]) -> Result<PlanChange, ApiError> {
+    body::object::<ChangeInput<'_>>(text)?.into_change()
 }
 
 impl ChangeInput<'_> {

@@ -3,7 +3,7 @@
 import pathlib
 
 from daemon import event, meter, plan, subscribe
-from pages import SCHEMES, WIDTHS, screens, settled, signed_in
+from pages import SCHEMES, WIDTHS, screens, settled, signed_in, sold
 
 AXE = pathlib.Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
 
@@ -31,7 +31,7 @@ def filled(daemon):
 
 
 def every_screen_is_usable_and_has_its_picture(daemon, browser, shots):
-    wanted = screens(*filled(daemon))
+    wanted = screens(*filled(daemon)) | sold(daemon)
     for width in WIDTHS:
         for scheme in SCHEMES:
             with signed_in(daemon, browser, width, scheme) as page:

@@ -1,7 +1,7 @@
 """Texts that clients choose, in every place that holds one, on every page: none of them becomes code."""
 
 from daemon import event, meter, plan, subscribe
-from pages import screens, settled, signed_in
+from pages import screens, settled, signed_in, sold
 
 # Each would set this when it ran.
 CORPUS = [
@@ -32,7 +32,7 @@ def no_text_of_a_client_runs(daemon, browser, _shots):
         daemon.post("/keys", {"name": text, "scope": "read"})
         with signed_in(daemon, browser) as page:
             page.on("dialog", lambda dialog: dialog.dismiss())
-            for name, path in screens(made["id"], text, text).items():
+            for name, path in (screens(made["id"], text, text) | sold(daemon)).items():
                 settled(page, path)
                 page.wait_for_timeout(50)
                 assert page.evaluate("window.hit === undefined"), (name, text)

@@ -28,8 +28,32 @@ def screens(meter_id, event_id, customer_id):
         "customers": "/dashboard/customers",
         "customers-found": f"/dashboard/customers?search={quoted(customer_id[:3], safe='')}",
         "customer": f"/dashboard/customer?id={quoted(customer_id, safe='')}",
+        "home": "/dashboard",
+        "products": "/dashboard/products",
+        "product-new": "/dashboard/products/new",
+        "subscriptions": "/dashboard/subscriptions",
+        "subscription-new": "/dashboard/subscriptions/new",
+        "invoices": "/dashboard/invoices",
+        "payments": "/dashboard/payments",
         "settings": "/dashboard/settings",
         "not-found": "/dashboard/nothing-here",
+    }
+
+
+def sold(daemon):
+    """The screens of what was sold last."""
+    def newest(kind, member):
+        _, found = daemon.call("GET", f"/{kind}?page_size=1")
+        return found["items"][0][member]
+    product = f"/dashboard/products/{newest('products', 'product_id')}"
+    subscription = f"/dashboard/subscriptions/{newest('subscriptions', 'subscription_id')}"
+    return {
+        "product": product,
+        "product-edit": f"{product}/edit",
+        "subscription": subscription,
+        "subscription-usage": f"{subscription}/usage",
+        "subscription-plan": f"{subscription}/plan",
+        "invoice": f"/dashboard/invoices/{newest('invoices', 'id')}",
     }
 
 
