@@ -19,7 +19,7 @@ pub enum Part {
     Rows,
     /// The two last checkpoints of everything else.
     Checkpoint,
-    /// Small files.
+    /// Copies of refused events, and small files.
     Other,
 }
 

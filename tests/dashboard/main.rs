@@ -7,10 +7,18 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+#[expect(dead_code, reason = "every test uses a part of the receiver")]
+#[path = "../webhooks/receiver.rs"]
+mod receiver;
+
 mod access;
+mod credits;
+mod forms;
 mod home;
 mod live;
 mod sales;
 mod screens;
+mod settings;
 mod shop;
 mod viewer;
+mod webhooks;

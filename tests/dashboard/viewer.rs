@@ -19,6 +19,15 @@ pub(crate) fn make_key(daemon: &Daemon, scope: &str) -> (String, String) {
     (made["key"].as_str().unwrap().to_owned(), made["id"].as_str().unwrap().to_owned())
 }
 
+/// A text that would do harm if a page or a table took it for anything else.
+pub(crate) const HOSTILE: &str =
+    "=cmd|'/c'!A0\"><img src=x onerror=alert(1)></textarea><script>{{7*7}}";
+
+/// A text of a JSON answer.
+pub(crate) fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
+}
+
 /// Somebody with a browser.
 #[derive(Debug)]
 pub(crate) struct Viewer {
@@ -105,6 +114,15 @@ impl Viewer {
         let answer = self.get(path);
         assert_eq!(answer.status, 200, "{path}: {answer:?}");
         answer.text()
+    }
+
+    /// A page on which no text of [`HOSTILE`]'s kind has become a tag.
+    pub(crate) fn assert_harmless(&mut self, path: &str) {
+        let page = self.page(path);
+        assert!(page.contains("img src=x") || page.contains("&#62;"), "{path}: nothing hostile");
+        for tag in ["<img", "<x", "<b>", "<script>", "</textarea><script"] {
+            assert!(!page.contains(tag), "{path}: {tag} in {page}");
+        }
     }
 
     /// The token in the pages of this session.

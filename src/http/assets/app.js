@@ -23,6 +23,16 @@ const nameTimes = (root) => {
 
 // -- Forms: `<form data-api="POST /meters" data-then="/dashboard/meters/{id}">`
 
+// Lines of `name: value`, as of headers.
+const pairsOf = (text) => {
+  const lines = text.split('\n').map((line) => line.trim()).filter((line) => line !== '');
+  return Object.fromEntries(lines.map((line) => {
+    const at = line.indexOf(':');
+    if (at < 1) throw new Error(`“${line}” has no name and colon`);
+    return [line.slice(0, at).trim(), line.slice(at + 1).trim()];
+  }));
+};
+
 // A decimal number times 10^digits, digit for digit; any other text stays as it is.
 const moved = (text, digits) => {
   const found = /^\s*(-?)(\d*)(?:\.(\d*))?\s*$/.exec(text);
@@ -42,17 +52,25 @@ const minorOf = (input) => {
   return moved(input.value, Number(input.dataset.digits ?? currency.dataset.digits ?? 2));
 };
 
-// Names become members: `a.b` nests, `a.0.b` lists, `a[]` gathers. `data-type` says what a value is.
+// Names become members: `a.b` nests, `a.0.b` lists, `a[]` gathers. `data-type` says what a value is; `data-null`
+// that an empty text is none.
 const valueOf = (input) => {
   const text = input.value;
   switch (input.dataset.type) {
+    case 'utc': return text === '' ? null : new Date(`${text}Z`).toISOString();
+    case 'pairs': return pairsOf(text);
+    // What stood there before and does not any more is taken out.
+    case 'changes': {
+      const gone = Object.keys(pairsOf(input.defaultValue)).map((name) => [name, null]);
+      return { ...Object.fromEntries(gone), ...pairsOf(text) };
+    }
     case 'number': return text === '' ? null : numberOf(text);
     case 'minor': return text === '' ? null : numberOf(minorOf(input));
     case 'minor-text': return minorOf(input);
     case 'boolean': return input.type === 'checkbox' ? input.checked : text === 'true';
     case 'json': return text === '' ? null : JSON.parse(text);
     case 'nullable': return text === '' ? null : text;
-    default: return text;
+    default: return text === '' && input.hasAttribute('data-null') ? null : text;
   }
 };
 
@@ -130,10 +148,16 @@ const sendApi = async (form) => {
   if (response.status === 401) return signIn();
   const text = await response.text();
   const answer = text.startsWith('{') ? JSON.parse(text) : {};
+  // What was answered is over: sent again, the form asks for something new.
+  delete form.dataset.once;
   if (!response.ok) {
-    delete form.dataset.once;
     mark(form, answer.field, answer.message ?? `The daemon answered ${response.status}.`);
     return;
+  }
+  // `<output data-answer="secret">` shows a member of the answer.
+  for (const output of all('[data-answer]', form)) {
+    output.textContent = answer[output.dataset.answer] ?? '';
+    (output.closest('[data-shown]') ?? output).hidden = false;
   }
   form.dispatchEvent(new CustomEvent('quipu:done', { bubbles: true, detail: answer }));
   if ('reload' in form.dataset) location.reload();
@@ -387,6 +411,8 @@ document.addEventListener('htmx:after:swap', () => {
 document.addEventListener('DOMContentLoaded', () => {
   nameTimes(document);
   for (const form of document.forms) showParts(form);
+  // On a small screen the navigation is wider than the page.
+  document.querySelector('.side nav [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' });
   drawAll();
   listen();
 });

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::answer::{self, NotShown};
 use super::session::Secret;
 use super::{Dashboard, to};
+use crate::http::auth::SignedIn;
 use crate::http::reply::{self, ApiError};
 use crate::model::{KeyId, Scope};
 
@@ -39,6 +40,14 @@ impl Viewer {
     /// Whether forms are shown.
     pub(super) fn may_change(&self) -> bool {
         self.scope.allows(Scope::Admin)
+    }
+
+    /// Nothing, where the page is for those who may change things.
+    ///
+    /// # Errors
+    /// 403, as the API says it.
+    pub(super) fn require_admin(&self) -> Result<(), ApiError> {
+        SignedIn { key: self.key.clone(), scope: self.scope }.caller(Scope::Admin).map(drop)
     }
 }
 

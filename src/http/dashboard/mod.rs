@@ -7,6 +7,7 @@
 mod answer;
 mod assets;
 mod chart;
+mod credits;
 mod customers;
 mod events;
 mod forms;
@@ -29,6 +30,7 @@ mod subscriptions;
 mod table;
 mod tags;
 mod test_clock;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -97,7 +99,9 @@ fn screens() -> Router<Arc<Dashboard>> {
         .merge(products::screens())
         .merge(subscriptions::screens())
         .merge(invoices::screens())
-        .route("/dashboard/settings", get(settings::show))
+        .merge(credits::screens())
+        .merge(webhooks::screens())
+        .merge(settings::screens())
 }
 
 async fn nothing_here() -> Answer {

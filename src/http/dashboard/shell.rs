@@ -15,13 +15,15 @@ pub(super) enum Place {
     Products,
     Subscriptions,
     Invoices,
+    Credits,
+    Webhooks,
     Settings,
     /// A page that stands in no list.
     Nowhere,
 }
 
 /// The navigation, in its order.
-const NAVIGATION: [(Place, &str, &str); 8] = [
+const NAVIGATION: [(Place, &str, &str); 10] = [
     (Place::Home, "Home", "/dashboard"),
     (Place::Meters, "Meters", "/dashboard/meters"),
     (Place::Events, "Events", "/dashboard/events"),
@@ -29,6 +31,8 @@ const NAVIGATION: [(Place, &str, &str); 8] = [
     (Place::Products, "Products", "/dashboard/products"),
     (Place::Subscriptions, "Subscriptions", "/dashboard/subscriptions"),
     (Place::Invoices, "Invoices", "/dashboard/invoices"),
+    (Place::Credits, "Credits", "/dashboard/credits"),
+    (Place::Webhooks, "Webhooks", "/dashboard/webhooks"),
     (Place::Settings, "Settings", "/dashboard/settings"),
 ];
 

@@ -54,7 +54,7 @@ impl Snippets {
         Self::of(base, "/events/ingest", "usageEvents.ingest", &json!({ "events": [event] }))
     }
 
-    /// How a resource is made.
+    /// How `body` is sent to `path`, which the SDKs call `method`.
     pub(super) fn of(base: &str, path: &str, method: &str, body: &Value) -> Self {
         let pretty = serde_json::to_string_pretty(body).unwrap_or_default();
         let curl = format!(

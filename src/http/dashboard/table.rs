@@ -51,8 +51,22 @@ pub(super) enum Cell {
     Share(u8),
     /// A small chart of whole numbers, oldest first.
     Spark(Spark),
+    /// A button that changes something; no part of what is exported.
+    Action(Action),
     /// A cell with a smaller line below.
     Noted(Box<Cell>, String),
+}
+
+/// A form of one button.
+#[derive(Clone, Debug)]
+pub(super) struct Action {
+    pub(super) label: &'static str,
+    /// Method and path of the API; the body is empty.
+    pub(super) api: String,
+    /// Where the browser goes then.
+    pub(super) then: String,
+    /// What is asked before.
+    pub(super) confirm: Option<String>,
 }
 
 /// How a badge looks.
@@ -148,7 +162,7 @@ impl Cell {
     /// Without what only eyes need.
     fn plain(&self) -> String {
         match self {
-            Self::Nothing => String::new(),
+            Self::Nothing | Self::Action(_) => String::new(),
             Self::Text(text) | Self::Code(text) | Self::Number(text) | Self::Badge(_, text) => {
                 text.clone()
             }

@@ -214,12 +214,13 @@ async fn test_webhook(
 }
 
 /// The place that an iterator names.
-fn place(text: &str) -> Option<(Lsn, u32)> {
+pub(in crate::http) fn place(text: &str) -> Option<(Lsn, u32)> {
     let (lsn, number) = text.split_once('-')?;
     Some((Lsn(lsn.parse().ok()?), number.parse().ok()?))
 }
 
-fn text_of((lsn, number): (Lsn, u32)) -> String {
+/// The iterator that names a place.
+pub(in crate::http) fn text_of((lsn, number): (Lsn, u32)) -> String {
     format!("{}-{number}", lsn.0)
 }
 

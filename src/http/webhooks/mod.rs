@@ -13,7 +13,9 @@ mod url;
 
 use crate::http::route::Routes;
 
+pub(in crate::http) use attempts::{place, text_of as place_text};
 pub(in crate::http) use deliver::run as deliver;
+pub(in crate::http) use payload::body as message_body;
 
 /// Adds the routes of webhooks.
 pub(super) fn routes(routes: Routes) -> Routes {

@@ -69,7 +69,7 @@ struct TestBody<'a> {
 
 /// The body of the message that tells of `notice`: the same at any time. Nothing when it names what does
 /// not exist, which cannot be.
-pub(super) fn body(notice: &Notice, edge: &Edge) -> Option<Vec<u8>> {
+pub(in crate::http) fn body(notice: &Notice, edge: &Edge) -> Option<Vec<u8>> {
     Some(match edge.engine.told(&notice.told)? {
         ToldView::Payment(view) => {
             envelope(notice, edge, ("Payment", payments::shown(&view, edge)))

@@ -18,6 +18,7 @@ from playwright.sync_api import sync_playwright
 
 import everybody
 import hostile
+import operations
 import sales
 import stories
 from daemon import Daemon
@@ -33,7 +34,8 @@ def main():
     parser.add_argument("--only", help="a part of the names of the tests to run")
     given = parser.parse_args()
     given.shots.mkdir(parents=True, exist_ok=True)
-    tests = [test for module in (stories, sales, hostile, everybody) for test in module.TESTS]
+    modules = (stories, sales, operations, hostile, everybody)
+    tests = [test for module in modules for test in module.TESTS]
     failed = []
     with sync_playwright() as playwright:
         # Everything here runs as whoever builds; in a container that is root, whose sandbox is none.

@@ -34,7 +34,7 @@ impl IdOrder {
     }
 
     /// The first ids that begin with `prefix` and come behind `after`, in their order.
-    pub(super) fn find(
+    pub(in super::super) fn find(
         &self,
         engine: &Engine,
         prefix: &str,
