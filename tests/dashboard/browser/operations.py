@@ -6,7 +6,7 @@ import urllib.parse
 from daemon import event, meter, plan, subscribe
 from everybody import check
 from hostile import CORPUS
-from pages import SCHEMES, WIDTHS, settled, signed_in
+from pages import SCHEMES, WIDTHS, settled, signed_in, until
 
 
 def filled(daemon, customer="cus_1", text="AI credits"):
@@ -153,8 +153,7 @@ def an_endpoint_is_made_and_its_secret_shown(daemon, browser, _shots):
         for count in (1, 2):
             settled(page, f"/dashboard/webhooks/{hook}")
             page.click("text=Send a test")
-            page.wait_for_function(
-                "count => document.querySelectorAll('tbody tr').length === count", arg=count)
+            until(page, "count => document.querySelectorAll('tbody tr').length === count", count)
 
 
 def a_key_is_shown_once(daemon, browser, _shots):

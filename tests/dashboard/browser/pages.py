@@ -1,12 +1,14 @@
 """The screens, and a browser that is signed in."""
 
 import contextlib
+import time
 import urllib.parse
 
 from daemon import KEY
 
 WIDTHS = (1280, 390)
 SCHEMES = ("light", "dark")
+WAIT_SECONDS = 30
 
 
 def screens(meter_id, event_id, customer_id):
@@ -77,9 +79,18 @@ def signed_in(daemon, browser, width=1280, scheme="light", key=KEY):
     assert not complaints, complaints
 
 
+def until(page, holds, given=None, seconds=WAIT_SECONDS):
+    """Waits until an expression holds. Playwright's own way is code that is made in the page again and again,
+    which the page's policy forbids after the first time."""
+    deadline = time.monotonic() + seconds
+    while not page.evaluate(holds, given):
+        assert time.monotonic() < deadline, f"never: {holds} {given}"
+        page.wait_for_timeout(20)
+
+
 def settled(page, path):
     """Goes to a page and waits until its own parts are there and the stream is open."""
     page.goto(path)
     page.wait_for_selector(".pulse.on")
-    page.wait_for_function("!document.querySelector('.htmx-request')")
+    until(page, "!document.querySelector('.htmx-request')")
     page.wait_for_load_state("load")

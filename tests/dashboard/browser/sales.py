@@ -1,12 +1,12 @@
 """What is sold: a product made by its form, whose total is the one of the invoice that billing makes."""
 
 from daemon import event, meter
-from pages import settled, signed_in
+from pages import settled, signed_in, until
 
 
 def total(page, expected):
     """Waits until the worked total is this."""
-    page.wait_for_function("text => document.querySelector('.worked .figure')?.textContent === text", arg=expected)
+    until(page, "text => document.querySelector('.worked .figure')?.textContent === text", expected)
 
 
 def a_total_follows_the_typing_and_the_invoice_is_the_same(daemon, browser, shots):
