@@ -1,16 +1,26 @@
 //! What was submitted and not yet answered, and what the answers, or a restart, say of it.
 
+use std::sync::Arc;
+
+use quipu::engine::alerts::requests::AlertFilter;
 use quipu::engine::bills::{PaymentFilter, ProductFilter, SubscriptionFilter};
+use quipu::engine::command::alerts::NewAlert;
 use quipu::engine::command::{Changed, Command, Outcome, RequestIdentity};
 use quipu::engine::{CustomerFilter, Ingested, Page, Refused};
 use quipu::model::{
-    CreditEntitlement, EventId, Lsn, Meter, MeterId, PaymentId, ProductId, Timestamp,
+    Alert, AlertId, CreditEntitlement, EventId, KeyId, Lsn, Meter, MeterId, PaymentId, ProductId,
+    Timestamp,
 };
 
+use crate::desk::{
+    Committing, check_commit_refusal, check_desk_refusal, is_forgotten, is_released,
+    resolve_commit, resolve_release, resolve_reserve, take_commit,
+};
 use crate::event::Sent;
 use crate::model::Model;
 use crate::place::{Process, Slot};
 use crate::reached::Reached;
+use crate::told::resolve_webhook;
 use crate::workload::TAG;
 
 const ALL: Page = Page { offset: 0, limit: 100_000 };
@@ -20,6 +30,14 @@ const ALL: Page = Page { offset: 0, limit: 100_000 };
 pub(crate) enum Waiting {
     Events { sent: Vec<Sent>, received_at: Timestamp, slot: Slot<Ingested> },
     Change { asked: Box<Asked>, slot: Slot<Changed> },
+    Commit { asked: Box<Committing>, slot: Slot<Changed> },
+}
+
+/// A request as it can be made again.
+#[derive(Clone, Debug)]
+pub(crate) enum Again {
+    Change(Asked),
+    Commit(Committing),
 }
 
 /// A change as a client asks for it.
@@ -39,7 +57,7 @@ pub(crate) fn take_answers(
     waiting: Vec<Waiting>,
     is_disk_full: bool,
     reached: &mut Reached,
-) -> (Vec<Waiting>, Vec<Asked>) {
+) -> (Vec<Waiting>, Vec<Again>) {
     let (mut unanswered, mut applied) = (Vec::new(), Vec::new());
     for waiting in waiting {
         match waiting {
@@ -61,19 +79,23 @@ pub(crate) fn take_answers(
             Waiting::Change { asked, slot } => match slot.take() {
                 None => unanswered.push(Waiting::Change { asked, slot }),
                 Some(Err(refused)) => {
-                    assert!(!asked.is_repeated, "{asked:?}: {refused}");
+                    let is_gone = is_forgotten(model, &asked.command, &refused);
+                    assert!(!asked.is_repeated || is_gone, "{asked:?}: {refused}");
                     if let (Refused::Gone(_), Command::ConfirmCheckout(id, _)) =
                         (&refused, &asked.command)
                     {
                         assert!(model.may_have_ended(id), "{asked:?}: {refused}");
                     }
+                    check_desk_refusal(model, &asked.command, &refused, reached);
                 }
                 Some(Ok(changed)) => {
                     assert!(unanswered.is_empty(), "a change was answered before what it follows");
-                    let is_known = is_ordered(model, &asked.command);
+                    let is_known = is_done(model, &asked.command);
                     let (found, expected) = (changed.replayed, asked.is_repeated || is_known);
                     assert_eq!(found, expected, "is it a repetition: {asked:?}: {changed:?}");
-                    if is_known && !asked.is_repeated {
+                    if let (true, Command::ConfirmCheckout(..)) = (is_known, &asked.command)
+                        && !asked.is_repeated
+                    {
                         reached.note("checkout: confirmed again");
                     }
                     if !changed.replayed {
@@ -83,7 +105,21 @@ pub(crate) fn take_answers(
                             put(model, changed.outcome, changed.lsn);
                         }
                         model.last_lsn = model.last_lsn.max(changed.lsn);
-                        applied.push(*asked);
+                        applied.push(Again::Change(*asked));
+                    }
+                }
+            },
+            Waiting::Commit { asked, slot } => match slot.take() {
+                None => unanswered.push(Waiting::Commit { asked, slot }),
+                Some(Err(refused)) => {
+                    check_commit_refusal(model, &asked, &refused, is_disk_full, reached);
+                }
+                Some(Ok(changed)) => {
+                    let is_first = !changed.replayed;
+                    assert!(unanswered.is_empty() || !is_first, "{asked:?} before what it follows");
+                    take_commit(model, &asked, &changed, reached);
+                    if is_first {
+                        applied.push(Again::Commit(*asked));
                     }
                 }
             },
@@ -92,12 +128,17 @@ pub(crate) fn take_answers(
     (unanswered, applied)
 }
 
-/// Whether it asks for an order that was made already: the answer is that of the first time.
-fn is_ordered(model: &Model, command: &Command) -> bool {
-    if let Command::ConfirmCheckout(id, _) = command { model.is_ordered(id) } else { false }
+/// Whether it asks for an order that was made already, or a release that was done: the answer is that of
+/// the first time.
+fn is_done(model: &Model, command: &Command) -> bool {
+    if let Command::ConfirmCheckout(id, _) = command {
+        return model.is_ordered(id);
+    }
+    let Command::ReleaseReservation(id) = command else { return false };
+    model.is_ended(id, is_released)
 }
 
-fn check_refusal(
+pub(crate) fn check_refusal(
     model: &Model,
     sent: &[Sent],
     received_at: Timestamp,
@@ -140,23 +181,27 @@ fn put(model: &mut Model, outcome: Outcome, lsn: Lsn) {
         Outcome::Checkout(_) => panic!("it is taken up with its order"),
         Outcome::Entitlement(entitlement) => model.put_entitlement(&entitlement),
         Outcome::LedgerEntry(pool) => model.entries.push((pool, lsn)),
-        Outcome::Alert(_) | Outcome::Endpoint(_) | Outcome::Queued | Outcome::Reservation(_) => {
-            panic!("not drawn")
+        Outcome::Reservation(reservation) => {
+            model.reservations.insert(reservation.id.clone(), reservation);
         }
-        Outcome::Clock(_) => {}
+        Outcome::Alert(alert) => drop(model.alerts.insert(alert.id.clone(), alert)),
+        Outcome::Endpoint(endpoint) => {
+            model.endpoints.insert(endpoint.id.clone(), endpoint);
+        }
+        Outcome::Queued | Outcome::Clock(_) => {}
     }
 }
 
 /// Finds out what became of requests without an answer: each was applied whole or not at all, and
-/// none that came after one that was lost. Gives the changes back, as they can be asked for again.
+/// none that came after one that was lost. Gives back what can be asked for again.
 pub(crate) fn resolve(
     process: &Process,
     model: &mut Model,
     waiting: &[Waiting],
     reached: &mut Reached,
-) -> Result<Vec<Asked>, String> {
+) -> Result<Vec<Again>, String> {
     let mut is_lost = false;
-    let mut changes = Vec::new();
+    let mut again = Vec::new();
     for waiting in waiting {
         let applied = match waiting {
             Waiting::Events { sent, received_at, .. } => {
@@ -172,7 +217,13 @@ pub(crate) fn resolve(
                     reached.note("checkout: confirmed without an answer");
                 }
                 let is_repeated = asked.is_repeated || applied == Some(true);
-                changes.push(Asked { is_repeated, ..Asked::clone(asked) });
+                again.push(Again::Change(Asked { is_repeated, ..Asked::clone(asked) }));
+                applied
+            }
+            Waiting::Commit { asked, .. } => {
+                let applied = resolve_commit(process, model, asked)?;
+                let is_repeated = asked.is_repeated || applied == Some(true);
+                again.push(Again::Commit(Committing { is_repeated, ..Committing::clone(asked) }));
                 applied
             }
         };
@@ -188,7 +239,7 @@ pub(crate) fn resolve(
             None => {}
         }
     }
-    Ok(changes)
+    Ok(again)
 }
 
 /// Whether the request was applied; `None` when it had nothing new, or may have been refused.
@@ -262,11 +313,7 @@ fn resolve_change(process: &Process, model: &mut Model, command: &Command) -> Op
             resolve_charge(process, model, charge.metadata.as_ref().expect("always drawn"))
         }
         Command::MarkPayment(id, _) => resolve_mark(process, model, id),
-        Command::DeleteKey(id) => {
-            let is_gone = engine.keys().iter().all(|key| key.id != *id);
-            let was_known = model.keys.contains_key(id.as_str());
-            (is_gone && was_known).then(|| drop(model.keys.remove(id.as_str()))).map(|()| true)
-        }
+        Command::DeleteKey(id) => resolve_end_of_key(process, model, id),
         Command::UpdateProduct(id, _)
         | Command::ArchiveProduct(id)
         | Command::UnarchiveProduct(id) => resolve_product(process, model, id),
@@ -281,21 +328,41 @@ fn resolve_change(process: &Process, model: &mut Model, command: &Command) -> Op
             resolve_entitlement(process, model, |found| found.id == *id)
         }
         Command::EnterCredits(new) => model.resolve_entry(process, new),
-        Command::Reserve(_)
-        | Command::ReleaseReservation(_)
-        | Command::Webhook(_)
-        | Command::CreateAlert(_)
-        | Command::DeleteAlert(_)
-        | Command::AdvanceClock(_) => panic!("not drawn"),
+        Command::Reserve(new) => resolve_reserve(process, model, new),
+        Command::ReleaseReservation(id) => resolve_release(process, model, id),
+        Command::Webhook(command) => resolve_webhook(process, model, command),
+        Command::CreateAlert(new) => resolve_alert(process, model, new),
+        Command::DeleteAlert(id) => resolve_end_of_alert(process, model, id),
+        Command::AdvanceClock(_) => panic!("not drawn"),
         // A retry makes a payment, which is seen as such.
         Command::RetryPayment(_) | Command::ConfirmClock => None,
     }
+}
+
+fn resolve_alert(process: &Process, model: &mut Model, new: &NewAlert) -> Option<bool> {
+    let all = process.engine.alerts(&AlertFilter::default(), ALL).into_iter();
+    let found = all.map(|view| view.kept.alert).find(|alert| alert.name == new.name)?;
+    model.alerts.insert(found.id.clone(), found);
+    Some(true)
+}
+
+fn resolve_end_of_alert(process: &Process, model: &mut Model, id: &AlertId) -> Option<bool> {
+    let is_gone = process.engine.alert(id).is_none();
+    let known = model.alerts.get_mut(id).filter(|known| is_gone && !known.deleted)?;
+    *known = Arc::new(Alert { deleted: true, ..Alert::clone(known) });
+    Some(true)
 }
 
 fn resolve_key(process: &Process, model: &mut Model, name: &str) -> Option<bool> {
     let found = process.engine.keys().into_iter().find(|key| key.name == name)?;
     model.keys.insert(found.id.as_str().to_owned(), found);
     Some(true)
+}
+
+fn resolve_end_of_key(process: &Process, model: &mut Model, id: &KeyId) -> Option<bool> {
+    let is_gone = process.engine.keys().iter().all(|key| key.id != *id);
+    let was_known = model.keys.contains_key(id.as_str());
+    (is_gone && was_known).then(|| drop(model.keys.remove(id.as_str()))).map(|()| true)
 }
 
 fn resolve_mark(process: &Process, model: &mut Model, id: &PaymentId) -> Option<bool> {

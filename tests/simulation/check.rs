@@ -194,6 +194,8 @@ pub(crate) fn check_nothing_is_due(process: &Process, model: &Model) {
     // Of credits too: grants expire, and what was drawn stands in the ledger a minute later.
     let first = process.machine.shared.state.first_due();
     assert!(first.is_none_or(|at| at > now), "{first:?} is due at {now}");
+    let state = &process.machine.shared.state;
+    assert!(!state.with_reservations(|all| all.are_any_over(|| now)), "one is over at {now}");
     for id in model.subscription_ids() {
         let found = process.engine.subscription(&id).expect("it was acknowledged").subscription;
         let turn = found.running.map(|running| running.period.end);

@@ -12,6 +12,7 @@ mod billing_run;
 mod check;
 mod credits;
 mod damage;
+mod desk;
 mod dice;
 mod event;
 mod life;
@@ -24,6 +25,7 @@ mod place;
 #[cfg(feature = "sabotage")]
 mod proof;
 mod reached;
+mod told;
 mod trust;
 mod turns;
 mod workload;
@@ -37,7 +39,7 @@ use life::live;
 use reached::Reached;
 
 /// Crash points of an ordinary `cargo test`: enough that what is missing would be seen.
-const POINTS: u64 = 1_000;
+const POINTS: u64 = 2_000;
 
 fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))

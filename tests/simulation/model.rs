@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use quipu::engine::Ingested;
 use quipu::engine::options::{Options, UnknownCustomers};
+use quipu::engine::reservations::Reservation;
 use quipu::metering::{Kind, Rule};
 use quipu::model::invoice::ChargeType;
 use quipu::model::{
-    ApiKey, CheckoutId, CreditEntitlement, Customer, Invoice, Lsn, Meter, Payment, PaymentId,
-    Product, Subscription, SubscriptionId, SubscriptionIndex, Timestamp,
+    Alert, AlertId, ApiKey, CheckoutId, CreditEntitlement, Customer, Endpoint, EndpointId, Invoice,
+    Lsn, MessageId, Meter, Notice, Payment, PaymentId, Product, ReservationId, Subscription,
+    SubscriptionId, SubscriptionIndex, Timestamp,
 };
 
 use crate::credits::{Credits, PoolKey};
@@ -48,6 +51,15 @@ pub(crate) struct Model {
     pub(crate) entitlements: Vec<Arc<CreditEntitlement>>,
     /// Entries into ledgers that were acknowledged.
     pub(crate) entries: Vec<(PoolKey, Lsn)>,
+    /// Reservations as they were when they were last acknowledged.
+    pub(crate) reservations: BTreeMap<ReservationId, Arc<Reservation>>,
+    /// Webhook endpoints and alerts as they were when they were last acknowledged.
+    pub(crate) endpoints: BTreeMap<EndpointId, Arc<Endpoint>>,
+    pub(crate) alerts: BTreeMap<AlertId, Arc<Alert>>,
+    /// Messages as they were when they were first seen.
+    pub(crate) notices: BTreeMap<MessageId, Arc<Notice>>,
+    /// A clock was once set back.
+    pub(crate) was_set_back: bool,
     /// What the log says of credits.
     pub(crate) credits: Credits,
     pub(crate) subscriptions: Vec<Arc<Subscription>>,
@@ -84,6 +96,11 @@ impl Model {
             products: Vec::new(),
             entitlements: Vec::new(),
             entries: Vec::new(),
+            reservations: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            alerts: BTreeMap::new(),
+            notices: BTreeMap::new(),
+            was_set_back: false,
             credits: Credits::default(),
             subscriptions: Vec::new(),
             payments: BTreeMap::new(),
@@ -116,6 +133,17 @@ impl Model {
         // Clocks that were set back have made the order of arrivals another than the log's.
         let first = self.events.iter().rposition(|kept| kept.received_at < from);
         &self.events[first.map_or(0, |place| place + 1)..]
+    }
+
+    /// Whether messages of this instant may be forgotten.
+    pub(crate) fn may_forget_messages(&self, at: Timestamp) -> bool {
+        self.was_set_back && self.forgets_messages()
+            || self.latest.since(at) >= self.options.webhook_keep
+    }
+
+    /// Whether any message is forgotten in this life.
+    pub(crate) fn forgets_messages(&self) -> bool {
+        self.options.webhook_keep < Duration::from_hours(24 * 1_000)
     }
 
     pub(crate) fn knows_customer(&self, id: &str) -> bool {

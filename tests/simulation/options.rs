@@ -31,6 +31,7 @@ pub(crate) fn draw_options(workload: &Workload) -> (Options, bool) {
         due_bytes: 2 << 10,
         dedupe_window,
         history_keep,
+        webhook_keep: history_keep,
         unknown_customers: *dice.pick(&[
             UnknownCustomers::Create,
             UnknownCustomers::Create,
@@ -41,6 +42,7 @@ pub(crate) fn draw_options(workload: &Workload) -> (Options, bool) {
             grace: DAY * (1 + dice.few(4)),
             end: *dice.pick(&[PastDueEnd::Hold, PastDueEnd::Cancel]),
         }),
+        reservations_max: *dice.pick(&[1, 1_000, 1_000]),
         backfill: Limits { entries_in_memory: 12, rows_at_once: 5, entries_of_record: 3 },
         ..Options::default()
     };

@@ -6,16 +6,19 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use quipu::engine::command::{Changed, Command, Refused, RequestIdentity};
+use quipu::engine::commit::Commit;
 use quipu::engine::machine::{Fatal, Machine};
 use quipu::engine::open_error::OpenError;
 use quipu::engine::options::Options;
+use quipu::engine::outbox::settle::SettledEntry;
 use quipu::engine::recover::{self, Recovered};
 use quipu::engine::{Engine, Ingested, verify};
 use quipu::metering::validate;
-use quipu::model::{Causes, Timestamp};
+use quipu::model::{Causes, EventId, Timestamp};
 use quipu::world::World;
 use quipu::world::sim::{SimClock, SimDisk, SimEntropy};
 
+use crate::desk::Committing;
 use crate::event::Sent;
 
 /// How a process and its machine end.
@@ -154,6 +157,33 @@ impl Process {
             Ok(prepared) => self.engine.submit(prepared, reply),
             Err(refused) => reply(Err(refused)),
         }
+        slot
+    }
+
+    /// Prepares and submits the commit of a reservation.
+    pub(crate) fn commit(&self, asked: &Committing) -> Slot<Changed> {
+        let (at, rules) = (asked.received_at, self.engine.rules());
+        let mut preparation = self.engine.preparation(at, 1);
+        let validated = validate(asked.sent.raw(), at, &rules);
+        let (event, lateness) = validated.expect("only well-formed ones are drawn");
+        preparation.add(&event, lateness);
+        let (slot, reply) = Slot::new();
+        let (id, event_id) = (asked.id.clone(), EventId::new(asked.sent.id.as_str()));
+        let identity = Some(asked.identity);
+        match preparation.finish() {
+            Ok(prepared) => {
+                let commit = Commit { id, event_id, prepared, identity };
+                self.engine.commit_reservation(commit, reply);
+            }
+            Err(refused) => reply(Err(refused)),
+        }
+        slot
+    }
+
+    /// Has what became of attempts logged.
+    pub(crate) fn settle_webhooks(&self, entry: SettledEntry) -> Slot<()> {
+        let (slot, reply) = Slot::new();
+        self.engine.settle_webhooks(entry, reply);
         slot
     }
 

@@ -19,13 +19,13 @@ type Proof = (Sabotage, u64, &'static str);
 const PROOFS: [Proof; 9] = [
     (Sabotage::LogSync, 1, "were durable and are in doubt"),
     (Sabotage::NameSync, 1, "is before"),
-    (Sabotage::Checksum, 7, "is shown as"),
+    (Sabotage::Checksum, 8, "is shown as"),
     (Sabotage::DuplicateWait, 5, "was answered before what it follows"),
     (Sabotage::IdDedupe, 1, "the answer to"),
     (Sabotage::RetryDedupe, 1, "is it a repetition"),
     (Sabotage::TailRewrite, 7, "were durable and are in doubt"),
-    (Sabotage::CloseAtomicity, 2, "every segment has one invoice"),
-    (Sabotage::IndexBound, 131, "holds ids up to lsn"),
+    (Sabotage::CloseAtomicity, 22, "every segment has one invoice"),
+    (Sabotage::IndexBound, 44, "holds ids up to lsn"),
 ];
 
 /// Lives that are tried from the committed seed on.

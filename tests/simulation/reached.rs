@@ -11,7 +11,12 @@ use crate::place::Process;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reached(BTreeMap<&'static str, u64>);
 
-/// What every ten thousand crash points must have met at least so often.
+/// Crash points that the minima are for.
+const POINTS: u64 = 10_000;
+/// What fewer points are to meet so often by the minima may not come in them at all.
+const SELDOM: u64 = 9;
+
+/// What that many crash points must have met at least so often.
 const MINIMA: &[(&str, u64)] = &[
     ("crash: between two steps", 100),
     ("crash: in the middle of a step", 500),
@@ -89,6 +94,33 @@ const MINIMA: &[(&str, u64)] = &[
     ("credits: expired", 2_000),
     ("credits: entitlement deleted", 30),
     ("credits: crash between draw and invoice", 200),
+    ("reservation: made", 120),
+    ("reservation: of overage", 30),
+    ("reservation: not covered", 50),
+    ("reservation: too many", 8),
+    ("reservation: committed by less", 15),
+    ("reservation: committed by as much", 8),
+    ("reservation: committed by more", 8),
+    ("reservation: committed by a known event", 6),
+    ("reservation: committed again", 30),
+    ("reservation: released", 8),
+    ("reservation: timed out", 50),
+    ("reservation: asked for too late", 40),
+    ("reservation: crash while one was open", 80),
+    ("webhook: endpoint made", 200),
+    ("webhook: endpoint changed", 130),
+    ("webhook: endpoint deleted", 30),
+    ("webhook: endpoint disabled for failing", 4),
+    ("webhook: delivered", 400),
+    ("webhook: to be tried again", 400),
+    ("webhook: given up", 20),
+    ("webhook: sent once more", 15),
+    ("alert: made", 200),
+    ("alert: deleted", 30),
+    ("alert: everybody looked at", 300),
+    ("alert: usage fired", 100),
+    ("alert: cost fired", 3),
+    ("alert: balance fired", 10),
 ];
 
 impl Reached {
@@ -141,8 +173,8 @@ impl Reached {
         }
         for (kind, operation) in disk.faults_met() {
             self.note(match (kind, is_for_ever) {
-                (FaultKind::Io, false) => "fault: error once",
-                (FaultKind::Io, true) => "fault: error for ever",
+                (FaultKind::Io | FaultKind::Names, false) => "fault: error once",
+                (FaultKind::Io | FaultKind::Names, true) => "fault: error for ever",
                 (FaultKind::NoSpace, false) => "fault: no space once",
                 (FaultKind::NoSpace, true) => "fault: no space for ever",
                 (FaultKind::ShortWrite, _) => "fault: short write",
@@ -167,7 +199,10 @@ impl Reached {
     /// What was met less often than `points` crash points must meet it.
     pub(crate) fn missing(&self, points: u64) -> Vec<String> {
         let short = MINIMA.iter().filter_map(|(what, minimum)| {
-            let (found, wanted) = (self.count(what), minimum * points / 10_000);
+            let due = minimum * points / POINTS;
+            // Much comes in bursts, many times in one life: of few lives only what never comes is told.
+            let wanted = if points < POINTS { due.saturating_sub(SELDOM).min(1) } else { due };
+            let found = self.count(what);
             (found < wanted).then(|| format!("{what}: {found}, at least {wanted} were due"))
         });
         short.collect()

@@ -52,6 +52,12 @@ impl Workload {
         format!("name-{}", self.names)
     }
 
+    /// A number that is given once.
+    pub(crate) fn number(&mut self) -> u32 {
+        self.names += 1;
+        u32::try_from(self.names).expect("few")
+    }
+
     pub(crate) fn customer(&self) -> String {
         format!("cus-{}", self.dice.below(CUSTOMERS))
     }
@@ -126,8 +132,8 @@ impl Workload {
 
     /// A change of anything; some are refused.
     pub(crate) fn command(&mut self, model: &Model, makes_meters: bool) -> Command {
-        match self.dice.below(38) {
-            0 if makes_meters => Command::CreateMeter(self.meter()),
+        match self.dice.below(39) {
+            0 | 37 if makes_meters => Command::CreateMeter(self.meter()),
             1 => Command::ArchiveMeter(self.dice.pick(&model.meters).id.clone()),
             2 | 3 => Command::UnarchiveMeter(self.dice.pick(&model.meters).id.clone()),
             4 => {

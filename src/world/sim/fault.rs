@@ -17,6 +17,8 @@ pub enum FaultKind {
     NoSpace,
     /// Half of the bytes are written, then an I/O error; only a write can meet it.
     ShortWrite,
+    /// An I/O error; only what changes names, or makes them durable, can meet it.
+    Names,
 }
 
 /// How often a fault happens.
@@ -75,7 +77,7 @@ struct Fault {
 impl FaultKind {
     pub(super) fn error(self) -> io::Error {
         match self {
-            Self::Io | Self::ShortWrite => Errno::IO.into(),
+            Self::Io | Self::ShortWrite | Self::Names => Errno::IO.into(),
             Self::NoSpace => Errno::NOSPC.into(),
         }
     }
@@ -98,6 +100,10 @@ impl FaultKind {
                 | Operation::ReadAt => false,
             },
             Self::ShortWrite => operation == Operation::WriteAt,
+            Self::Names => matches!(
+                operation,
+                Operation::Create | Operation::Rename | Operation::Remove | Operation::SyncNames
+            ),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Whether the engine shows of credits what the naive model has reckoned.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use quipu::engine::Page;
 use quipu::engine::bills::{BalanceView, GrantStatus, LedgerFilter};
@@ -10,11 +11,14 @@ use quipu::model::{
     CustomerId, EntitlementId, GrantId, LedgerEntry, Subscription, SubscriptionIndex, Timestamp,
 };
 
+use super::holds::check_reservations;
 use super::pool::{Granted, NaivePool, Source};
+use super::watched::check_alerts;
 use super::{Credits, PoolKey};
 use crate::check::Unread;
 use crate::model::Model;
 use crate::place::{Process, chain};
+use crate::told::check_told;
 
 const ALL: Page = Page { offset: 0, limit: 1_000_000 };
 
@@ -55,6 +59,7 @@ pub(crate) fn check_credits(process: &Process, model: &mut Model) -> Result<(), 
     for (pool, lsn) in &model.entries {
         assert!(credits.has_entry(*pool, *lsn), "an entry is gone: {pool:?} {lsn}");
     }
+    let mut rows = Vec::new();
     for (name, customer) in &credits.customers {
         let views = process.engine.balances_of_customer(&CustomerId::new(name.as_str()));
         let views = views.map_err(|error| chain(&error))?;
@@ -69,13 +74,15 @@ pub(crate) fn check_credits(process: &Process, model: &mut Model) -> Result<(), 
             let (pool, now) = (&credits.pools[place].1, &seen.pools[place].1);
             check_balance(&view, now, at);
             let grants = check_grants(process, &names, now, at)?;
-            check_ledger(process, &names, pool, &grants)?;
+            rows.extend(check_ledger(process, &names, pool, &grants)?);
         }
     }
     for subscription in credits.subscriptions.values() {
         check_usage(process, &seen, subscription, at)?;
     }
-    Ok(())
+    check_reservations(process, model)?;
+    check_alerts(process, model);
+    check_told(process, model, &rows)
 }
 
 fn check_balance(view: &BalanceView, pool: &NaivePool, at: Timestamp) {
@@ -83,6 +90,7 @@ fn check_balance(view: &BalanceView, pool: &NaivePool, at: Timestamp) {
     let shown = &view.kept.pool;
     assert_eq!(shown.overage().as_units(), pool.overage(), "{view:?} {pool:?}");
     assert_eq!(shown.totals().uncovered.as_units(), pool.uncovered, "{view:?} {pool:?}");
+    assert_eq!(shown.spendable_at(at).as_units(), pool.spendable(at), "{view:?} {pool:?}");
     assert!(shown.conserves(), "{view:?}");
 }
 
@@ -123,13 +131,14 @@ fn standing(known: &Granted, at: Timestamp) -> (i128, GrantStatus) {
     }
 }
 
-/// Rows chain; those of draws come to what was drawn up to some draw, and all others are what happened.
+/// Rows chain; those of draws come to what was drawn up to some draw, and all others are what happened. Gives
+/// the rows.
 fn check_ledger(
     process: &Process,
     (entitlement, customer): &Names,
     pool: &NaivePool,
     grants: &BTreeMap<GrantId, usize>,
-) -> Result<(), Unread> {
+) -> Result<Vec<Arc<LedgerEntry>>, Unread> {
     let shown = process.engine.ledger(entitlement, customer, LedgerFilter::default(), ALL);
     let mut shown = shown.map_err(|error| chain(&error))?;
     shown.reverse();
@@ -161,7 +170,7 @@ fn check_ledger(
     let open = check_draws(draws, pool);
     let left: i128 = pool.grants.iter().map(|grant| grant.left).sum();
     assert_eq!((balance - open.0, overage + open.1), (left, pool.overage()), "{pool:?}");
-    Ok(())
+    Ok(shown.into_iter().map(|view| view.entry).collect())
 }
 
 /// What a row does to balance and overage.
@@ -231,10 +240,11 @@ fn check_usage(
         assert_eq!(usage.uncovered.as_units(), pool.uncovered, "{usage:?} {pool:?}");
         let terms = &attached.terms.overage;
         let limit = terms.limit.filter(|_| terms.is_enabled).map(quipu::model::Credits::as_units);
-        let overage = pool.overage_of(subscription.index);
-        let room = limit.map(|limit| (limit - overage).max(0));
+        let room = limit.and_then(|_| pool.headroom(subscription.index, terms));
         assert_eq!(usage.headroom.map(quipu::model::Credits::as_units), room, "{usage:?} {pool:?}");
-        assert_eq!(usage.limit_reached, room == Some(0), "{usage:?} {pool:?}");
+        let overage = pool.overage_of(subscription.index);
+        let is_reached = limit.is_some_and(|limit| overage >= limit);
+        assert_eq!(usage.limit_reached, is_reached, "{usage:?} {pool:?}");
         let is_low = pool.low.contains_key(&subscription.index);
         assert_eq!(usage.is_low, is_low, "{usage:?} {pool:?}");
     }

@@ -54,6 +54,7 @@ impl Credits {
             for entry in decode_payload(frame.payload)? {
                 let next = lsn.plus(entry.body.lsn_count());
                 if lsn > self.lsn && lsn <= last {
+                    self.now = lsn;
                     self.pass(entry.log_time);
                     self.apply(lsn, &entry.body, model);
                     self.lsn = next.previous();
@@ -62,27 +63,32 @@ impl Credits {
             }
             Ok(())
         });
-        visited.map_err(|error| chain(&error))
+        visited.map_err(|error| chain(&error))?;
+        self.check_none_is_awaited();
+        Ok(())
     }
 
     fn apply(&mut self, lsn: Lsn, body: &Body<'_>, model: &Model) {
+        let events = if let Body::Events(events) = body { Some(events) } else { None };
+        self.meet_awaited(lsn, events);
         match body {
             Body::Events(events) => self.apply_events(lsn, events, model),
             Body::Change(entry) => self.apply_change(lsn, &entry.change),
-            Body::ClockSet(_)
-            | Body::Backfilled(_)
-            | Body::AlertsFired(_)
-            | Body::WebhookSettled(_) => {}
+            Body::ClockSet(_) | Body::Backfilled(_) => {}
+            Body::AlertsFired(entry) => self.fire(lsn, entry),
+            Body::WebhookSettled(entry) => self.outbox.settle(lsn, entry),
             Body::PeriodTurned(subscription) => self.put(lsn, subscription),
             Body::CycleClosed(entry) => self.apply_closed(lsn, entry),
             Body::PaymentMarked(entry) => {
                 if let Some(subscription) = &entry.subscription {
                     self.put(lsn, subscription);
                 }
+                self.tell_payment(lsn, &entry.payment);
                 self.hand_out(lsn, &entry.payment);
             }
             Body::CreditsMoved(entry) => match &entry.moved {
-                CreditsMove::Settled(_) | CreditsMove::Reservation(_) => {}
+                CreditsMove::Settled(_) => {}
+                CreditsMove::Reservation(moved) => self.apply_reservation(lsn, moved, model),
                 CreditsMove::Expired { pools, at } => {
                     let places: Vec<usize> = pools.iter().map(|pool| pool.0 as usize).collect();
                     self.expire(&places, *at, lsn);
@@ -105,12 +111,12 @@ impl Credits {
                 let value = kept.sent.seen_by(meter)?.ok()?;
                 Some((meter.index, value.as_units()))
             });
-            self.take_in(Event {
-                lsn: lsn.plus(place),
-                at: kept.at(),
-                customer: self.customers[&kept.sent.customer],
-                values: values.collect(),
-            });
+            let (lsn, at) = (lsn.plus(place), kept.at());
+            let customer = self.customers[&kept.sent.customer];
+            let values: Vec<_> = values.collect();
+            self.touch_usage(lsn, at, customer, &values);
+            self.now = lsn;
+            self.take_in(Event { lsn, at, customer, values });
         }
     }
 
@@ -134,17 +140,18 @@ impl Credits {
             }
             Change::Settings(settings) => self.order = settings.credit_order,
             Change::Subscription(subscription) => self.put(lsn, subscription),
-            Change::Key(_)
-            | Change::Checkout(_)
-            | Change::Alert(_)
-            | Change::Endpoint(_)
-            | Change::Webhook(_) => {}
+            Change::Alert(alert) => self.put_alert(lsn, alert),
+            Change::Endpoint(endpoint) => self.outbox.put_endpoint(lsn, endpoint),
+            Change::Webhook(change) => self.outbox.apply(lsn, self.log_time, change),
+            Change::Key(_) | Change::Checkout(_) => {}
         }
     }
 
     /// A subscription is like this from now on.
     fn put(&mut self, lsn: Lsn, after: &Arc<Subscription>) {
         let before = self.subscriptions.insert(after.index, Arc::clone(after));
+        self.note_change(lsn, after);
+        self.outbox.tell_subscription(lsn, self.log_time, before.as_deref(), after);
         let Some((passage, at)) = passage(before.as_deref(), after) else { return };
         let attached = before.iter().chain([after]).flat_map(|of| of.credits.iter());
         let mut keys: Vec<PoolKey> =
@@ -189,7 +196,13 @@ impl Credits {
         if let Some(subscription) = &entry.subscription {
             self.put(lsn, subscription);
         }
+        self.tell_payment(lsn, &entry.payment);
         self.hand_out(lsn, &entry.payment);
+    }
+
+    fn tell_payment(&mut self, lsn: Lsn, payment: &Arc<Payment>) {
+        let subscription = payment.subscription.and_then(|of| self.subscriptions.get(&of));
+        self.outbox.tell_payment(lsn, self.log_time, payment, subscription);
     }
 
     /// An invoice has the overage of the segment that it closes, and nothing else.
@@ -256,7 +269,9 @@ impl Credits {
                     lsn,
                 };
                 let amount = attached.amount.as_units() * i128::from(item.quantity);
-                self.pool(PoolKey { entitlement, customer: payment.customer }).give(amount, given);
+                let key = PoolKey { entitlement, customer: payment.customer };
+                self.pool(key).give(amount, given);
+                self.touch_pool(lsn, key);
             }
         }
     }
@@ -268,11 +283,13 @@ impl Credits {
                 let running = subscriptions[&of].running;
                 running.is_some_and(|running| running.period.end == end)
             });
+            self.watched.touch_pool(lsn, self.pools[*place].0);
         }
     }
 
     fn apply_entry(&mut self, lsn: Lsn, manual: &ManualEntry) {
         let (amount, at, order) = (manual.amount.as_units(), self.log_time, self.order);
+        self.touch_pool(lsn, manual.pool);
         let pool = self.pool(manual.pool);
         match manual.kind {
             EntryKind::Credit { expires_at } => {

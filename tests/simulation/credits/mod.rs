@@ -5,10 +5,12 @@
 
 mod check;
 mod fold;
+mod holds;
 mod offers;
 mod pool;
 mod turn;
 mod usage;
+mod watched;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,13 +18,18 @@ use std::sync::Arc;
 pub(crate) use quipu::engine::pools::PoolKey;
 use quipu::model::credit::GrantOrder;
 use quipu::model::{
-    CreditEntitlement, CustomerIndex, EntitlementIndex, Lsn, Meter, Price, Product, ProductIndex,
-    Subscription, SubscriptionIndex, SubscriptionStatus, Terms, Timestamp,
+    CreditEntitlement, CustomerId, CustomerIndex, EntitlementIndex, Lsn, Meter, MeterId, Price,
+    Product, ProductIndex, Subscription, SubscriptionId, SubscriptionIndex, SubscriptionStatus,
+    Terms, Timestamp,
 };
 
 pub(crate) use check::check_credits;
+use holds::Reserved;
 use pool::NaivePool;
 use usage::Usage;
+use watched::Watched;
+
+use crate::told::Outbox;
 
 /// The state of all credits after a record.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +46,12 @@ pub(crate) struct Credits {
     /// In the order in which they came to be.
     pools: Vec<(PoolKey, NaivePool)>,
     usage: Usage,
+    reserved: Reserved,
+    /// What webhook endpoints are told.
+    pub(crate) outbox: Outbox,
+    watched: Watched,
+    /// The record, or the event, that is being done.
+    now: Lsn,
     /// How often something was met.
     met: BTreeMap<&'static str, u64>,
 }
@@ -77,12 +90,41 @@ impl Credits {
     /// How often what was met.
     pub(crate) fn met(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let of_pools = self.pools.iter().flat_map(|(_, pool)| &pool.met);
-        of_pools.chain(&self.met).map(|(what, count)| (*what, *count))
+        let met = of_pools.chain(&self.met).map(|(what, count)| (*what, *count));
+        met.chain(self.outbox.met())
     }
 
     /// Whether anything was drawn that is on its way to an invoice.
     pub(crate) fn is_any_owed(&self) -> bool {
         self.pools.iter().any(|(_, pool)| !pool.dues.is_empty() || pool.overage() > 0)
+    }
+
+    /// Customers and the meters that they pay for in credits, and of which subscription, as it is now.
+    pub(crate) fn payers(&self) -> Vec<(CustomerId, MeterId, SubscriptionId)> {
+        let mut payers = Vec::new();
+        for of in self.subscriptions.values() {
+            let Some(running) = of.running.filter(|_| !ended(of)) else { continue };
+            let name = self.customers.iter().find(|(_, index)| **index == of.customer);
+            let (name, _) = name.expect("it is known who pays");
+            for priced in self.price(running.terms).meters() {
+                if priced.rate.credits().is_some() {
+                    let meter = self.meters[priced.meter.position()].id.clone();
+                    payers.push((CustomerId::new(name.as_str()), meter, of.id.clone()));
+                }
+            }
+        }
+        payers
+    }
+
+    /// The name of a customer.
+    pub(crate) fn name_of(&self, customer: CustomerIndex) -> &str {
+        let found = self.customers.iter().find(|(_, index)| **index == customer);
+        found.map(|(name, _)| name.as_str()).expect("it is known")
+    }
+
+    /// Whether any reservation is open.
+    pub(crate) fn is_any_held(&self) -> bool {
+        self.pools.iter().any(|(_, pool)| !pool.holds.is_empty())
     }
 
     fn price(&self, terms: Terms) -> &Price {

@@ -112,6 +112,7 @@ impl Workload {
             OverageBehavior::InvoiceAtBilling,
             OverageBehavior::CarryDeficit,
             OverageBehavior::CarryDeficitAutoRepay,
+            OverageBehavior::CarryDeficitAutoRepay,
         ];
         let units = [IntervalUnit::Day, IntervalUnit::Week, IntervalUnit::Month];
         let timeframe =
@@ -119,7 +120,7 @@ impl Workload {
         let price =
             UnitPrice::parse(self.dice.pick::<&str>(&["3", "0.35", "0.000225"])).expect("a price");
         CreditTermsPatch {
-            overage_enabled: Some(!self.dice.one_in(3)),
+            overage_enabled: Some(!self.dice.one_in(6)),
             overage_limit: Some(self.dice.one_in(2).then(|| whole(self.dice.below(40)))),
             overage_behavior: Some(Some(*self.dice.pick(&behaviors))),
             price_per_unit: Some(Some(price)),

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use quipu::model::credit::{
     GrantOrder, GrantSource, OverageBehavior, OverageTerms, TransactionType,
 };
-use quipu::model::{Lsn, SubscriptionIndex, Timestamp, UnitPrice};
+use quipu::model::{Lsn, ReservationId, SubscriptionIndex, Timestamp, UnitPrice};
+
+use super::holds::Held;
 
 /// A grant, ended or not.
 #[derive(Clone, Debug)]
@@ -98,6 +100,8 @@ pub(crate) struct NaivePool {
     repays: BTreeMap<SubscriptionIndex, bool>,
     pub(crate) low: BTreeMap<SubscriptionIndex, i128>,
     pub(crate) dues: Vec<Due>,
+    /// What open reservations hold.
+    pub(crate) holds: BTreeMap<ReservationId, Held>,
     pub(crate) moves: Vec<Move>,
     pub(crate) drawn: Vec<Drawn>,
     pub(crate) uncovered: i128,
@@ -127,9 +131,16 @@ impl NaivePool {
         self.overage.get(&of).copied().unwrap_or(0)
     }
 
-    /// What of the balance may be taken. Nobody holds any of it: there are no reservations here.
+    /// What of the balance may be taken: what nobody holds.
     pub(crate) fn spendable(&self, at: Timestamp) -> i128 {
-        self.balance(at).max(0)
+        let held: i128 = self.holds.values().map(|held| held.balance).sum();
+        (self.balance(at) - held).max(0)
+    }
+
+    /// What is held of a subscription's headroom.
+    pub(crate) fn held_overage(&self, of: SubscriptionIndex) -> i128 {
+        let own = self.holds.values().filter(|held| held.of == of);
+        own.map(|held| held.overage).sum()
     }
 
     fn live(&self, at: Timestamp) -> impl Iterator<Item = usize> {
@@ -170,7 +181,8 @@ impl NaivePool {
         taken
     }
 
-    pub(crate) fn draw(&mut self, draw: &Draw, order: GrantOrder) {
+    /// Draws; whether the balance has gone low by it.
+    pub(crate) fn draw(&mut self, draw: &Draw, order: GrantOrder) -> bool {
         let Draw { of, amount, overage, low_below, at } = *draw;
         let before = self.balance(at);
         let taken = self.take(amount, order, at);
@@ -183,7 +195,10 @@ impl NaivePool {
         let room = match (overage.is_enabled, overage.limit) {
             (false, _) => 0,
             (true, None) => open,
-            (true, Some(limit)) => (limit.as_units() - self.overage_of(of)).max(0),
+            (true, Some(limit)) => {
+                let used = self.overage_of(of) + self.held_overage(of);
+                (limit.as_units() - used).max(0)
+            }
         };
         let beyond = open.min(room);
         if beyond > 0 {
@@ -202,9 +217,10 @@ impl NaivePool {
             if self.low.insert(of, low_below).is_none() {
                 self.meet("credits: low balance");
             }
-        } else {
-            self.low.remove(&of);
+            return !was_low;
         }
+        self.low.remove(&of);
+        false
     }
 
     pub(crate) fn debit(&mut self, amount: i128, order: GrantOrder, at: Timestamp, lsn: Lsn) {

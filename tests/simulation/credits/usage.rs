@@ -6,15 +6,17 @@
 use std::collections::BTreeMap;
 
 use quipu::metering::accumulator::Kind;
+use quipu::model::credit::OverageTerms;
 use quipu::model::subscription::Segment;
 use quipu::model::{
-    CustomerIndex, Lsn, MeterId, MeterIndex, Period, Subscription, SubscriptionId,
+    CustomerIndex, EventType, Lsn, MeterId, MeterIndex, Period, Subscription, SubscriptionId,
     SubscriptionIndex, SubscriptionStatus, Timestamp,
 };
 
 use super::pool::Draw;
 use super::turn::step;
 use super::{Credits, PoolKey, ended};
+use crate::told::What;
 
 const ONE: i128 = 1_000_000_000_000;
 
@@ -37,6 +39,9 @@ struct Mark {
     waiting: i128,
 }
 
+/// Values, and when they came.
+pub(super) type Counted = Vec<(Timestamp, Lsn, i128)>;
+
 /// Subscription, segment, meter.
 type Key = (SubscriptionIndex, u32, MeterIndex);
 
@@ -44,7 +49,7 @@ type Key = (SubscriptionIndex, u32, MeterIndex);
 pub(crate) struct Usage {
     pending: BTreeMap<(Timestamp, Lsn), Event>,
     /// What a segment has counted.
-    counted: BTreeMap<Key, Vec<(Timestamp, Lsn, i128)>>,
+    counted: BTreeMap<Key, Counted>,
     /// By the segment that a period began with.
     marks: BTreeMap<Key, Mark>,
     /// Events behind a boundary that has not turned.
@@ -59,14 +64,53 @@ struct Wanted {
     draw: Draw,
 }
 
-/// How usage of a meter draws in a segment.
+/// What usage that is about to come is worth, and how it would draw.
 #[derive(Clone, Copy, Debug)]
-struct Drawing {
+pub(super) struct Worth {
+    pub(super) pool: PoolKey,
+    pub(super) credits: i128,
+    pub(super) drawing: Drawing,
+    pub(super) overage: OverageTerms,
+}
+
+/// How usage of a meter draws in a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Drawing {
     free: i128,
     /// Units of a meter that one credit covers.
     ratio: i128,
     /// The smallest amount of credits.
     step: i128,
+}
+
+impl Usage {
+    /// What a segment has counted of a meter.
+    pub(super) fn counted_by(
+        &self,
+        of: SubscriptionIndex,
+        segment: u32,
+        meter: MeterIndex,
+    ) -> Counted {
+        self.counted.get(&(of, segment, meter)).cloned().unwrap_or_default()
+    }
+
+    /// What waits of a customer for its time to come.
+    pub(super) fn ahead(
+        &self,
+        customer: CustomerIndex,
+        meter: MeterIndex,
+    ) -> impl Iterator<Item = (Timestamp, Lsn, i128)> {
+        let events = self.pending.values().filter(move |event| event.customer == customer);
+        events.flat_map(move |event| {
+            let values = event.values.iter().filter(move |(counted, _)| *counted == meter);
+            values.map(|(_, value)| (event.at, event.lsn, *value))
+        })
+    }
+
+    /// Whether anything of a customer waits for its time to come.
+    pub(super) fn is_any_ahead(&self, customer: CustomerIndex) -> bool {
+        self.pending.values().any(|event| event.customer == customer)
+    }
 }
 
 impl Mark {
@@ -261,17 +305,55 @@ impl Credits {
         (amount > 0).then_some(Wanted { order, pool, draw: Draw { amount, at, ..draw } })
     }
 
+    /// What usage would draw at `at`, behind what is announced before it. Of a largest or a last value each
+    /// stands by itself.
+    pub(super) fn would_draw(
+        &self,
+        of: SubscriptionIndex,
+        meter: MeterIndex,
+        (announced, amount): (i128, i128),
+        at: Timestamp,
+    ) -> Option<Worth> {
+        let of = self.subscriptions.get(&of)?;
+        let segment = segment_at(of, at)?;
+        let (pool, drawing, draw) = self.drawing(of, &segment, meter)?;
+        let kind = Kind::from(&self.meters[meter.position()].aggregation);
+        let key = (of.index, segment.opened_by, meter);
+        let mut mark = self.usage.marks.get(&key).copied().unwrap_or_default();
+        if let Kind::Count | Kind::Sum = kind {
+            mark.move_on(kind, announced, 0);
+            mark.draw(drawing);
+            mark.move_on(kind, amount, 0);
+        } else {
+            mark.move_on(kind, 0, amount);
+        }
+        Some(Worth { pool, credits: mark.draw(drawing), drawing, overage: draw.overage })
+    }
+
+    /// Whether a boundary of any subscription of a customer has passed and was not turned.
+    pub(super) fn is_any_late(&self, customer: CustomerIndex, at: Timestamp) -> bool {
+        let mut own = self.subscriptions.values().filter(|of| of.customer == customer);
+        own.any(|of| of.running.is_some_and(|running| running.period.end <= at))
+    }
+
     fn draw(&mut self, mut wanted: Vec<Wanted>) {
         wanted.sort_by(|left, right| left.order.cmp(&right.order));
-        for Wanted { pool, draw, .. } in wanted {
-            let order = self.order;
-            self.pool(pool).draw(&draw, order);
+        for Wanted { pool: key, draw, .. } in wanted {
+            let (order, now) = (self.order, self.now);
+            let went_low = self.pool(key).draw(&draw, order);
+            self.touch_pool(now, key);
+            let of = &self.subscriptions[&draw.of];
+            let mut attached = of.credits.iter();
+            if went_low && attached.any(|attached| attached.entitlement == key.entitlement) {
+                let what = What::Low(draw.of, key.entitlement);
+                self.outbox.tell(now, EventType::CreditBalanceLow, draw.at, what);
+            }
         }
     }
 }
 
 /// What a segment's value is.
-fn value_of(kind: Kind, counted: &[(Timestamp, Lsn, i128)]) -> i128 {
+pub(super) fn value_of(kind: Kind, counted: &[(Timestamp, Lsn, i128)]) -> i128 {
     match kind {
         Kind::Count | Kind::Sum => counted.iter().map(|(.., value)| *value).sum(),
         Kind::Max => counted.iter().map(|(.., value)| *value).max().unwrap_or(0),

@@ -5,7 +5,9 @@
 //! ways, on copies, and bits of a copy are flipped.
 
 mod restart;
+mod visits;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -13,11 +15,12 @@ use quipu::engine::backfill::Step;
 use quipu::engine::checkpoint::Progress;
 use quipu::engine::command::{Command, RequestIdentity};
 use quipu::engine::machine::Fatal;
-use quipu::model::Timestamp;
+use quipu::engine::outbox::pump::Pump;
 use quipu::model::invoice::InvoiceCause;
+use quipu::model::{EndpointIndex, Timestamp};
 use quipu::world::sim::{FaultKind, Repeat};
 
-use crate::answers::{Asked, Waiting, take_answers};
+use crate::answers::{Again, Asked, Waiting, take_answers};
 use crate::check::{check, check_nothing_is_due};
 use crate::event::Sent;
 use crate::model::Model;
@@ -48,12 +51,14 @@ struct Life {
     workload: Workload,
     waiting: Vec<Waiting>,
     /// Changes that were applied, and when.
-    applied: Vec<(Asked, Timestamp)>,
+    applied: Vec<(Again, Timestamp)>,
     reached: Reached,
     works: Works,
     trust: Trust,
     points: u64,
     is_disk_full: bool,
+    /// What carries messages in this process.
+    pumps: BTreeMap<EndpointIndex, Pump>,
     /// History leaves after some days; then no meter can count what came before it.
     forgets: bool,
     identities: u64,
@@ -71,6 +76,7 @@ pub(crate) fn live(seed: u64, is_told: bool) -> Lived {
     for _ in 0..ERAS {
         process = life.era(process);
     }
+    life.deliver_all(&mut process);
     life.points += 1;
     let closed =
         life.model.invoices.iter().filter(|invoice| invoice.cause != InvoiceCause::Created);
@@ -108,6 +114,7 @@ impl Life {
             trust: Trust::default(),
             points: 0,
             is_disk_full: false,
+            pumps: BTreeMap::new(),
             forgets,
             identities: 0,
             is_told: false,
@@ -201,11 +208,16 @@ impl Life {
         let distance = 1 + dice.below(*dice.pick(&[10, 50, 300]));
         let at = disk.operations() + distance;
         let kinds = [FaultKind::Io, FaultKind::Io, FaultKind::NoSpace, FaultKind::ShortWrite];
-        match dice.below(10) {
-            0..2 => None,
-            2..7 => {
+        match dice.below(20) {
+            0..4 => None,
+            4..14 => {
                 disk.stop_at(at);
                 Some(false)
+            }
+            // Names change so seldom that no number would hit it.
+            14 => {
+                disk.fail_at(at, FaultKind::Names, Repeat::Forever);
+                Some(true)
             }
             _ => {
                 let repeat = *dice.pick(&[Repeat::Once, Repeat::Forever]);
@@ -222,7 +234,7 @@ impl Life {
     }
 
     fn step(&mut self, process: &mut Process) -> Result<(), Fatal> {
-        match self.workload.dice.below(100) {
+        match self.workload.dice.below(112) {
             0..45 => self.requests(process),
             45..57 => {
                 process.advance(self.workload.time());
@@ -233,6 +245,8 @@ impl Life {
             94 => self.fill_disk(process),
             95 | 96 => self.repeat(process),
             97 => self.order_into_a_crash(process),
+            98..106 => self.deliver(process),
+            106..110 => self.watch(process),
             _ => {
                 // What is shown cannot be taken back. A disk that fails may not be readable.
                 drop(check(process, &mut self.model));
@@ -243,8 +257,13 @@ impl Life {
 
     /// A few requests and changes that the committer meets at once.
     fn requests(&mut self, process: &mut Process) -> Result<(), Fatal> {
-        for _ in 0..=self.workload.dice.below(4) {
-            if self.workload.dice.one_in(4) {
+        for _ in 0..=self.workload.dice.below(8) {
+            if self.workload.dice.one_in(5) {
+                self.visit_desk(process);
+            } else if self.workload.dice.one_in(8) {
+                let command = self.workload.hook(&self.model);
+                self.propose(process, command);
+            } else if self.workload.dice.one_in(4) {
                 let command = self.workload.command(&self.model, !self.forgets);
                 // It moves log time: what comes before and after it is told apart.
                 let is_alone = matches!(command, Command::ConfirmClock);
@@ -303,6 +322,7 @@ impl Life {
         let repeated = waiting.iter().filter(|waiting| match waiting {
             Waiting::Events { .. } => false,
             Waiting::Change { asked, .. } => asked.is_repeated,
+            Waiting::Commit { asked, .. } => asked.is_repeated,
         });
         self.reached.add("retry recognised", repeated.count() as u64);
         let (waiting, applied) =
@@ -318,7 +338,7 @@ impl Life {
             let (now, ended) = (process.now(), settled.as_ref().map_err(|fatal| chain(fatal)));
             format!("at {now} log time {after} lsn {lsn}: {ended:?}, {overdue} due")
         });
-        self.applied.extend(applied.into_iter().map(|asked| (asked, before.min(after))));
+        self.applied.extend(applied.into_iter().map(|again| (again, before.min(after))));
         self.model.see_log_time(after);
         if settled.is_ok() {
             assert!(self.waiting.is_empty(), "everything that was submitted is answered");
@@ -402,6 +422,7 @@ impl Life {
             process.clock.set_wall(now.plus(by));
         } else {
             self.reached.note("clock: set back");
+            self.model.was_set_back = true;
             process.clock.set_wall(now.minus(by));
         }
         self.settle(process)
@@ -428,9 +449,16 @@ impl Life {
         let log_time = log_time.max(self.model.log_time_max);
         self.applied.retain(|(_, at)| log_time.since(*at) < KEYED_FOR);
         if !self.applied.is_empty() {
-            let mut asked = self.workload.dice.pick(&self.applied).0.clone();
-            (asked.is_repeated, asked.identity.is_retry) = (true, true);
-            self.submit(process, asked);
+            match self.workload.dice.pick(&self.applied).0.clone() {
+                Again::Change(mut asked) => {
+                    (asked.is_repeated, asked.identity.is_retry) = (true, true);
+                    self.submit(process, asked);
+                }
+                Again::Commit(mut asked) => {
+                    (asked.is_repeated, asked.identity.is_retry) = (true, true);
+                    self.submit_commit(process, asked);
+                }
+            }
         }
         self.settle(process)
     }
@@ -439,6 +467,6 @@ impl Life {
 fn events_of(waiting: &Waiting) -> Vec<Sent> {
     match waiting {
         Waiting::Events { sent, .. } => sent.clone(),
-        Waiting::Change { .. } => Vec::new(),
+        Waiting::Change { .. } | Waiting::Commit { .. } => Vec::new(),
     }
 }

@@ -7,7 +7,7 @@ use quipu::world::Disk;
 use quipu::world::sim::{FaultKind, Repeat};
 
 use super::Life;
-use crate::answers::{Asked, resolve};
+use crate::answers::{Again, resolve};
 use crate::check::{check, check_known};
 use crate::damage::reading_damage;
 use crate::place::{Crash, Place, Process, chain};
@@ -81,6 +81,9 @@ impl Life {
         if self.model.credits.is_any_owed() {
             self.reached.note("credits: crash between draw and invoice");
         }
+        if self.model.credits.is_any_held() {
+            self.reached.note("reservation: crash while one was open");
+        }
         self.place = self.place.after(crash);
         self.note_crash(crash, &self.place.after(Crash::Killed));
         self.reached.note_losses(&self.place.disk);
@@ -141,15 +144,17 @@ impl Life {
         process.machine.shared.observe_disk();
         self.is_disk_full = false;
         self.works = Works::of(&process);
+        // What was under way is sent again.
+        self.pumps.clear();
         self.trust.check(&process, &mut self.reached);
         self.model.latest = self.model.latest.max(process.now());
         let waiting = std::mem::take(&mut self.waiting);
-        let changes = resolve(&process, &mut self.model, &waiting, &mut self.reached)
+        let again = resolve(&process, &mut self.model, &waiting, &mut self.reached)
             .unwrap_or_else(|unread| panic!("{unread}"));
         self.model.see_log_time(process.engine.clock().log_time);
         check(&process, &mut self.model).unwrap_or_else(|unread| panic!("{unread}"));
         if is_soon {
-            self.send_again(&mut process, changes);
+            self.send_again(&mut process, again);
         }
         check_known(&mut process, &self.model, 1).unwrap_or_else(|unread| panic!("{unread}"));
         if self.workload.dice.one_in(4) {
@@ -163,13 +168,20 @@ impl Life {
     }
 
     /// What clients do whose changes were not answered: the same again, once more.
-    fn send_again(&mut self, process: &mut Process, changes: Vec<Asked>) {
-        for mut asked in changes {
-            asked.identity.is_retry = true;
-            if !is_untold(&asked.command) {
-                self.submit(process, asked);
-                self.settle(process).expect("a healthy disk");
+    fn send_again(&mut self, process: &mut Process, again: Vec<Again>) {
+        for again in again {
+            match again {
+                Again::Change(asked) if is_untold(&asked.command) => continue,
+                Again::Change(mut asked) => {
+                    asked.identity.is_retry = true;
+                    self.submit(process, asked);
+                }
+                Again::Commit(mut asked) => {
+                    asked.identity.is_retry = true;
+                    self.submit_commit(process, asked);
+                }
             }
+            self.settle(process).expect("a healthy disk");
         }
     }
 }
@@ -192,5 +204,6 @@ fn is_untold(command: &Command) -> bool {
             | Command::UpdateEntitlement(..)
             | Command::DeleteEntitlement(_)
             | Command::UndeleteEntitlement(_)
+            | Command::Webhook(_)
     )
 }
