@@ -1,15 +1,21 @@
 //! Accumulate: what an admitted request adds to the state, two accumulators an event.
 //!
 //! Question: how fast can the committer apply, with far more accumulators than caches hold?
+//! And what does it cost beside that when an alert watches all customers of one of the meters?
 //! Bound: 150 ns an event of one accumulator in the prototype (a miss of the cache, not arithmetic),
 //! so 300 ns here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use quipu::engine::alerts::headroom::Headroom;
 use quipu::engine::state::{Admitted, AdmittedRequest, Record, State};
 use quipu::engine::stripes::{Delta, Key};
 use quipu::metering::{Kind, Sample};
-use quipu::model::{CustomerIndex, Hour, Lsn, MeterIndex, Quantity, Timestamp};
+use quipu::model::alert::{Alert, Threshold};
+use quipu::model::{
+    AlertId, AlertIndex, CustomerIndex, Hour, Lsn, MeterIndex, Quantity, Timestamp,
+};
 
 use crate::body::{REQUEST_EVENTS, mix, spread};
 use crate::input::arrival;
@@ -25,6 +31,34 @@ struct Accumulate {
 }
 
 pub(crate) fn new(scale: Scale) -> Box<dyn Stage> {
+    Box::new(accumulate(scale))
+}
+
+/// With an alert on everybody's count that is far from its threshold.
+pub(crate) fn watched(scale: Scale) -> Box<dyn Stage> {
+    let stage = accumulate(scale);
+    let (meter, _) = METERS[0];
+    let alert = Alert {
+        id: AlertId::new("alr_1"),
+        index: AlertIndex(0),
+        name: None,
+        threshold: Threshold::Usage { meter, at_least: Quantity::from_count(1 << 40) },
+        customer: None,
+        created_at: arrival(),
+        deleted: false,
+    };
+    stage.state.with_alerts(|alerts| {
+        alerts.put(&Arc::new(alert));
+        drop(alerts.begin_round());
+        for customer in 0..stage.customers {
+            let left = Headroom::new(Timestamp::default(), Quantity::from_count(1 << 40));
+            alerts.leave_headroom((CustomerIndex(customer), meter), left);
+        }
+    });
+    Box::new(stage)
+}
+
+fn accumulate(scale: Scale) -> Accumulate {
     let customers = match scale {
         Scale::Timed => 500_000,
         Scale::Counted => 5_000,
@@ -36,7 +70,7 @@ pub(crate) fn new(scale: Scale) -> Box<dyn Stage> {
         stage.record = record_of(stage.next, |event| first + event);
         stage.run();
     }
-    Box::new(stage)
+    stage
 }
 
 /// A moment after the events happened, as always but under a clock that stands still.

@@ -57,13 +57,14 @@ trait Stage {
 
 type Make = fn(Scale) -> Box<dyn Stage>;
 
-const STAGES: [(&str, Make); 12] = [
+const STAGES: [(&str, Make); 13] = [
     ("decode", decode::new),
     ("evaluate", evaluate::new),
     ("index", index::new),
     ("frame_and_sync_one", frame_and_sync::one),
     ("frame_and_sync_group", frame_and_sync::group),
     ("accumulate", accumulate::new),
+    ("accumulate_watched", accumulate::watched),
     ("checkpoint", checkpoint::new),
     ("recovery", recovery::new),
     ("cycles", cycles::new),

@@ -8,6 +8,7 @@ use crate::bench::Bed;
 use crate::bench::billing::{DAY, Goods, SECOND, SLICE, Shop, wait, whole_second};
 use crate::bench::figures::{Figures, Section};
 use crate::bench::statistics::{growth, median, rate, ratio, real};
+use crate::bench::trial::Trial;
 use crate::world::clock::{Clock, SystemClock};
 
 const LOOKS: &str = "quipu_alerts_looks_total";
@@ -19,29 +20,41 @@ const ALLOW_LOOPBACK: (&str, &str) = ("QUIPU_WEBHOOKS__ALLOW_LOOPBACK", "true");
 /// How long a checkpoint is waited for.
 const CHECKPOINT_MAX: Duration = Duration::from_mins(2);
 
-/// Batches as fast as they are answered, in turns with and without an alert on everybody.
+/// Batches as fast as they are answered: without an alert, behind a new one on everybody, once everybody was
+/// looked at, and without it again. Rates fall as ids come together, so that the middle is held to the mean of both
+/// ends.
 pub(crate) fn alerts(bed: &Bed<'_>, mode: &'static str) -> anyhow::Result<Section> {
     let mut figures = Figures::default();
     let shape = bed.long_shape(1_000);
     let mut trial = bed.trial(mode)?;
     // Makes the customers.
     trial.ingest(shape)?;
-    let mut kept = Vec::new();
+    let (mut kept_first, mut kept) = (Vec::new(), Vec::new());
     for _ in 0..bed.arguments.rounds {
-        trial.settle()?;
-        let without = trial.ingest(shape)?.outcome;
-        trial.settle()?;
+        let measured = |trial: &mut Trial| -> anyhow::Result<(f64, u64, u64)> {
+            trial.settle()?;
+            let before = trial.client().metric(LOOKS)?;
+            let outcome = trial.ingest(shape)?.outcome;
+            let looks = trial.client().metric(LOOKS)? - before;
+            Ok((rate(outcome.events, outcome.measured_us), outcome.events, looks))
+        };
+        let (before, ..) = measured(&mut trial)?;
         let alert = trial.client().create_alert(trial.meters())?;
-        let looks = trial.client().metric(LOOKS)?;
-        let with = trial.ingest(shape)?.outcome;
-        let looks = trial.client().metric(LOOKS)? - looks;
+        let (first, _, first_looks) = measured(&mut trial)?;
+        let (with, events, looks) = measured(&mut trial)?;
         trial.client().delete_alert(&alert)?;
-        let rates = [&without, &with].map(|outcome| rate(outcome.events, outcome.measured_us));
-        figures.add("ingest_without_events_per_second", rates[0]);
-        figures.add("ingest_with_events_per_second", rates[1]);
-        figures.add("alert_looks", real(looks));
-        kept.push(ratio(rates[1], rates[0]));
+        let (after, ..) = measured(&mut trial)?;
+        let without = f64::midpoint(before, after);
+        figures.add("ingest_without_events_per_second", without);
+        figures.add("ingest_with_new_alert_events_per_second", first);
+        figures.add("ingest_with_alert_events_per_second", with);
+        figures.add("looks_for_new_alert", real(first_looks));
+        figures.add("looks", real(looks));
+        figures.add("events_compared", real(events));
+        kept_first.push(ratio(first, without));
+        kept.push(ratio(with, without));
     }
+    figures.add("ingest_with_new_alert", median(&kept_first));
     figures.add("ingest_with_alert", median(&kept));
     Ok(Section { mode, figures })
 }

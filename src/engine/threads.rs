@@ -355,7 +355,7 @@ fn run_watcher(mut watcher: Watcher, stopping: &Receiver<()>) -> Watcher {
     loop {
         let goes_on = match watcher.step() {
             watch::Step::Working => !matches!(stopping.try_recv(), Err(TryRecvError::Disconnected)),
-            watch::Step::Waiting | watch::Step::Idle => pause(stopping),
+            watch::Step::Waiting | watch::Step::RoundOver | watch::Step::Idle => pause(stopping),
         };
         if !goes_on {
             return watcher;

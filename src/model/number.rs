@@ -278,6 +278,11 @@ impl Quantity {
         self.0.checked_add(other.0).map(Self)
     }
 
+    /// The exact difference, or nothing when it leaves 128 bits.
+    pub fn checked_sub(self, other: Self) -> Option<Self> {
+        self.0.checked_sub(other.0).map(Self)
+    }
+
     /// The magnitude in units of 10^-12.
     pub const fn magnitude(self) -> u128 {
         self.0.unsigned_abs()

@@ -1,18 +1,24 @@
-//! What fires for one customer: thresholds beside the counters of every period that is open.
+//! What fires for one customer: thresholds beside the counters of every period that is open; and how much may
+//! come before anything can.
 
 use std::sync::Arc;
 
 use super::Touched;
+use super::headroom::Headroom;
 use super::watch::kept_for;
-use crate::engine::bills::{MeterPeriod, periods_of_meter};
+use crate::engine::bills::{Cost, MeterPeriod, periods_of_meter};
 use crate::engine::pools::{PoolKey, view};
 use crate::engine::query::{self, UsageError, UsageQuery};
 use crate::engine::shared::Shared;
+use crate::metering::accumulator::Kind;
 use crate::model::alert::{Alert, Crossing, Level, Span, Threshold};
 use crate::model::{
-    Attachment, Causes, Credits, Currency, CustomerIndex, MeterIndex, Money, Period, Quantity,
-    Subscription, Timestamp,
+    Attachment, Causes, Credits, CustomerIndex, MeterIndex, Period, Quantity, Subscription,
+    Timestamp,
 };
+
+/// More than ever comes.
+const UNBOUNDED: Quantity = Quantity::from_units(i128::MAX);
 
 /// What a customer's counters come to in one period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,28 +26,43 @@ struct Found {
     span: Span,
     period: Period,
     usage: Option<Quantity>,
-    cost: Option<(Currency, Money)>,
+    cost: Option<Cost>,
     balance: Option<Credits>,
 }
 
-/// The crossings of one customer that are news, in the order of their alerts, then of periods. What has moved
-/// its counters is stamped with `since` or later.
+/// What somebody has seen who looked at a customer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// What is news, in the order of the alerts, then of periods.
+    pub crossings: Vec<Crossing>,
+    /// How much more usage of a meter lets nothing fire.
+    pub headroom: Option<((CustomerIndex, MeterIndex), Headroom)>,
+}
+
+/// Looks at one customer. What has moved its counters is stamped with `since` or later.
 ///
 /// # Errors
 /// When hours on disk cannot be read.
-pub fn crossings(
-    shared: &Shared,
-    touched: Touched,
-    since: Timestamp,
-) -> Result<Vec<Crossing>, UsageError> {
+pub fn look_at(shared: &Shared, touched: Touched, since: Timestamp) -> Result<Look, UsageError> {
     let (watched, customer) = touched.watched();
     let alerts = shared.state.with_alerts(|alerts| alerts.on(watched, customer));
-    if alerts.is_empty() {
-        return Ok(Vec::new());
-    }
-    let found = match touched {
-        Touched::Usage(customer, meter) => usage(shared, customer, meter, since)?,
-        Touched::Pool(pool) => vec![balance(shared, pool)],
+    let (found, headroom) = match touched {
+        // Events of this customer are not worth a look.
+        Touched::Usage(customer, meter) if alerts.is_empty() => {
+            let headroom = Headroom::new(Timestamp::default(), UNBOUNDED);
+            return Ok(Look {
+                crossings: Vec::new(),
+                headroom: Some(((customer, meter), headroom)),
+            });
+        }
+        Touched::Usage(customer, meter) => {
+            let kind = shared.state.catalogue().kind(meter).unwrap_or(Kind::Count);
+            let found = usage(shared, customer, meter, since)?;
+            let left = least_left(&alerts, &found, kind);
+            let headroom = Headroom::new(since.month_start(), left);
+            (found, Some(((customer, meter), headroom)))
+        }
+        Touched::Pool(pool) => (vec![balance(shared, pool)], None),
     };
     // Whether alerts have fired for what ended longer ago may be forgotten.
     let (now, kept_for) = (now(shared), kept_for(shared));
@@ -52,9 +73,10 @@ pub fn crossings(
         crossed.collect::<Vec<_>>()
     });
     let firing: Vec<Crossing> = firing.collect();
-    Ok(shared.state.with_alerts(|alerts| {
+    let crossings = shared.state.with_alerts(|alerts| {
         firing.into_iter().filter(|crossing| alerts.is_news(crossing)).collect()
-    }))
+    });
+    Ok(Look { crossings, headroom })
 }
 
 /// What fires by the closing segments of a subscription as far as nobody has looked at its customer yet.
@@ -74,13 +96,13 @@ pub fn crossings_before_close(shared: &Shared, subscription: &Subscription) -> V
         let since = shared.state.with_alerts(|alerts| alerts.touched_since(&touched))?;
         Some((touched, since))
     });
-    let found = waiting.flat_map(|(touched, since)| {
-        crossings(shared, touched, since).unwrap_or_else(|error| {
+    let looks = waiting.map(|(touched, since)| {
+        look_at(shared, touched, since).unwrap_or_else(|error| {
             tracing::error!(error = %Causes(&error), "read usage for alerts");
-            Vec::new()
+            Look::default()
         })
     });
-    found.collect()
+    looks.flat_map(|look| look.crossings).collect()
 }
 
 /// Whether what was found is at a threshold or beyond it.
@@ -91,14 +113,42 @@ fn crossing(alert: &Arc<Alert>, customer: CustomerIndex, found: &Found) -> Optio
         }
         Threshold::Cost { currency, at_least, .. } => found
             .cost
-            .filter(|(paid_in, cost)| *paid_in == currency && *cost >= at_least)
-            .map(|(currency, cost)| Level::Cost(currency, cost)),
+            .filter(|cost| cost.currency == currency && cost.amount >= at_least)
+            .map(|cost| Level::Cost(cost.currency, cost.amount)),
         Threshold::Balance { at_most, .. } => {
             found.balance.filter(|balance| *balance <= at_most).map(Level::Balance)
         }
     };
     let (span, period) = (found.span, found.period);
     level.map(|level| Crossing { alert: alert.index, customer, span, period, level })
+}
+
+/// How much may come of a meter before one of the alerts on it can fire. Where an alert has found its threshold
+/// it does not fire again, and every other period begins with nothing.
+fn least_left(alerts: &[Arc<Alert>], found: &[Found], kind: Kind) -> Quantity {
+    let left = alerts.iter().map(|alert| match alert.threshold {
+        Threshold::Usage { at_least, .. } => {
+            let used = found.iter().filter_map(|found| found.usage);
+            let below = used.filter(|used| *used < at_least);
+            let left = below.filter_map(|used| match kind {
+                Kind::Count | Kind::Sum => at_least.checked_sub(used),
+                Kind::Max | Kind::Last => Some(at_least),
+            });
+            left.chain([at_least]).min().unwrap_or(at_least)
+        }
+        Threshold::Cost { currency, at_least, .. } => {
+            let paid = found.iter().filter_map(|found| found.cost);
+            let below = paid.filter(|cost| cost.currency == currency && cost.amount < at_least);
+            let left = below.map(|cost| match kind {
+                Kind::Count | Kind::Sum => cost.left_below(at_least),
+                // What a level costs depends on where it was before.
+                Kind::Max | Kind::Last => Quantity::ZERO,
+            });
+            left.min().unwrap_or(UNBOUNDED)
+        }
+        Threshold::Balance { .. } => UNBOUNDED,
+    });
+    left.min().unwrap_or(UNBOUNDED)
 }
 
 /// Usage and cost of a meter: in the open periods of the customer's subscriptions that bill it, else in the

@@ -1,11 +1,13 @@
 //! Alerts: whom they watch, where they have fired, and whose counters have moved since anybody looked.
 //!
 //! Applying a record notes who is *touched*: the pairs of customer and meter, and the pools, that some
-//! alert watches. A job compares those with the thresholds ([`evaluate`]), from the counters, and the
-//! committer logs what fires ([`watch`]). So an event costs a place in a set, and only where an alert
-//! watches; nobody ever looks at all customers.
+//! alert watches, unless what is known of their [`headroom`] says that nothing can fire. A job compares
+//! the touched with the thresholds ([`evaluate`]), from the counters, and the committer logs what fires
+//! ([`watch`]). So an event costs a subtraction, and only where an alert watches; nobody ever looks at
+//! all customers.
 
 pub mod evaluate;
+pub mod headroom;
 pub mod requests;
 pub mod watch;
 
@@ -15,7 +17,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use self::headroom::{Headroom, Headrooms};
 use crate::engine::pools::PoolKey;
+use crate::engine::stripes::Delta;
 use crate::model::alert::{Alert, Crossing, CrossingKey, Watched};
 use crate::model::notice::ThresholdTold;
 use crate::model::{AlertId, AlertIndex, CustomerIndex, EntitlementIndex, MeterIndex, Timestamp};
@@ -68,6 +72,9 @@ pub struct FiredEntry {
 /// Where alerts have fired, and until when that is remembered.
 pub type Part = BTreeMap<CrossingKey, Timestamp>;
 
+/// Whose counters have moved, each with the earliest instant that what has moved it is stamped with.
+pub type Round = HashMap<Touched, Timestamp>;
+
 /// The alerts of a snapshot's base.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlertsBase {
@@ -90,10 +97,10 @@ pub struct Alerts {
     fired: Vec<Arc<Part>>,
     /// The part that is swept next.
     sweep: usize,
-    /// Each with the earliest instant that what has moved it is stamped with.
-    touched: HashMap<Touched, Timestamp>,
+    touched: Round,
     /// What was touched and is being looked at: a cut that is taken meanwhile must not lose it.
-    looked_at: BTreeMap<Touched, Timestamp>,
+    looked_at: Arc<Round>,
+    headrooms: Headrooms,
 }
 
 impl Default for Alerts {
@@ -106,8 +113,9 @@ impl Default for Alerts {
             next: AlertIndex(0),
             fired: vec![Arc::default(); PARTS],
             sweep: 0,
-            touched: HashMap::new(),
-            looked_at: BTreeMap::new(),
+            touched: Round::new(),
+            looked_at: Arc::default(),
+            headrooms: Headrooms::default(),
         }
     }
 }
@@ -188,6 +196,9 @@ impl Alerts {
         self.places.insert(alert.id.clone(), alert.index);
         self.of.entry((watched, alert.customer)).or_default().insert(alert.index);
         *self.watched.entry(watched).or_default() += 1;
+        if let Watched::Meter(meter) = watched {
+            self.headrooms.watch(meter);
+        }
         self.all.insert(alert.index, kept);
     }
 
@@ -207,6 +218,9 @@ impl Alerts {
             *count -= 1;
             if *count == 0 {
                 self.watched.remove(&watched);
+                if let Watched::Meter(meter) = watched {
+                    self.headrooms.unwatch(meter);
+                }
             }
         }
         for part in &mut self.fired {
@@ -257,35 +271,57 @@ impl Alerts {
         }
     }
 
-    /// Counters have moved that some alert watches, by what is stamped with this instant.
+    /// Counters have moved that some alert watches, by what is stamped with this instant. Whoever is touched has
+    /// no headroom, so that whatever comes until somebody has looked touches again.
     pub fn touch(&mut self, touched: Touched, at: Timestamp) {
+        if let Touched::Usage(customer, meter) = touched {
+            self.headrooms.forget((customer, meter));
+        }
         let known = self.touched.entry(touched).or_insert(at);
         *known = at.min(*known);
     }
 
-    /// Some of those whose counters have moved: they are being looked at from now on.
-    pub fn take_touched(&mut self, most: usize) -> Vec<(Touched, Timestamp)> {
-        let touched = self.touched.iter().take(most);
-        let mut taken: Vec<_> = touched.map(|(touched, since)| (*touched, *since)).collect();
-        // In an order that does not depend on the set's.
-        taken.sort_unstable();
-        for (touched, since) in &taken {
-            self.touched.remove(touched);
-            self.looked_at.insert(*touched, *since);
+    /// An event has been counted: it touches its customer when it may let an alert fire.
+    pub fn count(&mut self, delta: &Delta) {
+        if let Some(at) = self.headrooms.spend(delta) {
+            self.touch(Touched::Usage(delta.key.customer, delta.key.meter), at);
         }
-        taken
     }
 
-    /// What was taken is done with: whatever fires by it is in the log.
-    pub fn end_look(&mut self) {
-        self.looked_at.clear();
+    /// What is known of headroom on a meter does not hold any more.
+    pub fn forget_headroom_on(&mut self, meter: MeterIndex) {
+        self.headrooms.forget_meter(meter);
     }
 
-    /// What was taken could not be looked at.
+    /// What is known of a customer's headroom does not hold any more.
+    pub fn forget_headroom_of(&mut self, customer: CustomerIndex) {
+        self.headrooms.forget_customer(customer);
+    }
+
+    /// All whose counters have moved: they are being looked at from now on. The round before is over.
+    pub fn begin_round(&mut self) -> Arc<Round> {
+        self.headrooms.begin_round();
+        self.looked_at = Arc::new(std::mem::take(&mut self.touched));
+        Arc::clone(&self.looked_at)
+    }
+
+    /// A customer's usage of a meter has been looked at, and this is how much may come. It says nothing when
+    /// something has come since the round began.
+    pub fn leave_headroom(&mut self, of: (CustomerIndex, MeterIndex), headroom: Headroom) {
+        if !self.touched.contains_key(&Touched::Usage(of.0, of.1)) {
+            self.headrooms.leave(of, headroom);
+        }
+    }
+
+    /// Everybody of the round has been looked at: whatever fires by it is in the log.
+    pub fn end_round(&mut self) {
+        self.looked_at = Arc::default();
+    }
+
+    /// Who was taken could not all be looked at.
     pub fn put_back(&mut self) {
-        for (touched, since) in std::mem::take(&mut self.looked_at) {
-            self.touch(touched, since);
-        }
+        let back = std::mem::take(&mut self.looked_at);
+        back.iter().for_each(|(touched, since)| self.touch(*touched, *since));
     }
 
     /// Since when somebody has to be looked at, when that is so.
@@ -307,7 +343,7 @@ impl Alerts {
     /// For a checkpoint: where they have fired, and who was touched.
     pub fn parts(&self) -> (Vec<Arc<Part>>, Vec<(Touched, Timestamp)>) {
         let fired = self.fired.iter().filter(|part| !part.is_empty()).map(Arc::clone);
-        let touched = self.touched.iter().chain(&self.looked_at);
+        let touched = self.touched.iter().chain(self.looked_at.iter());
         (fired.collect(), touched.map(|(touched, since)| (*touched, *since)).collect())
     }
 }

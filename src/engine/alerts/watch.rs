@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::evaluate::crossings;
-use super::{Alerts, FiredEntry, Touched};
+use super::evaluate::look_at;
+use super::{Alerts, FiredEntry, Round, Touched};
 use crate::engine::commit::Submission;
+use crate::engine::query::UsageError;
 use crate::engine::shared::Shared;
 use crate::model::alert::Crossing;
 use crate::model::{Causes, Timestamp};
@@ -22,6 +23,8 @@ const KEPT_FOR: Duration = Duration::from_hours(35 * 24);
 #[derive(Debug)]
 pub struct Watcher {
     shared: Arc<Shared>,
+    /// Who is left of the round.
+    round: Vec<(Touched, Timestamp)>,
     /// What fires by those that are being looked at, until it is in the log.
     firing: Vec<Crossing>,
     /// Whether the committer has the first of it.
@@ -35,6 +38,9 @@ pub enum Step {
     Working,
     /// The committer must log something first.
     Waiting,
+    /// Everybody was looked at who had been touched when the round began. Others may have been since, and can
+    /// wait: whoever is touched again and again is looked at once a round.
+    RoundOver,
     /// Nobody was touched.
     Idle,
 }
@@ -52,31 +58,59 @@ pub fn kept_for(shared: &Shared) -> Duration {
 impl Watcher {
     /// A job that has looked at nobody.
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, firing: Vec::new(), is_sent: false }
+        Self { shared, round: Vec::new(), firing: Vec::new(), is_sent: false }
     }
 
     /// Does the next bounded piece of work.
     pub fn step(&mut self) -> Step {
-        let state = &self.shared.state;
         if self.firing.is_empty() {
-            let touched = state.with_alerts(|alerts| alerts.take_touched(AT_ONCE));
-            if touched.is_empty() {
+            if self.round.is_empty() && !self.begin_round() {
                 return Step::Idle;
             }
-            match self.look(&touched) {
-                Ok(firing) => self.firing = firing,
-                Err(error) => {
-                    tracing::error!(error = %Causes(&error), "read usage for alerts");
-                    state.with_alerts(Alerts::put_back);
-                    return Step::Waiting;
-                }
+            let next = self.round.split_off(self.round.len().saturating_sub(AT_ONCE));
+            if let Err(error) = self.look(&next) {
+                tracing::error!(error = %Causes(&error), "read usage for alerts");
+                self.round.clear();
+                self.shared.state.with_alerts(Alerts::put_back);
+                return Step::Waiting;
             }
         }
+        self.log_firing()
+    }
+
+    /// Takes whoever was touched: whether anybody was.
+    fn begin_round(&mut self) -> bool {
+        let round: Arc<Round> = self.shared.state.with_alerts(Alerts::begin_round);
+        self.round = round.iter().map(|(touched, since)| (*touched, *since)).collect();
+        // In an order that does not depend on the map's.
+        self.round.sort_unstable();
+        !self.round.is_empty()
+    }
+
+    fn look(&mut self, touched: &[(Touched, Timestamp)]) -> Result<(), UsageError> {
+        self.shared.counters.looked(touched.len() as u64);
+        let mut headrooms = Vec::new();
+        for (each, since) in touched {
+            let look = look_at(&self.shared, *each, *since)?;
+            self.firing.extend(look.crossings);
+            headrooms.extend(look.headroom);
+        }
+        self.shared.state.with_alerts(|alerts| {
+            for (of, headroom) in headrooms {
+                alerts.leave_headroom(of, headroom);
+            }
+        });
+        Ok(())
+    }
+
+    /// Hands what fires to the committer, until all of it is in the log.
+    fn log_firing(&mut self) -> Step {
+        let state = &self.shared.state;
         let before = self.firing.len();
         state.with_alerts(|alerts| {
             self.firing.retain(|crossing| alerts.is_news(crossing));
-            if self.firing.is_empty() {
-                alerts.end_look();
+            if self.firing.is_empty() && self.round.is_empty() {
+                alerts.end_round();
             }
         });
         if self.firing.len() != before {
@@ -84,7 +118,7 @@ impl Watcher {
             self.is_sent = false;
         }
         if self.firing.is_empty() {
-            return Step::Working;
+            return if self.round.is_empty() { Step::RoundOver } else { Step::Working };
         }
         if !self.is_sent {
             let next = self.firing.iter().take(CROSSINGS_MAX).copied().collect();
@@ -92,17 +126,5 @@ impl Watcher {
             self.is_sent = self.shared.try_submit(Submission::Fired(Box::new(entry)));
         }
         Step::Waiting
-    }
-
-    fn look(
-        &self,
-        touched: &[(Touched, Timestamp)],
-    ) -> Result<Vec<Crossing>, crate::engine::UsageError> {
-        self.shared.counters.looked(touched.len() as u64);
-        let mut firing = Vec::new();
-        for (each, since) in touched {
-            firing.extend(crossings(&self.shared, *each, *since)?);
-        }
-        Ok(firing)
     }
 }

@@ -36,7 +36,7 @@ pub use ledger::{LedgerFilter, LedgerView};
 pub(in crate::engine) use overage::overage;
 pub(in crate::engine) use payments::payment_by_id;
 pub use told::{BalanceLowView, ThresholdView, ToldView};
-pub(in crate::engine) use usage::{MeterPeriod, periods_of_meter, readings};
+pub(in crate::engine) use usage::{Cost, MeterPeriod, periods_of_meter, readings};
 pub use worked::{WorkedExample, WorkedPrice};
 
 /// Which products a list asks for.

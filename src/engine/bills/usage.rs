@@ -17,8 +17,13 @@ use crate::model::invoice::{Invoice, InvoiceCause, InvoiceLine, OverageLine};
 use crate::model::subscription::{Closing, Segment};
 use crate::model::{
     Currency, CustomerId, CustomerIndex, InvoiceNumber, MeterId, MeterIndex, Money, Period,
-    Quantity, Subscription, SubscriptionId, SubscriptionIndex,
+    Quantity, Rate, Subscription, SubscriptionId, SubscriptionIndex, UnitPrice,
 };
+
+/// Parts of a minor unit: those of a quantity times those of a price.
+const PARTS: i128 = 1_000_000_000_000_000_000_000_000;
+/// Headroom is reckoned up to so many minor units.
+const MINOR_MAX: i64 = 10_000_000_000_000;
 
 /// What a segment has counted of each meter of its price, in the price's order, with every event of it
 /// that is there: also those whose time has not come.
@@ -219,10 +224,10 @@ fn period_of(
     (subscription, meter): (SubscriptionIndex, MeterIndex),
 ) -> Option<MeterPeriod> {
     let lines = parts.iter().flat_map(|part| &part.bill).flat_map(|bill| &bill.lines);
-    let usage = lines.filter_map(|line| Some((line.detail.usage()?, line.amount)));
-    let usage: Vec<_> = usage.filter(|(usage, _)| usage.meter == meter).collect();
-    let (last, amount) = usage.last()?;
-    let counted = usage.iter().filter(|(usage, _)| usage.lsns.is_some());
+    let lines = lines.filter_map(|line| Some((line.detail.usage()?, line.amount)));
+    let lines: Vec<_> = lines.filter(|(usage, _)| usage.meter == meter).collect();
+    let (last, amount) = *lines.last()?;
+    let counted = lines.iter().filter(|(usage, _)| usage.lsns.is_some());
     let mut levels = counted.map(|(usage, _)| usage.consumed);
     let usage = match kind {
         // What earlier segments had used stands on the last line.
@@ -238,8 +243,22 @@ fn period_of(
             end: end.closing.segment.period.end,
         },
         usage,
-        cost: (end.currency, last.used.amount.checked_add(*amount)?),
+        cost: Cost {
+            currency: end.currency,
+            amount: last.used.amount.checked_add(amount)?,
+            lines: lines.len(),
+            price: dearest(lines.iter().map(|(line, _)| &line.rate)),
+        },
     })
+}
+
+/// The highest price of a unit, when each of them costs the same under each of the rates.
+fn dearest<'a>(rates: impl Iterator<Item = &'a Rate>) -> Option<UnitPrice> {
+    let prices = rates.map(|rate| match rate {
+        Rate::PerUnit(price) => Some(*price),
+        Rate::Package { .. } | Rate::Tiered { .. } | Rate::Credits(_) => None,
+    });
+    prices.collect::<Option<Vec<_>>>()?.into_iter().max()
 }
 
 /// Usage of one meter in one period of a subscription.
@@ -252,7 +271,35 @@ pub(in crate::engine) struct MeterPeriod {
     /// In the meter's unit. Of a last value what segments with an invoice had is not in it.
     pub usage: Quantity,
     /// What it costs.
-    pub cost: (Currency, Money),
+    pub cost: Cost,
+}
+
+/// What usage of one meter costs in one period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) struct Cost {
+    /// What it is paid in.
+    pub currency: Currency,
+    /// As it would be invoiced now.
+    pub amount: Money,
+    /// On so many lines, each of which is rounded.
+    lines: usize,
+    /// A unit costs no more, when that can be said.
+    price: Option<UnitPrice>,
+}
+
+impl Cost {
+    /// How much more may be used, all together, before the cost can come to `limit`: it stays below that as long
+    /// as the usage stays below this. Nothing where no unit's price can be told.
+    pub(in crate::engine) fn left_below(&self, limit: Money) -> Quantity {
+        let Some(price) = self.price else { return Quantity::ZERO };
+        // A line may have been rounded down, and be rounded up then.
+        let rounding = i64::try_from(self.lines).unwrap_or(i64::MAX);
+        let left = limit.as_minor().saturating_sub(self.amount.as_minor());
+        let minor = left.saturating_sub(rounding).clamp(0, MINOR_MAX);
+        // Fits: below 10^38.
+        let parts = i128::from(minor) * PARTS;
+        Quantity::from_units(parts.checked_div(price.as_units()).unwrap_or(0))
+    }
 }
 
 /// A segment without an invoice.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Admitted, Applying, State};
 use crate::engine::alerts::{Alerts, FiredEntry, Part, Touched};
 use crate::model::alert::Watched;
-use crate::model::{Alert, EventType, MeterIndex, Subscription, Timestamp, Told};
+use crate::model::{Alert, EventType, Subscription, Timestamp, Told};
 
 impl State {
     /// Notes whose usage events have moved, where an alert watches it.
@@ -14,24 +14,19 @@ impl State {
         if alerts.is_empty() {
             return;
         }
-        let mut last: Option<(MeterIndex, bool)> = None;
         for delta in &admitted.deltas {
-            let meter = delta.key.meter;
-            let is_watched = match last {
-                Some((known, is_watched)) if known == meter => is_watched,
-                _ => alerts.is_watched(Watched::Meter(meter)),
-            };
-            last = Some((meter, is_watched));
-            if is_watched && let Ok(sample) = delta.outcome {
-                alerts.touch(Touched::Usage(delta.key.customer, meter), sample.at);
-            }
+            alerts.count(delta);
         }
     }
 
     /// A subscription has changed: its usage may belong to another period now, and cost something else.
     pub(super) fn touch_subscription(&self, now: &Applying, subscription: &Subscription) {
-        if self.alerts.lock().is_empty() {
-            return;
+        {
+            let mut alerts = self.alerts.lock();
+            if alerts.is_empty() {
+                return;
+            }
+            alerts.forget_headroom_of(subscription.customer);
         }
         let Some(running) = &subscription.running else { return };
         let meters = self.books.read().meters(running.terms);

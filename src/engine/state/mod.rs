@@ -226,6 +226,7 @@ impl State {
             }
             let from = *self.memory_from.read();
             self.stripes.merge(lsn, (entry.meter, kind), &entry.entries, from);
+            self.alerts.lock().forget_headroom_on(entry.meter);
         }
         self.backfills.write().apply(entry);
     }

@@ -17,6 +17,7 @@ mod rig;
 mod story;
 mod trial;
 
+mod alert_levels;
 mod alerts;
 mod backfill;
 mod billing;

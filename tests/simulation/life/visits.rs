@@ -136,7 +136,7 @@ impl Life {
     pub(super) fn watch(&mut self, process: &mut Process) -> Result<(), Fatal> {
         for _ in 0..200 {
             match process.machine.watcher.step() {
-                Step::Working => {}
+                Step::Working | Step::RoundOver => {}
                 Step::Waiting => self.settle(process)?,
                 Step::Idle => {
                     if self.model.follow_credits(process).is_ok() {
