@@ -72,6 +72,33 @@ fn the_worked_total_is_that_of_the_invoice_of_the_same_usage() {
 }
 
 #[test]
+fn a_meter_shows_what_it_counted_this_month_and_ever() {
+    let (_directory, daemon) = shop();
+    let rates = Rates::make(&daemon);
+    let mut viewer = Viewer::admin(&daemon);
+    let page = format!("/dashboard/meters/{}", rates.meters[0]);
+    let mut tiles = |expected: [&str; 4]| {
+        let text = viewer.page(&page);
+        let figures: Vec<&str> = text.split("<span class=\"figure\">").skip(1).collect();
+        let figures = figures.iter().map(|part| part.split("</span>").next().unwrap());
+        assert_eq!(figures.collect::<Vec<_>>(), expected, "{text}");
+    };
+    tiles(["0", "0", "0", "0"]);
+    for (id, to, used) in [
+        ("1", "2026-11-30T23:30:00Z", 300),
+        ("2", "2027-03-01T00:30:00Z", 20),
+        ("3", "2027-03-01T02:00:00Z", 1),
+    ] {
+        advance(&daemon, to);
+        let event = event(id, "somebody", "tokens", &json!({ "n": used }));
+        assert_eq!(daemon.client().ingest(&[event]).status, 200);
+    }
+    tiles(["21", "321", "21", "0"]);
+    advance(&daemon, "2027-04-01T00:00:00Z");
+    tiles(["0", "321", "0", "0"]);
+}
+
+#[test]
 fn a_total_says_what_is_missing_and_changes_nothing() {
     let (_directory, daemon) = shop();
     let mut viewer = Viewer::admin(&daemon);

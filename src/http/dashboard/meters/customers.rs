@@ -12,7 +12,7 @@ use crate::http::dashboard::answer::{self, Answer};
 use crate::http::dashboard::customers::{self, Period};
 use crate::http::dashboard::gate::Viewer;
 use crate::http::dashboard::shell::Shell;
-use crate::http::dashboard::table::{Cell, Table, number, text};
+use crate::http::dashboard::table::{Cell, Column, Table, number, text};
 use crate::http::dashboard::{Dashboard, tags};
 use crate::http::query::Parameters;
 use crate::http::reply::Failure;
@@ -46,8 +46,7 @@ pub(super) async fn show(
     if let Some(customer) = &wanted {
         own = tags::with(&own, "customer_id", customer);
     }
-    let mut columns = vec![text("Customer"), text("Subscription"), number("This month (UTC)")];
-    columns.extend(customers::columns());
+    let columns = columns();
     let mut table = Table::new("meter-customers", "Customers of the meter", columns)
         .exported_at(tags::with(&own, "format", "csv"));
     let waits = rows.is_none().then(|| own.clone());
@@ -56,6 +55,16 @@ pub(super) async fn show(
         return Ok(answer::csv(&table));
     }
     answer::show(&Customers { shell, head, customer: wanted.unwrap_or_default(), waits, table })
+}
+
+/// Before those of a period.
+const OWN_COLUMNS: usize = 4;
+
+fn columns() -> Vec<Column> {
+    let last = text("Last event, by hour");
+    let own = [text("Customer"), text("Subscription"), last, number("This month (UTC)")];
+    let own: [Column; OWN_COLUMNS] = own;
+    own.into_iter().chain(customers::columns()).collect()
 }
 
 fn rows(
@@ -81,8 +90,10 @@ fn of_customer(
     let customer = Cell::link(&item.customer_id, customers::path(&item.customer_id));
     let upcoming = engine.upcoming_invoices(&item.customer_id)?.items;
     let billed = upcoming.iter().flat_map(Period::all).filter(|one| *one.meter == meter.id);
+    let last = item.buckets.last().map_or(Cell::Nothing, |bucket| Cell::moment(bucket.start));
+    let used = Cell::number(&item.total);
     let first =
-        |subscription: Cell| vec![customer.clone(), subscription, Cell::number(&item.total)];
+        |subscription: Cell| vec![customer.clone(), subscription, last.clone(), used.clone()];
     let mut rows: Vec<Vec<Cell>> = billed
         .map(|period| {
             let mut row = first(Cell::code(period.subscription));
@@ -92,7 +103,7 @@ fn of_customer(
         .collect();
     if rows.is_empty() {
         let mut row = first(Cell::text("none bills it"));
-        row.resize(3 + customers::columns().len(), Cell::Nothing);
+        row.resize(OWN_COLUMNS + customers::columns().len(), Cell::Nothing);
         rows.push(row);
     }
     Ok(rows)

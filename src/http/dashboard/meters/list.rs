@@ -12,7 +12,9 @@ use crate::http::dashboard::gate::Viewer;
 use crate::http::dashboard::pager::Pager;
 use crate::http::dashboard::shell::{Place, Shell};
 use crate::http::dashboard::snippet::Snippets;
-use crate::http::dashboard::table::{Cell, EXPORT_ROWS_MAX, Spark, Table, Tone, number, text};
+use crate::http::dashboard::table::{
+    Cell, Column, EXPORT_ROWS_MAX, Spark, Table, Tone, number, text,
+};
 use crate::http::dashboard::{Dashboard, tags};
 use crate::http::query::Parameters;
 use crate::model::{Meter, Timestamp};
@@ -72,14 +74,14 @@ pub(super) async fn show(
     })
 }
 
-fn columns() -> Vec<super::super::table::Column> {
+fn columns() -> Vec<Column> {
     vec![
         text("Meter"),
         text("Event name"),
         text("Counts"),
         text("By hour, last 24 h"),
         number("Last 24 h"),
-        text("Last event"),
+        text("Last event, by hour"),
         text("State"),
     ]
 }

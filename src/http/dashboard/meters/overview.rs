@@ -45,6 +45,7 @@ struct Overview {
 /// What is counted for the page.
 struct Found {
     month: Quantity,
+    ever: Quantity,
     day: Option<series::Day>,
     series: Vec<Series>,
 }
@@ -62,10 +63,11 @@ pub(super) async fn show(
     let meter = head.meter.clone();
     let found =
         dashboard.edge.read(move |engine| found(engine, &meter, (range, split), now)).await??;
-    let Found { month, day, series } = found;
+    let Found { month, ever, day, series } = found;
     let day = day.ok_or_else(|| NotShown::not_found("meter"))?;
     let tiles = vec![
         ("this month (UTC)", tags::grouped(&month.to_string())),
+        ("all time", tags::grouped(&ever.to_string())),
         ("last 24 hours", tags::grouped(&day.total.to_string())),
         ("not counted, last 24 hours", tags::grouped(&day.skipped.to_string())),
     ];
@@ -108,8 +110,10 @@ fn found(
     wanted: (Range, Split),
     now: Timestamp,
 ) -> Result<Found, UsageError> {
+    let (month, ever) = series::month_and_ever(engine, meter, now)?;
     Ok(Found {
-        month: series::month(engine, meter, now)?,
+        month,
+        ever,
         day: series::days(engine, vec![meter.id.clone()], now)?.pop(),
         series: series_of(engine, meter, wanted, now)?,
     })

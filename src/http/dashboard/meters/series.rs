@@ -52,23 +52,26 @@ pub(super) fn days(
     Ok(found.into_iter().map(day).collect())
 }
 
-/// What was used in the UTC month of an instant.
+/// What was used in the UTC month of an instant, and from the first event to the end of that month.
 ///
 /// # Errors
 /// [`UsageError`]
-pub(super) fn month(
+pub(super) fn month_and_ever(
     engine: &Engine,
     meter: &Meter,
     now: Timestamp,
-) -> Result<Quantity, UsageError> {
-    let query = SeriesQuery {
-        meter_ids: vec![meter.id.clone()],
-        start: now.month_start(),
-        end: now.next_month_start(),
-        interval: Range::Year.interval(),
+) -> Result<(Quantity, Quantity), UsageError> {
+    let since = |start| -> Result<Quantity, UsageError> {
+        let query = SeriesQuery {
+            meter_ids: vec![meter.id.clone()],
+            start,
+            end: now.next_month_start(),
+            interval: Range::Year.interval(),
+        };
+        let found = engine.series(&query)?.items;
+        Ok(found.first().map_or(Quantity::ZERO, |all| all.total))
     };
-    let found = engine.series(&query)?.items;
-    Ok(found.first().map_or(Quantity::ZERO, |all| all.total))
+    Ok((since(now.month_start())?, since(Timestamp::default())?))
 }
 
 /// What a chart of all customers together shows.
@@ -129,8 +132,8 @@ pub(super) fn by_customer(
     Ok(series)
 }
 
-/// What those have used this month who have used most, largest first, or one customer; nothing while it
-/// is being found who they are.
+/// What those have used this month, by hour, who have used most, largest first, or one customer; nothing while
+/// it is being found who they are.
 ///
 /// # Errors
 /// [`UsageError`]
@@ -152,7 +155,7 @@ pub(super) fn customers(
             customer_id: Some(id),
             start: now.month_start(),
             end: now.next_month_start(),
-            interval: None,
+            interval: Some(Range::Day.interval()),
             offset: 0,
             limit: 1,
         };
