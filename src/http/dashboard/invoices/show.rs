@@ -125,9 +125,9 @@ fn lines(view: &InvoiceView) -> Table {
         number("Chargeable"),
         number("Quantity"),
         number("Unit price"),
+        number("Amount"),
         number("First event"),
         number("Last event"),
-        number("Amount"),
     ];
     let mut table = Table::new("invoice", "The lines of the invoice", columns);
     let ids = view.meter_ids.iter().zip(&view.product_ids);
@@ -169,9 +169,9 @@ fn row(
         or_nothing(usage.map(|usage| Cell::number(&usage.chargeable))),
         number_or_words(told.quantity),
         number_or_words(told.unit_price),
+        Cell::number(&told.amount),
         or_nothing(lsns.map(|(first, _)| event(first))),
         or_nothing(lsns.map(|(_, last)| event(last))),
-        Cell::number(&told.amount),
     ]
 }
 
