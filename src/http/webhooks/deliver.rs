@@ -4,7 +4,7 @@
 //! A task asks its pump what is to be sent, sends it, and has what became of it logged. Whatever it forgets
 //! when the process ends is sent again.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +12,11 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::pace::Pace;
 use super::payload;
 use super::post::Poster;
 use crate::engine::outbox::pump::{Found, Pump};
-use crate::engine::outbox::settle::{Attempt, SettledEntry};
+use crate::engine::outbox::settle::{Attempt, Next, SettledEntry};
 use crate::http::edge::Edge;
 use crate::http::reply::Failure;
 use crate::model::{Causes, Endpoint, EndpointIndex, Timestamp};
@@ -89,8 +90,7 @@ struct Courier {
     sending: JoinSet<Attempt>,
     /// The next are looked for once there is room.
     waits_for_room: bool,
-    /// When requests of the last second began.
-    recent: VecDeque<Instant>,
+    pace: Pace,
 }
 
 /// What is being logged.
@@ -101,8 +101,8 @@ struct Logging {
 
 impl Courier {
     fn new(edge: Arc<Edge>, poster: Arc<Poster>, index: EndpointIndex) -> Self {
-        let (sending, recent) = (JoinSet::new(), VecDeque::new());
-        Self { edge, poster, index, sending, waits_for_room: false, recent }
+        let (sending, pace) = (JoinSet::new(), Pace::default());
+        Self { edge, poster, index, sending, waits_for_room: false, pace }
     }
 
     /// Sends until the endpoint is disabled or gone, or the daemon stops; what became of it is logged.
@@ -141,7 +141,7 @@ impl Courier {
             tokio::select! {
                 Some(ended) = self.sending.join_next() => match ended {
                     Ok(attempt) => {
-                        pump.ended(attempt);
+                        self.ended(&mut pump, attempt);
                         if pump.over() >= GATHERED {
                             log_at = log_at.map(|at| at.min(now));
                         }
@@ -194,7 +194,7 @@ impl Courier {
         now: Instant,
     ) -> Option<(Pump, Option<Instant>)> {
         let real = self.edge.engine.real_now();
-        let (allowed, more_at) = self.allowed(endpoint, now);
+        let (allowed, more_at) = self.pace.allowed(endpoint.rate_limit, now);
         let room = self.room(&pump).min(allowed);
         self.waits_for_room = room == 0 && allowed > 0;
         if room == 0 {
@@ -226,9 +226,7 @@ impl Courier {
         now: Instant,
     ) -> Option<Instant> {
         for delivery in found.deliveries {
-            if endpoint.rate_limit.is_some() {
-                self.recent.push_back(now);
-            }
+            self.pace.begins(now);
             let (edge, poster) = (Arc::clone(&self.edge), Arc::clone(&self.poster));
             let endpoint = Arc::clone(endpoint);
             self.sending.spawn(async move {
@@ -243,22 +241,15 @@ impl Courier {
         wait.map(|wait| now + wait)
     }
 
+    fn ended(&mut self, pump: &mut Pump, attempt: Attempt) {
+        self.pace.ended(attempt.next == Next::Delivered);
+        pump.ended(attempt);
+    }
+
     /// How many requests may begin beside those that are under way.
     fn room(&self, pump: &Pump) -> usize {
         let sending = SENDING_MAX.saturating_sub(self.sending.len());
         sending.min(UNLOGGED_MAX.saturating_sub(pump.under_way()))
-    }
-
-    /// How many requests may begin now by the endpoint's limit, and when one more may.
-    fn allowed(&mut self, endpoint: &Endpoint, now: Instant) -> (usize, Option<Instant>) {
-        let Some(limit) = endpoint.rate_limit else { return (usize::MAX, None) };
-        let second = Duration::from_secs(1);
-        while self.recent.front().is_some_and(|began| *began + second <= now) {
-            self.recent.pop_front();
-        }
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let more_at = self.recent.front().map(|began| *began + second);
-        (limit.saturating_sub(self.recent.len()), more_at)
     }
 
     fn log(&self, entry: SettledEntry) -> Logging {

@@ -6,6 +6,7 @@ mod connect;
 mod deliver;
 mod endpoints;
 mod input;
+mod pace;
 mod payload;
 mod post;
 mod sign;
