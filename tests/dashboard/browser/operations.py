@@ -140,14 +140,14 @@ def an_endpoint_is_made_and_its_secret_shown(daemon, browser, _shots):
         # What no line names any more is taken out; what was changed is set.
         page.fill("#headers", "x-other: c")
         page.uncheck("[value='credit.added']")
-        page.click("text=Save headers")
-        page.wait_for_load_state()
-        settled(page, page.url)
+        with page.expect_navigation():
+            page.click("text=Save headers")
+        page.wait_for_selector(".pulse.on")
         headers = daemon.call("GET", f"/webhooks/{hook}/headers")[1]["headers"]
         assert headers == {"x-other": "c"}, headers
         page.uncheck("[value='credit.added']")
-        page.click("button >> text=/^Save$/")
-        page.wait_for_load_state("networkidle")
+        with page.expect_navigation():
+            page.click("button >> text=/^Save$/")
         assert daemon.call("GET", f"/webhooks/{hook}")[1]["filter_types"] is None
         # Twice is two messages.
         for count in (1, 2):
