@@ -328,7 +328,10 @@ matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => {
   }
 });
 
-// -- Live: one stream a page. Parts with `hx-trigger="quipu:tick from:body"` load anew when the log moved.
+// -- Live: one stream a page. Parts with `hx-trigger="quipu:tick from:body"` load anew when the log moved: at once
+// when a second has passed since they did, else when it has. So what came last is never missed, nor what came
+// between the page and its stream.
+const TICK_MS = 1000;
 
 const listen = () => {
   const pulse = document.querySelector('[data-pulse]');
@@ -337,6 +340,12 @@ const listen = () => {
   const stream = new EventSource('/dashboard/live');
   let last = null;
   let shown = 0;
+  let told = -TICK_MS;
+  let waits = false;
+  const tell = () => {
+    [told, waits] = [performance.now(), false];
+    document.body.dispatchEvent(new CustomEvent('quipu:tick', { detail: last }));
+  };
   stream.onmessage = (event) => {
     const tick = JSON.parse(event.data);
     pulse.className = 'pulse on';
@@ -345,8 +354,11 @@ const listen = () => {
     rate.textContent = shown < 0.5 ? 'live' : `${shortNumber.format(Math.round(shown))} events/s`;
     for (const figure of all('[data-tick]')) figure.textContent = tick[figure.dataset.tick].toLocaleString('en');
     const moved = !last || last.lsn !== tick.lsn || last.duplicate !== tick.duplicate || last.refused !== tick.refused;
-    if (last && moved) document.body.dispatchEvent(new CustomEvent('quipu:tick', { detail: tick }));
     last = tick;
+    if (moved && !waits) {
+      waits = true;
+      setTimeout(tell, told + TICK_MS - performance.now());
+    }
   };
   stream.onerror = () => {
     pulse.className = 'pulse off';

@@ -152,7 +152,8 @@ def an_endpoint_is_made_and_its_secret_shown(daemon, browser, _shots):
         # Twice is two messages.
         for count in (1, 2):
             settled(page, f"/dashboard/webhooks/{hook}")
-            page.click("text=Send a test")
+            with page.expect_navigation():
+                page.click("text=Send a test")
             until(page, "count => document.querySelectorAll('tbody tr').length === count", count)
 
 
