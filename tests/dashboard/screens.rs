@@ -145,14 +145,13 @@ fn a_meters_chart_is_what_it_has_counted() {
     assert!(list[1].starts_with("Tokens,call,sum of tokens,"), "{list:?}");
     assert!(list[1].ends_with("1 not counted"), "{list:?}");
     let customers = csv(&mut viewer, &format!("/dashboard/meters/{id}/customers?format=csv"));
-    let row = |line: &str| -> Vec<String> { line.split(',').map(str::to_owned).collect() };
-    for (line, (customer, used)) in customers[1..].iter().zip([("a", "1500"), ("b", "500")]) {
-        let row = row(line);
-        assert_eq!(
-            (row[0].as_str(), row[1].as_str(), row[3].as_str()),
-            (customer, "none bills it", used)
+    for (line, row) in customers[1..].iter().zip(["a,none bills it,1500,", "b,none bills it,500,"])
+    {
+        let hour = line.ends_with(":00:00Z");
+        assert!(
+            line.starts_with(row) && hour,
+            "the last column is the hour of the last event: {line}"
         );
-        assert!(row[2].ends_with(":00:00Z"), "the hour of the last event: {line}");
     }
     let one = format!("/dashboard/meters/{id}/customers?customer_id=b&format=csv");
     assert_eq!(csv(&mut viewer, &one).len(), 2);

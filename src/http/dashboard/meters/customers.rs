@@ -57,14 +57,11 @@ pub(super) async fn show(
     answer::show(&Customers { shell, head, customer: wanted.unwrap_or_default(), waits, table })
 }
 
-/// Before those of a period.
-const OWN_COLUMNS: usize = 4;
-
 fn columns() -> Vec<Column> {
-    let last = text("Last event, by hour");
-    let own = [text("Customer"), text("Subscription"), last, number("This month (UTC)")];
-    let own: [Column; OWN_COLUMNS] = own;
-    own.into_iter().chain(customers::columns()).collect()
+    let mut columns = vec![text("Customer"), text("Subscription"), number("This month (UTC)")];
+    columns.extend(customers::columns());
+    columns.push(text("Last event, by hour"));
+    columns
 }
 
 fn rows(
@@ -91,20 +88,17 @@ fn of_customer(
     let upcoming = engine.upcoming_invoices(&item.customer_id)?.items;
     let billed = upcoming.iter().flat_map(Period::all).filter(|one| *one.meter == meter.id);
     let last = item.buckets.last().map_or(Cell::Nothing, |bucket| Cell::moment(bucket.start));
-    let used = Cell::number(&item.total);
-    let first =
-        |subscription: Cell| vec![customer.clone(), subscription, last.clone(), used.clone()];
-    let mut rows: Vec<Vec<Cell>> = billed
-        .map(|period| {
-            let mut row = first(Cell::code(period.subscription));
-            row.extend(period.cells());
-            row
-        })
-        .collect();
+    let row = |subscription: Cell, period: Vec<Cell>| {
+        let mut row = vec![customer.clone(), subscription, Cell::number(&item.total)];
+        row.extend(period);
+        row.push(last.clone());
+        row
+    };
+    let mut rows: Vec<Vec<Cell>> =
+        billed.map(|period| row(Cell::code(period.subscription), period.cells())).collect();
     if rows.is_empty() {
-        let mut row = first(Cell::text("none bills it"));
-        row.resize(OWN_COLUMNS + customers::columns().len(), Cell::Nothing);
-        rows.push(row);
+        let nothing = customers::columns().iter().map(|_| Cell::Nothing).collect();
+        rows.push(row(Cell::text("none bills it"), nothing));
     }
     Ok(rows)
 }
