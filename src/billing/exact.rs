@@ -7,6 +7,18 @@ pub(super) const ONE: i128 = 1_000_000_000_000;
 /// Parts of a minor unit: those of a quantity times those of a price.
 const PARTS: i128 = ONE * ONE;
 
+/// Amounts beyond are as far away, where it is asked how many units they pay for: what that comes to fits 128 bits.
+const REACH: i64 = 10_000_000_000_000;
+
+/// The most units that cost no more than an amount, before it is rounded; none for what is below nothing, and
+/// fewer than there could be beyond 10^13 minor units.
+pub fn units_within(price: UnitPrice, amount: Money) -> Quantity {
+    let minor = amount.as_minor().clamp(0, REACH);
+    // A price is more than zero.
+    let units = (i128::from(minor) * PARTS).checked_div(price.as_units());
+    Quantity::from_units(units.unwrap_or(0))
+}
+
 /// An amount of at least nothing. In two integers, because a product of a quantity and a price does
 /// not fit 128 bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -130,6 +142,22 @@ mod tests {
             let price = price_of(price_units % 10_u64.pow(price_digits) + 1);
             let found = amount(Quantity::from_units(units), price);
             prop_assert_eq!(found, rounded_on_paper(units, price.as_units()));
+        }
+
+        #[test]
+        fn the_most_units_within_an_amount_cost_it_and_one_more_does_not(
+            minor in -5_i64..=REACH,
+            shift in 0_u32..44,
+            price_units in 1_u64..10_u64.pow(17),
+            price_digits in 1_u32..17,
+        ) {
+            let minor = minor >> shift;
+            let price = price_of(price_units % 10_u64.pow(price_digits) + 1);
+            let units = units_within(price, Money::from_minor(minor));
+            let amount = Exact::from(Money::from_minor(minor.max(0)));
+            prop_assert!(Exact::product(units, price).unwrap() <= amount);
+            let more = Quantity::from_units(units.as_units() + 1);
+            prop_assert!(Exact::product(more, price).unwrap() > amount);
         }
 
         #[test]

@@ -23,6 +23,7 @@ pub use close::{
     Bill, Closed, Consumption, Overflow, Prices, Reading, charge_bill, close_cycle, first_bill,
 };
 pub use due::{Due, Step, due, each_due};
+pub use exact::units_within;
 pub use lifecycle::change::{
     cancel_scheduled_change, change_plan, check_changeable, schedule_change, unused,
 };

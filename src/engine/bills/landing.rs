@@ -61,7 +61,8 @@ pub(in crate::engine) struct Counted {
 }
 
 /// The segments that an event has entered, one of each subscription of its customer that bills its meter,
-/// in no order that means anything. Of a subscription with more than a thousand invoices behind the event the one it is on is not found.
+/// in no order that means anything. Of a subscription with more than a thousand invoices behind the event the
+/// one that it is on is not found.
 ///
 /// # Errors
 /// [`BillsError`]

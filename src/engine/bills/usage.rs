@@ -20,11 +20,6 @@ use crate::model::{
     Quantity, Rate, Subscription, SubscriptionId, SubscriptionIndex, UnitPrice,
 };
 
-/// Parts of a minor unit: those of a quantity times those of a price.
-const PARTS: i128 = 1_000_000_000_000_000_000_000_000;
-/// Headroom is reckoned up to so many minor units.
-const MINOR_MAX: i64 = 10_000_000_000_000;
-
 /// What a segment has counted of each meter of its price, in the price's order, with every event of it
 /// that is there: also those whose time has not come.
 pub(in crate::engine) fn readings(
@@ -246,19 +241,12 @@ fn period_of(
         cost: Cost {
             currency: end.currency,
             amount: last.used.amount.checked_add(amount)?,
-            lines: lines.len(),
-            price: dearest(lines.iter().map(|(line, _)| &line.rate)),
+            price: match (&last.rate, lines.len()) {
+                (Rate::PerUnit(price), 1) => Some(*price),
+                _ => None,
+            },
         },
     })
-}
-
-/// The highest price of a unit, when each of them costs the same under each of the rates.
-fn dearest<'a>(rates: impl Iterator<Item = &'a Rate>) -> Option<UnitPrice> {
-    let prices = rates.map(|rate| match rate {
-        Rate::PerUnit(price) => Some(*price),
-        Rate::Package { .. } | Rate::Tiered { .. } | Rate::Credits(_) => None,
-    });
-    prices.collect::<Option<Vec<_>>>()?.into_iter().max()
 }
 
 /// Usage of one meter in one period of a subscription.
@@ -281,9 +269,8 @@ pub(in crate::engine) struct Cost {
     pub currency: Currency,
     /// As it would be invoiced now.
     pub amount: Money,
-    /// On so many lines, each of which is rounded.
-    lines: usize,
-    /// A unit costs no more, when that can be said.
+    /// What each further unit costs, when that can be told: on several lines a value below nothing on one may make
+    /// another dearer.
     price: Option<UnitPrice>,
 }
 
@@ -292,13 +279,9 @@ impl Cost {
     /// as the usage stays below this. Nothing where no unit's price can be told.
     pub(in crate::engine) fn left_below(&self, limit: Money) -> Quantity {
         let Some(price) = self.price else { return Quantity::ZERO };
-        // A line may have been rounded down, and be rounded up then.
-        let rounding = i64::try_from(self.lines).unwrap_or(i64::MAX);
         let left = limit.as_minor().saturating_sub(self.amount.as_minor());
-        let minor = left.saturating_sub(rounding).clamp(0, MINOR_MAX);
-        // Fits: below 10^38.
-        let parts = i128::from(minor) * PARTS;
-        Quantity::from_units(parts.checked_div(price.as_units()).unwrap_or(0))
+        // The line may have been rounded down, and be rounded up then.
+        billing::units_within(price, Money::from_minor(left.saturating_sub(1)))
     }
 }
 
