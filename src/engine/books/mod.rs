@@ -4,9 +4,12 @@
 
 pub mod entitlements;
 pub mod payments;
+pub mod places;
+pub mod recent;
 pub mod routes;
 pub mod segments;
 pub mod shelf;
+mod warm;
 pub mod wide;
 
 use std::collections::{BTreeSet, HashMap};

@@ -3,15 +3,16 @@
 //! What they say stays in memory, too, until a checkpoint has made their rows durable; packed, because a cycle
 //! makes millions of them.
 
-use crate::engine::books::wide::{self, WideMap};
+use std::num::NonZeroU64;
+
+use crate::engine::books::places::Places;
+use crate::engine::books::recent::Recent;
+use crate::engine::books::wide::WideMap;
 use crate::engine::packed::Packed;
 use crate::model::{
     Currency, CustomerIndex, Invoice, InvoiceId, InvoiceNumber, Lsn, Payment, PaymentId,
     PaymentIndex, PaymentStatus, ProductIndex, SubscriptionIndex, Timestamp,
 };
-
-/// In how many parts whole objects are forgotten.
-pub const RECENT_PARTS: usize = wide::PARTS;
 
 /// What lists of payments are chosen by.
 #[derive(Clone, Copy, Debug)]
@@ -51,12 +52,13 @@ pub struct Payments {
     heads: Vec<PaymentHead>,
     /// The products behind the first, of carts that have several.
     more_products: WideMap<PaymentIndex, Box<[ProductIndex]>>,
-    ids: WideMap<PaymentId, PaymentIndex>,
-    recent: WideMap<PaymentIndex, (Lsn, Packed<Payment>)>,
+    ids: Places<PaymentIndex>,
+    recent: Recent<Payment>,
     invoice_heads: Vec<InvoiceHead>,
-    invoice_ids: WideMap<InvoiceId, InvoiceNumber>,
-    recent_invoices: WideMap<InvoiceNumber, (Lsn, Packed<Invoice>)>,
-    last_invoices: WideMap<SubscriptionIndex, InvoiceNumber>,
+    invoice_ids: Places<InvoiceNumber>,
+    recent_invoices: Recent<Invoice>,
+    /// By subscription, the number of the newest invoice.
+    last_invoices: Vec<Option<NonZeroU64>>,
 }
 
 impl Payments {
@@ -81,7 +83,7 @@ impl Payments {
         } else {
             assert_eq!(payment.index, self.next_index(), "payments have no gaps");
             self.heads.push(head);
-            self.ids.insert(payment.id.clone(), payment.index);
+            self.ids.insert(payment.id.as_str(), payment.index);
             if !more.is_empty() {
                 let more = more.iter().map(|item| item.product).collect();
                 self.more_products.insert(payment.index, more);
@@ -90,8 +92,8 @@ impl Payments {
         if let Some(invoice) = self.invoice_heads.get_mut(position(payment.invoice)) {
             invoice.payment = invoice.payment.max(Some(payment.index));
         }
-        if let Some(recent) = recent {
-            self.recent.insert(payment.index, recent);
+        if let Some((lsn, packed)) = recent {
+            self.recent.put(payment.index.0.into(), lsn, packed);
         }
     }
 
@@ -103,26 +105,47 @@ impl Payments {
         if position(invoice.number) == self.invoice_heads.len() {
             let previous = invoice
                 .subscription
-                .and_then(|subscription| self.last_invoices.insert(subscription, invoice.number));
+                .and_then(|subscription| self.follow_up(subscription, invoice.number));
             self.invoice_heads.push(InvoiceHead {
                 customer: invoice.customer,
                 subscription: invoice.subscription,
                 previous,
                 payment: None,
             });
-            self.invoice_ids.insert(invoice.id.clone(), invoice.number);
+            self.invoice_ids.insert(invoice.id.as_str(), invoice.number);
         }
         assert!(position(invoice.number) < self.invoice_heads.len(), "invoices have no gaps");
-        if let Some(recent) = recent {
-            self.recent_invoices.insert(invoice.number, recent);
+        if let Some((lsn, packed)) = recent {
+            self.recent_invoices.put(invoice.number.0, lsn, packed);
         }
     }
 
-    /// Takes what they say out of one of [`RECENT_PARTS`] whose rows are durable up to `lsn`; dropping
-    /// them is the caller's, who holds no lock then.
-    pub fn take_recent(&mut self, part: usize, lsn: Lsn) -> impl Sized + use<> {
-        let payments = self.recent.take_from_part(part, |(changed, _)| *changed <= lsn);
-        (payments, self.recent_invoices.take_from_part(part, |(changed, _)| *changed <= lsn))
+    /// Notes the newest invoice of a subscription; gives the one before.
+    fn follow_up(
+        &mut self,
+        subscription: SubscriptionIndex,
+        newest: InvoiceNumber,
+    ) -> Option<InvoiceNumber> {
+        let place = subscription.position();
+        if self.last_invoices.len() <= place {
+            self.last_invoices.resize(place + 1, None);
+        }
+        let known = self.last_invoices.get_mut(place)?;
+        std::mem::replace(known, NonZeroU64::new(newest.0)).map(|number| InvoiceNumber(number.get()))
+    }
+
+    /// What payments say whose rows are durable up to `lsn`, a part of it; see [`Recent::take`].
+    pub fn take_recent(&mut self, from: u64, lsn: Lsn) -> Option<(Vec<Packed<Payment>>, u64)> {
+        self.recent.take(from, lsn)
+    }
+
+    /// The same of invoices.
+    pub fn take_recent_invoices(
+        &mut self,
+        from: u64,
+        lsn: Lsn,
+    ) -> Option<(Vec<Packed<Invoice>>, u64)> {
+        self.recent_invoices.take(from, lsn)
     }
 
     /// The index that the next payment gets.
@@ -140,12 +163,12 @@ impl Payments {
 
     /// The payment with this id.
     pub fn index(&self, id: &PaymentId) -> Option<PaymentIndex> {
-        self.ids.get(id).copied()
+        self.ids.get(id.as_str())
     }
 
     /// The invoice with this id.
     pub fn number(&self, id: &InvoiceId) -> Option<InvoiceNumber> {
-        self.invoice_ids.get(id).copied()
+        self.invoice_ids.get(id.as_str())
     }
 
     /// What is known of a payment without its row.
@@ -166,12 +189,12 @@ impl Payments {
 
     /// The payment, when its row may not be durable yet.
     pub fn recent(&self, index: PaymentIndex) -> Option<Packed<Payment>> {
-        self.recent.get(&index).map(|(_, payment)| payment.clone())
+        self.recent.get(index.0.into()).cloned()
     }
 
     /// The invoice, when its row may not be durable yet.
     pub fn recent_invoice(&self, number: InvoiceNumber) -> Option<Packed<Invoice>> {
-        self.recent_invoices.get(&number).map(|(_, invoice)| invoice.clone())
+        self.recent_invoices.get(number.0).cloned()
     }
 
     /// The payments that match, newest first.
@@ -199,7 +222,8 @@ impl Payments {
         &self,
         subscription: SubscriptionIndex,
     ) -> impl Iterator<Item = InvoiceNumber> {
-        let newest = self.last_invoices.get(&subscription).copied();
+        let newest = self.last_invoices.get(subscription.position()).copied().flatten();
+        let newest = newest.map(|number| InvoiceNumber(number.get()));
         std::iter::successors(newest, |number| self.invoice_head(*number)?.previous)
     }
 

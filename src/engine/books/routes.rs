@@ -13,7 +13,7 @@ use crate::billing::credits::{DrawTerms, Mark, Usage, low_balance_threshold};
 use crate::billing::{boundary, cycle_ahead};
 use crate::engine::pools::draws::Drawing;
 use crate::engine::striped::StripedKey;
-use crate::model::price::MeterPrice;
+use crate::model::price::{Interval, MeterPrice};
 use crate::model::subscription::{Cycle, Segment};
 use crate::model::{
     Attachment, Credits, CustomerIndex, MeterIndex, Period, Price, Product, Subscription,
@@ -64,13 +64,18 @@ struct Route {
     ahead: Option<Ahead>,
 }
 
-/// What follows a running segment.
+/// What follows a running segment: the boundaries of the cycle as the next turn leaves it.
 #[derive(Debug)]
 struct Ahead {
-    /// The cycle as the next turn leaves it.
-    cycle: Cycle,
+    anchor: Timestamp,
+    interval: Interval,
+    next_boundary: u32,
+    expires_at: Timestamp,
     meters: Meters,
 }
+
+// There are millions, and each may have an unused one beside it.
+const _: () = assert!(size_of::<Route>() <= 120);
 
 /// A meter that a segment counts.
 #[derive(Debug)]
@@ -187,13 +192,14 @@ impl Routes {
                 opened_by: segment.opened_by,
                 period: segment.period,
                 meters: meters(segment.terms, Some(segment)),
-                ahead: ahead.map(|(cycle, terms)| Ahead { cycle, meters: meters(terms, None) }),
+                ahead: ahead.map(|(cycle, terms)| Ahead::new(&cycle, meters(terms, None))),
             })
             .filter(|route| {
                 let follow = route.ahead.as_ref().is_some_and(|ahead| !ahead.meters.is_empty());
                 !route.meters.is_empty() || follow
             })
             .peekable();
+        let most = subscription.closing.len() + usize::from(subscription.running.is_some());
         if of_customer.len() <= place {
             if routes.peek().is_none() {
                 return;
@@ -202,6 +208,8 @@ impl Routes {
         }
         if let Some(all) = of_customer.get_mut(place) {
             all.retain(|route| route.subscription != subscription.index);
+            // Most customers have one subscription.
+            all.reserve_exact(most);
             let place = all.partition_point(|route| route.id < subscription.id);
             all.splice(place..place, routes);
         }
@@ -210,6 +218,14 @@ impl Routes {
     /// Whether events of a customer may enter any segment.
     pub fn is_any(&self, customer: CustomerIndex) -> bool {
         self.of_customer.get(customer.position()).is_some_and(|routes| !routes.is_empty())
+    }
+
+    /// Reads the first segment of a customer; see [`warm`](super::warm).
+    pub(super) fn look_at(&self, customer: CustomerIndex) {
+        let first = self.of_customer.get(customer.position()).and_then(|routes| routes.first());
+        std::hint::black_box(first.map(|route| {
+            (route.subscription, route.period, route.ahead.as_ref().map(|ahead| ahead.expires_at))
+        }));
     }
 
     /// Names each segment that an event of this customer enters under this meter.
@@ -297,9 +313,14 @@ fn drawing(price: &MeterPrice, attachments: &[Attachment]) -> Option<Drawing> {
 }
 
 impl Ahead {
+    fn new(cycle: &Cycle, meters: Meters) -> Self {
+        let Cycle { anchor, interval, next_boundary, expires_at, .. } = *cycle;
+        Self { anchor, interval, next_boundary, expires_at, meters }
+    }
+
     /// How many segments after the running one `at` lies; nothing when the subscription is over then.
     fn segments_later(&self, at: Timestamp) -> Option<u32> {
-        let Cycle { anchor, interval, next_boundary, expires_at, .. } = self.cycle;
+        let Self { anchor, interval, next_boundary, expires_at, .. } = *self;
         if at >= expires_at {
             return None;
         }

@@ -14,7 +14,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::backfill::Backfills;
-use crate::engine::books::payments::RECENT_PARTS;
 use crate::engine::commit::Submission;
 use crate::engine::outbox::sweep;
 use crate::engine::pools;
@@ -299,9 +298,7 @@ impl Checkpointer {
         let kept = checkpoints.previous.as_ref().map_or(Lsn::ZERO, |previous| previous.lsn);
         shared.kept_checkpoint.store(kept.0, Ordering::Release);
         remove_others(&shared, &checkpoints);
-        (0..RECENT_PARTS).for_each(|part| {
-            shared.state.forget_recent_bills(part, checkpoints.newest.lsn);
-        });
+        shared.state.forget_recent_bills(checkpoints.newest.lsn);
         (0..pools::rows::PARTS).for_each(|part| {
             shared.state.forget_recent_credits(part, checkpoints.newest.lsn);
         });

@@ -259,14 +259,18 @@ impl<'s> Works<'s> {
     fn new(shared: &'s Shared, horizon: Timestamp, last: Option<DueWork>) -> Self {
         let subscriptions = LookedUp::new(move |found: Option<&(DueWork, _)>| {
             let behind = found.map(|(work, _)| work).or(last.as_ref());
-            shared.state.with_books(|books| {
+            let found: Vec<_> = shared.state.with_books(|books| {
                 let due = books.due_behind(behind);
                 let due = due.take_while(|work| work.at <= horizon).take(LOOK_UP);
-                due.filter_map(|work| {
-                    Some((work.clone(), Arc::clone(books.subscription(work.subscription)?)))
-                })
-                .collect()
-            })
+                let due = due.filter_map(|work| Some((work, books.subscription(work.subscription)?)));
+                let (due, found): (Vec<&DueWork>, Vec<&Arc<Subscription>>) = due.unzip();
+                books.warm(&found);
+                let works = due.into_iter().cloned();
+                works.zip(found.into_iter().map(Arc::clone)).collect()
+            });
+            let customers = found.iter().map(|(_, subscription)| subscription.customer);
+            shared.state.with_accounts(|all| all.warm(customers));
+            found
         });
         let pools = LookedUp::new(move |last: Option<&PoolWork>| {
             shared.state.with_pools(|pools| {

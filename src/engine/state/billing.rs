@@ -233,10 +233,21 @@ impl State {
         *self.marks.lock()
     }
 
-    /// Forgets payments and invoices of a part whose rows are durable up to `lsn`.
-    pub fn forget_recent_bills(&self, part: usize, lsn: Lsn) {
-        let forgotten = self.books.write().payments.take_recent(part, lsn);
-        drop(forgotten);
+    /// Forgets what payments and invoices say whose rows are durable up to `lsn`; a part at a time, and what
+    /// is dropped holds no lock.
+    pub fn forget_recent_bills(&self, lsn: Lsn) {
+        let mut from = 0;
+        let payments = |from| self.books.write().payments.take_recent(from, lsn);
+        while let Some((forgotten, next)) = payments(from) {
+            from = next;
+            drop(forgotten);
+        }
+        from = 0;
+        let invoices = |from| self.books.write().payments.take_recent_invoices(from, lsn);
+        while let Some((forgotten, next)) = invoices(from) {
+            from = next;
+            drop(forgotten);
+        }
     }
 
     /// Loads a payment row; its invoice was loaded before.
