@@ -122,13 +122,13 @@ fn begin(recurrence: &Recurrence, example: Example<'_>) -> Option<Subscription> 
         trial_days: 0,
         on_demand: false,
         first_payment: PaymentId::new("example"),
-        billing: BillingAddress {
+        billing: Arc::new(BillingAddress {
             country: String::new(),
             city: None,
             state: None,
             street: None,
             zipcode: None,
-        },
+        }),
         customer_business_name: None,
         tax_id: None,
         metadata: Metadata::default(),

@@ -116,7 +116,7 @@ impl Engine {
     /// [`PreviewError`]
     pub fn preview_meter(&self, new: &NewMeter) -> Result<MeterPreview, PreviewError> {
         let now = self.now();
-        decide::meters::create_meter(new, &self.shared.state, String::new(), now)?;
+        decide::meters::create_meter(new, &self.shared.state, "".into(), now)?;
         let recent = self.recent(&new.event_name)?;
         let settings = self.shared.state.catalogue().settings();
         let mut diagnoser = Diagnoser::new(&new.aggregation, new.filter.as_ref(), settings);

@@ -69,7 +69,7 @@ impl Ids {
     /// Ids of one draw at most: half of as many closes.
     const DRAW_MAX: usize = 256;
 
-    fn next(&mut self, prefix: &str, entropy: &dyn Entropy) -> String {
+    fn next(&mut self, prefix: &str, entropy: &dyn Entropy) -> Arc<str> {
         if self.used == self.drawn.len() {
             let ids = (self.drawn.len() / GENERATED_CHARS * 2).clamp(1, Self::DRAW_MAX);
             self.drawn.resize(ids * GENERATED_CHARS, 0);
@@ -157,7 +157,7 @@ pub fn bill(
             email: billed.customer.email.clone(),
             business_name: subscription.customer_business_name.clone(),
             tax_id: subscription.tax_id.clone(),
-            address: subscription.billing.clone(),
+            address: Arc::clone(&subscription.billing),
         },
         metadata: billed.metadata.unwrap_or_else(|| subscription.metadata.clone()),
         currency: currency.expect("the products of subscriptions are never removed"),
@@ -203,7 +203,7 @@ pub fn bill_cart(
             email: customer.email.clone(),
             business_name: offer.customer_business_name.clone(),
             tax_id: offer.tax_id.clone(),
-            address: billing.clone(),
+            address: Arc::new(billing.clone()),
         },
         metadata: offer.metadata.clone(),
         currency: offer.currency,
@@ -294,7 +294,7 @@ fn issue(
         status: first_status(shared, invoice.total),
         failure: PaymentFailure::default(),
         retry_attempt: 0,
-        billing: invoice.bill_to.address.clone(),
+        billing: Arc::clone(&invoice.bill_to.address),
         metadata: sale.metadata,
         checkout: None,
         created_at: log_time,

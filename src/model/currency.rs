@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// What a code takes in the list, with the space behind it.
 const CODE_AND_SPACE: usize = 4;
@@ -20,8 +20,8 @@ const WITHOUT_MINOR_UNIT: &str = "BIF CLP DJF GNF JPY KMF KRW PYG RWF UGX VND VU
 const WITH_THOUSANDTHS: &str = "BHD IQD JOD KWD LYD OMR TND";
 
 /// A currency, by its code of three capitals.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Currency([u8; 3]);
 
 /// The code stands for no currency.
@@ -69,9 +69,9 @@ impl TryFrom<String> for Currency {
     }
 }
 
-impl From<Currency> for String {
-    fn from(currency: Currency) -> Self {
-        currency.code().to_owned()
+impl Serialize for Currency {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.code())
     }
 }
 

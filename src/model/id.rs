@@ -268,13 +268,17 @@ fn read_digits(text: &[u8], digits: u32) -> Option<u64> {
 pub const GENERATED_CHARS: usize = 21;
 
 /// A generated id: `prefix`, an underscore and 21 letters or digits drawn from `random`.
-pub fn generated(prefix: &str, random: [u8; GENERATED_CHARS]) -> String {
+///
+/// # Panics
+/// When the prefix has more than ten characters.
+pub fn generated(prefix: &str, random: [u8; GENERATED_CHARS]) -> Arc<str> {
     let drawn = random.iter().filter_map(|byte| ALPHABET.get(usize::from(*byte) % ALPHABET.len()));
-    let mut id = String::with_capacity(prefix.len() + 1 + GENERATED_CHARS);
-    id.push_str(prefix);
-    id.push('_');
-    id.extend(drawn.map(|byte| char::from(*byte)));
-    id
+    let bytes = prefix.as_bytes().iter().chain(b"_").chain(drawn);
+    let mut room = [0; 32];
+    let length = prefix.len() + 1 + GENERATED_CHARS;
+    room.iter_mut().zip(bytes).for_each(|(place, byte)| *place = *byte);
+    let id = room.get(..length).expect("a prefix has a few characters");
+    std::str::from_utf8(id).expect("letters and digits are UTF-8").into()
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 //! An invoice never changes. Each has a payment; one that failed can be tried again, which makes
 //! another payment of the same invoice.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::credit::{Attachment, Credits};
@@ -185,7 +187,7 @@ pub struct BillTo {
     /// The tax number.
     pub tax_id: Option<String>,
     /// The postal address.
-    pub address: BillingAddress,
+    pub address: Arc<BillingAddress>,
 }
 
 /// An invoice. Its lines sum to its total.
@@ -303,7 +305,7 @@ pub struct Payment {
     /// How many payments of the invoice were before it.
     pub retry_attempt: u32,
     /// Where the customer lived.
-    pub billing: BillingAddress,
+    pub billing: Arc<BillingAddress>,
     /// The free details of the subscription then, or of the purchase.
     pub metadata: Metadata,
     /// The checkout session that it was ordered with.

@@ -235,7 +235,7 @@ pub struct Subscription {
     /// The payment that it was made with.
     pub first_payment: PaymentId,
     /// Where the customer lives.
-    pub billing: BillingAddress,
+    pub billing: Arc<BillingAddress>,
     /// The customer's company.
     pub customer_business_name: Option<String>,
     /// The customer's tax number.

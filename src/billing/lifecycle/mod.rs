@@ -103,7 +103,7 @@ pub struct Draft {
     /// Its first payment.
     pub first_payment: PaymentId,
     /// Where the customer lives.
-    pub billing: BillingAddress,
+    pub billing: Arc<BillingAddress>,
     /// The customer's company.
     pub customer_business_name: Option<String>,
     /// The customer's tax number.

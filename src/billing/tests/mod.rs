@@ -46,13 +46,13 @@ fn draft(interval: Interval, subscription_period: Interval, created_at: Timestam
         trial_days: 0,
         on_demand: false,
         first_payment: PaymentId::new("pay_1"),
-        billing: BillingAddress {
+        billing: Arc::new(BillingAddress {
             country: "US".to_owned(),
             city: None,
             state: None,
             street: None,
             zipcode: None,
-        },
+        }),
         customer_business_name: None,
         tax_id: None,
         metadata: Metadata::default(),

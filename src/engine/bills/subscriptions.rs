@@ -159,7 +159,7 @@ impl Engine {
         loop {
             last = self.shared.state.with_books(|books| {
                 let due = books.due_behind(last.as_ref()).take_while(|work| work.at <= now);
-                due.take(COUNTED_AT_ONCE).inspect(|_| count += 1).last().cloned()
+                due.take(COUNTED_AT_ONCE).inspect(|_| count += 1).last().copied()
             });
             if last.is_none() {
                 return count;

@@ -16,7 +16,7 @@ use crate::model::alert::Span;
 use crate::model::invoice::{Invoice, InvoiceCause, InvoiceLine, OverageLine};
 use crate::model::subscription::{Closing, Segment};
 use crate::model::{
-    Currency, CustomerId, CustomerIndex, InvoiceNumber, MeterId, MeterIndex, Money, Period,
+    Currency, CustomerId, CustomerIndex, InvoiceNumber, MeterId, MeterIndex, Money, Period, Price,
     Quantity, Rate, Subscription, SubscriptionId, SubscriptionIndex, UnitPrice,
 };
 
@@ -28,18 +28,19 @@ pub(in crate::engine) fn readings(
     segment: &Segment,
 ) -> Vec<Reading> {
     let catalogue = shared.state.catalogue();
-    let meters = shared.state.with_books(|books| books.meters(segment.terms));
-    let keys = meters.into_iter().map(|meter| {
-        let key = SegmentKey { subscription: subscription.index, segment: segment.number, meter };
-        (key, catalogue.kind(meter).unwrap_or(Kind::Count))
-    });
-    let keys: Vec<(SegmentKey, Kind)> = keys.collect();
-    let counted = shared.state.segments().read(subscription.customer, segment.period, &keys);
-    let readings = counted.iter().zip(&keys).map(|(counted, (_, kind))| Reading {
-        consumed: counted.value(*kind),
-        lsns: counted.lsns(),
-    });
-    readings.collect()
+    shared.state.with_books(|books| {
+        let price = books.price(segment.terms);
+        let keys = price.map(Price::meters).unwrap_or_default().iter().map(|priced| {
+            let (subscription, meter) = (subscription.index, priced.meter);
+            let key = SegmentKey { subscription, segment: segment.number, meter };
+            (key, catalogue.kind(meter).unwrap_or(Kind::Count))
+        });
+        let segments = shared.state.segments();
+        segments.read(subscription.customer, segment.period, keys, |counted, kind| Reading {
+            consumed: counted.value(kind),
+            lsns: counted.lsns(),
+        })
+    })
 }
 
 impl Engine {

@@ -131,7 +131,8 @@ impl Payments {
             self.last_invoices.resize(place + 1, None);
         }
         let known = self.last_invoices.get_mut(place)?;
-        std::mem::replace(known, NonZeroU64::new(newest.0)).map(|number| InvoiceNumber(number.get()))
+        std::mem::replace(known, NonZeroU64::new(newest.0))
+            .map(|number| InvoiceNumber(number.get()))
     }
 
     /// What payments say whose rows are durable up to `lsn`, a part of it; see [`Recent::take`].
@@ -240,6 +241,8 @@ fn position(number: InvoiceNumber) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::model::invoice::{CartItem, PaymentFailure};
     use crate::model::subscription::BillingAddress;
@@ -267,13 +270,13 @@ mod tests {
             status: PaymentStatus::Succeeded,
             failure: PaymentFailure::default(),
             retry_attempt: 0,
-            billing: BillingAddress {
+            billing: Arc::new(BillingAddress {
                 country: "PE".to_owned(),
                 city: None,
                 state: None,
                 street: None,
                 zipcode: None,
-            },
+            }),
             metadata: Vec::new(),
             checkout: None,
             created_at: Timestamp::MIN,

@@ -200,24 +200,25 @@ impl Segments {
         }
     }
 
-    /// What a segment of `customer` has counted under each key, with the pending samples of its
-    /// `period`: each sample is in one of the two, however many enter meanwhile.
-    pub fn read(
+    /// What `read` makes of what a segment of `customer` has counted under each key, with the pending samples
+    /// of its `period`: each sample is in one of the two, however many enter meanwhile.
+    pub fn read<T>(
         &self,
         customer: CustomerIndex,
         period: Period,
-        keys: &[(SegmentKey, Kind)],
-    ) -> Vec<SegmentAccumulator> {
+        keys: impl Iterator<Item = (SegmentKey, Kind)>,
+        read: impl Fn(SegmentAccumulator, Kind) -> T,
+    ) -> Vec<T> {
         // Nothing enters from the pending ones as long as their order is locked.
         let order = self.order.lock();
         let pending = if order.is_empty() { Vec::new() } else { self.pending_in(customer, period) };
-        let read = keys.iter().map(|(key, kind)| {
-            let mut counted = self.counted.get(key).unwrap_or_default();
+        let read = keys.map(|(key, kind)| {
+            let mut counted = self.counted.get(&key).unwrap_or_default();
             for (pending, sample) in pending.iter().filter(|(found, _)| found.meter == key.meter) {
                 let sample = Sample { value: sample.value, at: pending.at, lsn: pending.lsn };
-                counted.add(*kind, sample);
+                counted.add(kind, sample);
             }
-            counted
+            read(counted, kind)
         });
         read.collect()
     }

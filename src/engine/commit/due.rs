@@ -160,8 +160,8 @@ impl Committer {
         // Nor must what pending events will draw.
         let entering = shared.state.entering_due();
         batch.note_due(entering.map(Turn::first_at));
-        let mut last = self.ahead.last().cloned();
-        let works = Works::new(&shared, horizon, last.clone());
+        let mut last = self.ahead.last().copied();
+        let works = Works::new(&shared, horizon, last);
         for work in works.take(BATCH_MAX) {
             // What this work makes due must not be overtaken by other work.
             if batch.new_due.is_some_and(|due| work.turn() >= due)
@@ -265,7 +265,7 @@ impl<'s> Works<'s> {
                 let due = due.filter_map(|work| Some((work, books.subscription(work.subscription)?)));
                 let (due, found): (Vec<&DueWork>, Vec<&Arc<Subscription>>) = due.unzip();
                 books.warm(&found);
-                let works = due.into_iter().cloned();
+                let works = due.into_iter().copied();
                 works.zip(found.into_iter().map(Arc::clone)).collect()
             });
             let customers = found.iter().map(|(_, subscription)| subscription.customer);

@@ -9,7 +9,7 @@ use crate::model::{Customer, CustomerId, CustomerOrigin, Timestamp};
 pub(super) fn create_customer(
     new: &NewCustomer,
     state: &State,
-    generated_id: String,
+    generated_id: Arc<str>,
     at: Timestamp,
 ) -> Result<Customer, Refused> {
     let id = new.id.clone().unwrap_or_else(|| CustomerId::new(generated_id));

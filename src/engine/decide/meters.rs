@@ -1,5 +1,7 @@
 //! What a change of a meter leaves behind.
 
+use std::sync::Arc;
+
 use crate::engine::command::{MeterPatch, NewMeter, Refused};
 use crate::engine::state::State;
 use crate::model::{Meter, MeterId, MeterIndex, Timestamp};
@@ -13,7 +15,7 @@ const CATALOGUE_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub(in crate::engine) fn create_meter(
     new: &NewMeter,
     state: &State,
-    id: String,
+    id: Arc<str>,
     at: Timestamp,
 ) -> Result<Meter, Refused> {
     let count = state.catalogue().meters().len();

@@ -17,6 +17,7 @@ mod reservations;
 mod subscriptions;
 pub mod webhooks;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::ClockState;
@@ -96,7 +97,7 @@ struct Moment<'s> {
 
 impl Moment<'_> {
     /// An id that was never given before.
-    fn new_id(&self, prefix: &str) -> String {
+    fn new_id(&self, prefix: &str) -> Arc<str> {
         generated(prefix, draw(&*self.shared.world.entropy))
     }
 }

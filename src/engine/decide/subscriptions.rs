@@ -109,7 +109,7 @@ pub(super) fn begin(order: &Order<'_>, moment: Moment<'_>) -> Result<Begun, Refu
         trial_days: *trial_days,
         on_demand: order.on_demand.is_some(),
         first_payment: PaymentId::new(moment.new_id("pay")),
-        billing: order.billing.clone(),
+        billing: Arc::new(order.billing.clone()),
         customer_business_name: order.customer_business_name.map(str::to_owned),
         tax_id: order.tax_id.map(str::to_owned),
         metadata: order.metadata.clone(),
@@ -303,7 +303,7 @@ pub(super) fn update(
     let business_name = patch.customer_business_name.clone();
     Ok(Arc::new(Subscription {
         credits,
-        billing: patch.billing.clone().unwrap_or(changed.billing),
+        billing: patch.billing.clone().map_or(changed.billing, Arc::new),
         customer_business_name: business_name.unwrap_or(changed.customer_business_name),
         tax_id: patch.tax_id.clone().unwrap_or(changed.tax_id),
         metadata: patch.metadata.clone().unwrap_or(changed.metadata),

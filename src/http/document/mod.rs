@@ -243,13 +243,13 @@ pub(super) mod tests {
                 email: "a@b.example".to_owned(),
                 business_name: None,
                 tax_id: Some("T-1".to_owned()),
-                address: BillingAddress {
+                address: Arc::new(BillingAddress {
                     country: "PE".to_owned(),
                     city: Some("Cusco".to_owned()),
                     state: None,
                     street: None,
                     zipcode: Some("08000".to_owned()),
-                },
+                }),
             },
             currency: Currency::from_code("USD").unwrap(),
             total,

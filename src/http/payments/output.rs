@@ -235,7 +235,7 @@ impl PaymentBody {
         Self {
             details: Details::new(view, edge),
             business_id: edge.options.business_id.as_str().to_owned(),
-            billing: AddressBody::from(&payment.billing),
+            billing: AddressBody::from(&*payment.billing),
             product_cart: products(view),
             settlement_amount: payment.total.as_minor(),
             settlement_currency: payment.currency.to_string(),

@@ -258,7 +258,7 @@ impl Details {
             subscription_id: subscription.id.as_str().to_owned(),
             product_id: view.product.id.as_str().to_owned(),
             customer: CustomerDetails::from(&*view.customer),
-            billing: AddressBody::from(&subscription.billing),
+            billing: AddressBody::from(&*subscription.billing),
             currency: price.currency.to_string(),
             status: subscription.status.into(),
             quantity: subscription.quantity,
