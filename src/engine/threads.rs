@@ -280,10 +280,12 @@ fn run_log(
     loop {
         match groups.recv_timeout(IDLE) {
             Ok(mut group) => {
+                let spent = group.take_spent();
                 writer.write(&mut group)?;
                 if written.send(group).is_err() {
                     return Ok(writer);
                 }
+                drop(spent);
             }
             Err(RecvTimeoutError::Timeout) => writer.mark_idle()?,
             Err(RecvTimeoutError::Disconnected) => return Ok(writer),

@@ -178,7 +178,7 @@ impl Committer {
                 Work::Subscription(work, known) => (work, known),
                 Work::Pools(works) => {
                     pools_count += works.len();
-                    self.append_due(moved_credits(works), log_time);
+                    self.append_due(moved_credits(works), log_time, None);
                     continue;
                 }
             };
@@ -203,16 +203,16 @@ impl Committer {
             let ends = credits.filter_map(|attached| earliest_end(attached, work.at)).min();
             batch.note_due(ends.map(Turn::first_at));
             if let Some(fired) = fired_before(&shared, &subscription, work.step) {
-                self.append_due(fired, log_time);
+                self.append_due(fired, log_time, None);
             }
-            self.append_due(done.body, log_time);
+            self.append_due(done.body, log_time, Some(subscription));
             batch.changed.insert(work.subscription, done.subscription);
             last = Some(work);
         }
         if let Some(at) = entering.filter(|at| *at <= horizon && self.open.due.is_empty()) {
             // Whatever is applied lets them enter.
             let at = if self.advancing.is_some() { at } else { horizon };
-            self.append_due(moved_credits(Vec::new()), self.log_time.max(at));
+            self.append_due(moved_credits(Vec::new()), self.log_time.max(at), None);
         }
         self.closed_through = self.closed_through.max(numbers.closed_through);
         self.open.is_of_pools = batch.changed.is_empty();

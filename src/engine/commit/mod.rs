@@ -33,12 +33,14 @@ use crate::engine::record::{BackfilledEntry, Body, Change, ChangeEntry, Entry, e
 use crate::engine::shared::Shared;
 use crate::engine::state::{Admitted, Record};
 use crate::engine::weight::bytes_about;
-use crate::model::{CustomerId, CustomerIndex, Hour, Lsn, ReservationId, Settings, Timestamp};
+use crate::model::{
+    CustomerId, CustomerIndex, Hour, Lsn, ReservationId, Settings, Subscription, Timestamp,
+};
 use crate::world::BootId;
 
 use ahead::Ahead;
 use due::{Advance, Parked};
-use group::{Answer, Decided};
+use group::{Answer, Decided, Spent};
 pub use group::{GROUP_BYTES, Group, Reply, Submission};
 pub use reservations::Commit;
 
@@ -87,6 +89,8 @@ pub struct Committer {
     parked: VecDeque<Parked>,
     /// A finished group, kept for its room.
     spare: Group,
+    /// What finished due work has left; the next group takes it to the log's thread.
+    spent: Spent,
     /// A test clock that is being moved.
     advancing: Option<Advance>,
     #[cfg(feature = "sabotage")]
@@ -126,6 +130,7 @@ impl Committer {
             answered_at: None,
             parked: VecDeque::new(),
             spare: Group::default(),
+            spent: Vec::new(),
             advancing: None,
             #[cfg(feature = "sabotage")]
             halves: sabotage::Halves::default(),
@@ -311,11 +316,16 @@ impl Committer {
     }
 
     /// Appends a piece of due work, which takes one LSN. Nothing else is in the group before it.
-    fn append_due(&mut self, body: Body<'static>, log_time: Timestamp) {
+    fn append_due(
+        &mut self,
+        body: Body<'static>,
+        log_time: Timestamp,
+        before: Option<Arc<Subscription>>,
+    ) {
         self.start_record(log_time);
         self.open.due_bytes += bytes_about(&body);
         let entry = Entry { log_time: self.log_time, body };
-        self.open.due.push(Decided { lsn: self.next_lsn, entry, bill: None });
+        self.open.due.push(Decided { lsn: self.next_lsn, entry, bill: None, before });
         self.open.lsn_count += 1;
         self.next_lsn = self.next_lsn.next();
     }
@@ -328,8 +338,10 @@ impl Committer {
     /// The open group, when it holds anything; it is in flight until [`Committer::finish`].
     pub fn take(&mut self) -> Option<Group> {
         if self.open.is_empty() {
+            self.spent.clear();
             return None;
         }
+        self.open.spent = std::mem::take(&mut self.spent);
         self.in_flight += 1;
         self.other_in_flight += usize::from(!self.open.is_due_work_alone());
         let next = std::mem::take(&mut self.spare);
@@ -344,10 +356,12 @@ impl Committer {
         self.is_ingest_next = !group.due.is_empty();
         if !group.due.is_empty() {
             let began = self.shared.world.clock.since_boot();
-            for Decided { lsn, entry: Entry { log_time, body }, bill } in group.due.drain(..) {
+            for Decided { lsn, entry, bill, before } in group.due.drain(..) {
+                let Entry { log_time, body } = entry;
                 let record = record_of(body, bill);
                 self.shared.apply(lsn, log_time, &record);
                 self.forget_ended(&record);
+                self.spent.push((record, before));
             }
             self.ahead.pop();
             let took = self.shared.world.clock.since_boot().saturating_sub(began);

@@ -172,7 +172,7 @@ impl Committer {
             self.ending.extend(over.iter().cloned());
             let moved = CreditsMove::Reservation(ReservationMove::TimedOut(over));
             let entry = CreditsEntry { moved, identity: None };
-            self.append_due(Body::CreditsMoved(Box::new(entry)), log_time);
+            self.append_due(Body::CreditsMoved(Box::new(entry)), log_time, None);
         }
     }
 }
