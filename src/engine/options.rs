@@ -80,8 +80,9 @@ pub struct Options {
     pub history_keep: Duration,
     /// Bytes that history may take; none means any number.
     pub history_bytes_max: Option<u64>,
-    /// Bytes of a group of due work, which one more record does not lead far beyond; at most a quarter of
-    /// a group while ingest is on its way.
+    /// Bytes of a group of due work, which one more record does not lead far beyond. What was read to decide
+    /// it is still in the caches when it is applied, and a request that comes meanwhile waits for some
+    /// milliseconds.
     pub due_bytes: usize,
     /// How much of the work at lists of top customers is done at once.
     pub ranking: ranker::Limits,
@@ -131,7 +132,7 @@ impl Default for Options {
             reserve_bytes: 512 * 1024 * 1024,
             history_keep: Duration::from_hours(400 * 24),
             history_bytes_max: None,
-            due_bytes: GROUP_BYTES * 7 / 8,
+            due_bytes: GROUP_BYTES / 4,
             ranking: ranker::Limits::default(),
             backfill: backfill::Limits::default(),
             // Some 200 MB.

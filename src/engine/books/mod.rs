@@ -9,7 +9,7 @@ pub mod recent;
 pub mod routes;
 pub mod segments;
 pub mod shelf;
-mod warm;
+pub mod warm;
 pub mod wide;
 
 use std::collections::{BTreeSet, HashMap};

@@ -220,11 +220,12 @@ impl Routes {
         self.of_customer.get(customer.position()).is_some_and(|routes| !routes.is_empty())
     }
 
-    /// Reads the first segment of a customer; see [`warm`](super::warm).
+    /// Reads the first and the last segment of a customer; see [`warm`](super::warm).
     pub(super) fn look_at(&self, customer: CustomerIndex) {
-        let first = self.of_customer.get(customer.position()).and_then(|routes| routes.first());
-        std::hint::black_box(first.map(|route| {
-            (route.subscription, route.period, route.ahead.as_ref().map(|ahead| ahead.expires_at))
+        let routes = self.of_customer.get(customer.position()).map_or(&[][..], Vec::as_slice);
+        std::hint::black_box([routes.first(), routes.last()].map(|route| {
+            let read = |route: &Route| (route.segment, route.period, route.ahead.is_some());
+            route.map(read)
         }));
     }
 

@@ -12,7 +12,7 @@ use super::routes::Routes;
 use crate::model::{CustomerIndex, Subscription};
 
 /// Reads what the work on these subscriptions reads of them.
-pub(super) fn subscriptions(all: &[&Arc<Subscription>]) {
+fn subscriptions(all: &[&Arc<Subscription>]) {
     // The pointers are there: the structures themselves.
     for of in all {
         let times = (of.created_at, of.cycle.anchor, of.cycle.expires_at, of.past_due_until);
@@ -29,7 +29,7 @@ pub(super) fn subscriptions(all: &[&Arc<Subscription>]) {
 }
 
 /// Reads where events of these customers go.
-pub(super) fn routes(routes: &Routes, all: impl Iterator<Item = CustomerIndex> + Clone) {
+fn routes(routes: &Routes, all: impl Iterator<Item = CustomerIndex> + Clone) {
     all.clone().for_each(|customer| {
         black_box(routes.is_any(customer));
     });
@@ -39,6 +39,9 @@ pub(super) fn routes(routes: &Routes, all: impl Iterator<Item = CustomerIndex> +
 impl Books {
     /// Brings these subscriptions, and what their turns and closes change beside them, into the caches.
     pub fn warm(&self, all: &[&Arc<Subscription>]) {
+        for of in all {
+            black_box(self.subscriptions.get(of.index.position()));
+        }
         subscriptions(all);
         routes(&self.routes, all.iter().map(|of| of.customer));
     }

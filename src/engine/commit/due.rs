@@ -1,9 +1,9 @@
 //! A cycle's way: what is due becomes records, in the order in which it is due.
 //!
 //! It is decided with nothing in flight but other due work, against the state and what that work does to
-//! it ([`Ahead`](super::ahead::Ahead)), as many pieces at once as one group may hold. While ingest is on
-//! its way groups are smaller, and after each of them ingest has the committer for several times as long
-//! as it took. Changes wait, so that they find every boundary passed; what waits behind them does not. A
+//! it ([`Ahead`](super::ahead::Ahead)), as many pieces at once as one group of due work may hold. While
+//! ingest is on its way, it has the committer after each of them for several times as long as it took.
+//! Changes wait, so that they find every boundary passed; what waits behind them does not. A
 //! test clock that is moved stops at every due instant.
 
 use std::iter::Peekable;
@@ -152,7 +152,7 @@ impl Committer {
         let cut_off = self.next_lsn.previous();
         // What is not applied yet has counted what it was before.
         let counted_through = self.log_time;
-        let (bytes_max, pools_max) = self.most_at_once();
+        let (bytes_max, pools_max) = (shared.options.due_bytes, self.pools_at_once());
         let mut pools_count = 0;
         self.time_out_reservations(if self.advancing.is_some() { self.log_time } else { horizon });
         let mut numbers = self.ahead.take_numbers(&shared);

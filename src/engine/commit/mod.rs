@@ -47,6 +47,8 @@ pub use reservations::Commit;
 /// Kept answers, and ended reservations, that are forgotten at once: some milliseconds, while everybody waits.
 /// More of them become too old together when log time moves on by a day.
 const REPLIES_AT_ONCE: usize = 4_096;
+/// Pieces of due work that are brought into the caches at once.
+const APPLIED_AT_ONCE: usize = 128;
 /// Kept answers that a change forgets, which keeps one: they do not become ever more.
 const REPLIES_A_CHANGE: usize = 2;
 
@@ -356,13 +358,7 @@ impl Committer {
         self.is_ingest_next = !group.due.is_empty();
         if !group.due.is_empty() {
             let began = self.shared.world.clock.since_boot();
-            for Decided { lsn, entry, bill, before } in group.due.drain(..) {
-                let Entry { log_time, body } = entry;
-                let record = record_of(body, bill);
-                self.shared.apply(lsn, log_time, &record);
-                self.forget_ended(&record);
-                self.spent.push((record, before));
-            }
+            self.apply_due(&mut group);
             self.ahead.pop();
             let took = self.shared.world.clock.since_boot().saturating_sub(began);
             self.let_ingest_go(group.work_took.saturating_add(took), group.is_of_pools);
@@ -387,6 +383,25 @@ impl Committer {
                 Answer::Changed(reply, changed) => reply(Ok(changed)),
                 Answer::Settled(reply) => reply(Ok(())),
             }
+    /// Applies due work. What it changes is brought into the caches a few at a time: since it was decided, as
+    /// much again was, and that has taken its place there.
+    fn apply_due(&mut self, group: &mut Group) {
+        let mut due = group.due.drain(..);
+        while due.len() > 0 {
+            let next = due.as_slice().get(..APPLIED_AT_ONCE).unwrap_or(due.as_slice());
+            let before: Vec<_> =
+                next.iter().filter_map(|decided| decided.before.as_ref()).collect();
+            self.shared.state.with_books(|books| books.warm(&before));
+            for Decided { lsn, entry, bill, before } in due.by_ref().take(APPLIED_AT_ONCE) {
+                let Entry { log_time, body } = entry;
+                let record = record_of(body, bill);
+                self.shared.apply(lsn, log_time, &record);
+                self.forget_ended(&record);
+                self.spent.push((record, before));
+            }
+        }
+    }
+
         }
         if group.opened_at.is_some() {
             self.answered_at = Some(self.shared.world.clock.since_boot());

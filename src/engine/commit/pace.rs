@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Committer, GROUP_BYTES};
+use super::Committer;
 
-/// Bytes of a group of due work while ingest is on its way: decided and applied in some 3 ms.
-const WORK_BYTES_BESIDE_INGEST: usize = GROUP_BYTES / 4;
-/// Pools of a group of due work meanwhile: settled in some 30 ms.
+/// Pools of a group of due work while ingest is on its way: settled in some 30 ms.
 const POOLS_BESIDE_INGEST: usize = 16 * 1024;
 /// How many times as long as a group of due work took ingest has the committer after it.
 const INGEST_SHARE: u32 = 6;
@@ -47,14 +45,9 @@ impl Committer {
         self.ingest_until = now.saturating_add(share);
     }
 
-    /// Bytes and pools of one group of due work at most.
-    pub(super) fn most_at_once(&self) -> (usize, usize) {
-        let (bytes, pools) = if self.is_ingest_on_its_way() {
-            (WORK_BYTES_BESIDE_INGEST, POOLS_BESIDE_INGEST)
-        } else {
-            (usize::MAX, usize::MAX)
-        };
-        (bytes.min(self.shared.options.due_bytes), pools)
+    /// Pools of one group of due work at most.
+    pub(super) fn pools_at_once(&self) -> usize {
+        if self.is_ingest_on_its_way() { POOLS_BESIDE_INGEST } else { usize::MAX }
     }
 
     /// After how long due work that has let ingest go first wants to be looked at again.
