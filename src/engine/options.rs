@@ -68,8 +68,10 @@ pub struct Options {
     pub stretch_events: u64,
     /// A checkpoint is made when this many records stand above the last one, …
     pub checkpoint_events: u64,
-    /// … or when any record stands above it and it is this old.
+    /// … or when any record stands above it and it is this old, …
     pub checkpoint_interval: Duration,
+    /// … or when rows that wait for it take so many bytes of memory: invoices and payments, as a rule.
+    pub waiting_bytes_max: usize,
     /// Below this much free space events are refused.
     pub reserve_bytes: u64,
     /// How long messages and attempts to deliver them are kept.
@@ -129,6 +131,8 @@ impl Default for Options {
             stretch_events: 8 * 1024,
             checkpoint_events: 2_000_000,
             checkpoint_interval: Duration::from_secs(30),
+            // Some 1,400,000 closes.
+            waiting_bytes_max: 1024 * 1024 * 1024,
             reserve_bytes: 512 * 1024 * 1024,
             history_keep: Duration::from_hours(400 * 24),
             history_bytes_max: None,

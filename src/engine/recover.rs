@@ -10,7 +10,7 @@ use crossbeam::channel::{Receiver, bounded};
 use crate::engine::alerts::watch::Watcher;
 use crate::engine::backfill::BackfillJob;
 use crate::engine::checkpoint::{
-    self, Checkpoint, Checkpointer, Checkpoints, SnapshotBase, SnapshotChunk,
+    self, Checkpoint, Checkpointer, Checkpoints, CutSlot, SnapshotBase, SnapshotChunk,
 };
 use crate::engine::clock_file::{self, ClockFile};
 use crate::engine::clock_guard::{ClockGuard, Earlier};
@@ -123,6 +123,7 @@ fn recover(
         kept_checkpoint,
         checkpoint: AtomicU64::new(last.as_ref().map_or(0, |last| last.newest.lsn.0)),
         closed_hours: Mutex::default(),
+        cut: CutSlot::default(),
         backfill: Mutex::default(),
         counters,
         queue,

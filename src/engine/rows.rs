@@ -85,6 +85,37 @@ pub enum Row {
     Shared(Bytes, Option<Bytes>),
 }
 
+/// Rows that wait for a checkpoint, in the order in which they changed.
+#[derive(Debug, Default)]
+pub struct WaitingRows {
+    rows: Vec<Row>,
+    bytes: usize,
+}
+
+impl WaitingRows {
+    /// Adds a row.
+    pub fn push(&mut self, row: Row) {
+        self.bytes += row.bytes();
+        self.rows.push(row);
+    }
+
+    /// About how many bytes of memory they take.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes all of them.
+    pub fn take(&mut self) -> Vec<Row> {
+        std::mem::take(self).rows
+    }
+}
+
+impl Extend<Row> for WaitingRows {
+    fn extend<I: IntoIterator<Item = Row>>(&mut self, rows: I) {
+        rows.into_iter().for_each(|row| self.push(row));
+    }
+}
+
 /// Bytes that are shared.
 pub type Bytes = Arc<[u8]>;
 
@@ -124,6 +155,17 @@ impl Row {
 
     fn put<T: serde::Serialize>(key: Key, object: &T) -> Self {
         Self::Encoded(key, Some(encoded(object)))
+    }
+
+    /// About how many bytes of memory it takes; of what memory holds anyway next to nothing.
+    fn bytes(&self) -> usize {
+        size_of::<Self>()
+            + match self {
+                Self::Encoded(key, value) => key.len() + value.as_ref().map_or(0, Vec::len),
+                Self::Invoice(_, packed) => packed.bytes().len(),
+                Self::Payment(_, packed) => packed.bytes().len(),
+                Self::Ledger(_) | Self::Grant(..) | Self::Shared(..) => 0,
+            }
     }
 
     /// Key and value, as they are written.

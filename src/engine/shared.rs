@@ -8,6 +8,7 @@ use crossbeam::channel::{Sender, TrySendError};
 use crate::engine::Ingested;
 use crate::engine::alerts::Alerts;
 use crate::engine::backfill::ClosedHours;
+use crate::engine::checkpoint::CutSlot;
 use crate::engine::clock_guard::Witness;
 use crate::engine::command::Refused;
 use crate::engine::commit::{Reply, Submission};
@@ -86,6 +87,8 @@ pub struct Shared {
     pub configured_keys: Vec<KeyDigest>,
     /// What happened since the start.
     pub counters: Counters,
+    /// Where a checkpoint waits for its cut.
+    pub cut: CutSlot,
     /// Where submissions wait for the committer.
     pub queue: Sender<Submission>,
     /// Bytes of requests that wait for the committer.

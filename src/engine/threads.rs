@@ -71,6 +71,7 @@ impl Threads {
         let (to_log, groups) = bounded(1);
         let (written, done) = bounded(1);
         let (wake, woken) = bounded(1);
+        let wake_for_cut = wake.clone();
         let Machine { shared, queue, committer, writer, checkpointer, flush, .. } = machine;
         let (backfill, watcher, sealer) = (machine.backfill, machine.watcher, machine.sealer);
         let ranker = machine.ranker;
@@ -93,7 +94,7 @@ impl Threads {
             }),
             writer: spawn(tether("log"), move || run_log(writer, &groups, &written)),
             checkpointer: spawn(tether("checkpoint"), move || {
-                run_checkpoints(checkpointer, &checkpoints_stop)
+                run_checkpoints(checkpointer, &checkpoints_stop, &wake_for_cut)
             }),
             flush: spawn(tether("index"), move || run_flush(flush, &index_stop, &wake)),
             backfill: spawn(tether("backfill"), move || Ok(run_backfill(backfill, &backfill_stop))),
@@ -202,7 +203,7 @@ struct Inbox {
     stopping: Receiver<()>,
     /// Groups that are durable.
     done: Receiver<Group>,
-    /// An index generation may have become free.
+    /// An index generation may have become free, or a checkpoint waits for its cut.
     woken: Receiver<()>,
 }
 
@@ -301,10 +302,13 @@ fn pause(stopping: &Receiver<()>) -> bool {
 fn run_checkpoints(
     mut checkpointer: Checkpointer,
     stopping: &Receiver<()>,
+    wake: &Sender<()>,
 ) -> Result<Checkpointer, Fatal> {
     while pause(stopping) {
         if checkpointer.is_due() {
             checkpointer.begin();
+            // A full channel says the same already.
+            wake.try_send(()).ok();
         }
         while checkpointer.step()? == Progress::Working {}
     }

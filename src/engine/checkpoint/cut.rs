@@ -21,6 +21,8 @@ use crate::metering::accumulator::Accumulator;
 use crate::model::{
     CreditEntitlement, EndpointIndex, Hour, Lsn, Meter, Product, Settings, Subscription, Timestamp,
 };
+use crate::world::sync::Mutex;
+use crate::world::sync::atomic::{AtomicBool, Ordering};
 
 /// The small parts of the state at a cut, and the rows that changed since the one before.
 #[derive(Debug)]
@@ -36,6 +38,36 @@ pub struct Cut {
     pub(super) outbox: OutboxCut,
     pub(super) rows: Vec<Row>,
     pub(super) memory_from: Hour,
+}
+
+/// Where a checkpoint waits for its cut: it wants one, and the committer gives it.
+#[derive(Debug, Default)]
+pub struct CutSlot {
+    is_wanted: AtomicBool,
+    cut: Mutex<Option<Cut>>,
+}
+
+impl CutSlot {
+    /// Asks for a cut.
+    pub fn want(&self) {
+        self.is_wanted.store(true, Ordering::Release);
+    }
+
+    /// Whether one was asked for and not given yet.
+    pub fn is_wanted(&self) -> bool {
+        self.is_wanted.load(Ordering::Acquire)
+    }
+
+    /// Gives what was asked for.
+    pub fn give(&self, cut: Cut) {
+        *self.cut.lock() = Some(cut);
+        self.is_wanted.store(false, Ordering::Release);
+    }
+
+    /// Takes what was given.
+    pub fn take(&self) -> Option<Cut> {
+        self.cut.lock().take()
+    }
 }
 
 /// The first chunk of a snapshot: what the accumulators alone do not say.

@@ -14,7 +14,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::backfill::Backfills;
-use crate::engine::commit::Submission;
 use crate::engine::outbox::sweep;
 use crate::engine::pools;
 use crate::engine::rows::Row;
@@ -24,10 +23,9 @@ use crate::model::{Causes, Hour, Lsn};
 use crate::storage::codec;
 use crate::storage::rows::{self, Batch, Table};
 use crate::storage::snapshot::{self, SnapshotHash};
-use crate::world::sync::Mutex;
 use crate::world::sync::atomic::Ordering;
 
-pub use cut::{Cut, SnapshotBase, SnapshotChunk};
+pub use cut::{Cut, CutSlot, SnapshotBase, SnapshotChunk};
 
 use copying::Copying;
 
@@ -113,12 +111,10 @@ pub enum Progress {
     Finished,
 }
 
-type CutSlot = Arc<Mutex<Option<Cut>>>;
-
 #[derive(Debug)]
 enum Stage {
     Idle,
-    Asked(CutSlot),
+    Asked,
     Copying(Box<Copying>),
     Forgetting { memory_from: Hour, place: usize },
 }
@@ -158,7 +154,9 @@ impl Checkpointer {
         let age = self.shared.world.clock.since_boot().saturating_sub(self.last_at);
         let options = &self.shared.options;
         let waiting = self.shared.state.with_outbox(|outbox| outbox.rows().bytes());
-        if waiting >= options.outbox_bytes_max {
+        if waiting >= options.outbox_bytes_max
+            || self.shared.state.waiting_bytes() >= options.waiting_bytes_max
+        {
             return true;
         }
         behind >= options.checkpoint_events || (behind > 0 && age >= options.checkpoint_interval)
@@ -174,13 +172,8 @@ impl Checkpointer {
         // A second one at the same LSN would write over the snapshot of the first.
         let is_new = self.shared.state.applied() > self.lsn();
         if is_new && matches!(self.stage, Stage::Idle) {
-            let slot = CutSlot::default();
-            let filled = Arc::clone(&slot);
-            let cut = Submission::Cut(Box::new(move |cut| *filled.lock() = Some(cut)));
-            // With a full queue it is asked for again later.
-            if self.shared.try_submit(cut) {
-                self.stage = Stage::Asked(slot);
-            }
+            self.shared.cut.want();
+            self.stage = Stage::Asked;
         }
     }
 
@@ -194,10 +187,9 @@ impl Checkpointer {
         }
         match std::mem::replace(&mut self.stage, Stage::Idle) {
             Stage::Idle => Ok(Progress::Idle),
-            Stage::Asked(slot) => {
-                let cut = slot.lock().take();
-                let Some(cut) = cut else {
-                    self.stage = Stage::Asked(slot);
+            Stage::Asked => {
+                let Some(cut) = self.shared.cut.take() else {
+                    self.stage = Stage::Asked;
                     return Ok(Progress::Waiting);
                 };
                 self.stage = Stage::Copying(Box::new(self.start(cut)?));

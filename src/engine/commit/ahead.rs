@@ -23,8 +23,6 @@ pub(super) struct Ahead {
     last: Option<DueWork>,
     /// The numbers that follow those that were given.
     numbers: Option<Numbers>,
-    /// A checkpoint waits until everything is applied.
-    is_awaited: bool,
 }
 
 /// Due work of one group.
@@ -47,16 +45,6 @@ impl Batch {
 }
 
 impl Ahead {
-    /// A checkpoint needs a moment with nothing in flight: no more is decided until everything is applied.
-    pub(super) fn await_end(&mut self) {
-        self.is_awaited = !self.groups.is_empty();
-    }
-
-    /// Whether no more is to be decided until everything is applied.
-    pub(super) fn is_awaited(&self) -> bool {
-        self.is_awaited
-    }
-
     /// The last piece that was decided and may not be applied.
     pub(super) fn last(&self) -> Option<&DueWork> {
         self.last.as_ref()

@@ -73,7 +73,8 @@ impl Committer {
     /// flight. Called again and again, also while a group is being written: ingest that never pauses must
     /// not keep due work from its turn.
     pub fn work(&mut self) {
-        if self.settling {
+        self.cut_if_wanted();
+        if self.settling || self.is_cut_wanted() {
             return;
         }
         #[cfg(feature = "sabotage")]
@@ -91,7 +92,7 @@ impl Committer {
             if !self.is_idle() && !is_ahead_allowed() {
                 return;
             }
-            if !self.ahead.is_awaited() && !self.is_ingest_first() {
+            if !self.is_ingest_first() {
                 self.do_batch(horizon);
             }
         } else if !self.is_idle() {
@@ -262,7 +263,8 @@ impl<'s> Works<'s> {
             let found: Vec<_> = shared.state.with_books(|books| {
                 let due = books.due_behind(behind);
                 let due = due.take_while(|work| work.at <= horizon).take(LOOK_UP);
-                let due = due.filter_map(|work| Some((work, books.subscription(work.subscription)?)));
+                let due =
+                    due.filter_map(|work| Some((work, books.subscription(work.subscription)?)));
                 let (due, found): (Vec<&DueWork>, Vec<&Arc<Subscription>>) = due.unzip();
                 books.warm(&found);
                 let works = due.into_iter().copied();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::reservations::Commit;
+use crate::engine::Ingested;
 use crate::engine::alerts::FiredEntry;
 use crate::engine::command::{Changed, Refused};
 use crate::engine::decide::Proposal;
@@ -12,7 +13,6 @@ use crate::engine::packed::{PackedBill, encode_and_pack};
 use crate::engine::prepare::Prepared;
 use crate::engine::record::{BackfilledEntry, Entry};
 use crate::engine::state::{Admitted, Record};
-use crate::engine::{Ingested, checkpoint};
 use crate::model::{CustomerId, CustomerIndex, Lsn, Subscription, Timestamp};
 
 /// A group is handed out at about this size: 7,000 events, synced in half a millisecond.
@@ -35,8 +35,6 @@ pub enum Submission {
     Fired(Box<FiredEntry>),
     /// What became of attempts to deliver messages.
     Settled(Box<SettledEntry>, Reply<()>),
-    /// A checkpoint wants to start here.
-    Cut(Box<dyn FnOnce(checkpoint::Cut) + Send>),
 }
 
 impl Submission {
@@ -46,7 +44,7 @@ impl Submission {
             Self::Ingest(_, reply) => reply(Err(refused)),
             Self::Commit(_, reply) | Self::Change(_, reply) => reply(Err(refused)),
             Self::Settled(_, reply) => reply(Err(refused)),
-            Self::Backfilled(_) | Self::Fired(_) | Self::Cut(_) => {}
+            Self::Backfilled(_) | Self::Fired(_) => {}
         }
     }
 }
@@ -60,7 +58,6 @@ impl std::fmt::Debug for Submission {
             Self::Backfilled(_) => "Backfilled",
             Self::Fired(_) => "Fired",
             Self::Settled(..) => "Settled",
-            Self::Cut(_) => "Cut",
         })
     }
 }

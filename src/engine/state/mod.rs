@@ -33,7 +33,7 @@ use crate::engine::record::{
 };
 use crate::engine::replies::{KeptAnswer, Replies, Reply};
 use crate::engine::reservations::Reservations;
-use crate::engine::rows::Row;
+use crate::engine::rows::{Row, WaitingRows};
 use crate::engine::stripes::{Delta, Stripes};
 use crate::metering::accumulator::{Sample, SkipReason};
 use crate::model::{
@@ -135,7 +135,7 @@ pub struct State {
     /// Events that were ever admitted.
     events: AtomicU64,
     /// Rows that changed since the last cut, in order.
-    rows: Mutex<Vec<Row>>,
+    rows: Mutex<WaitingRows>,
     /// Hours before this one are on disk and no longer in memory.
     memory_from: RwLock<Hour>,
     applied: AtomicU64,
@@ -375,9 +375,15 @@ impl State {
         *self.memory_from.write() = hour;
     }
 
+    /// About how many bytes of memory the rows take that wait for a checkpoint, but those of ledgers and
+    /// messages.
+    pub fn waiting_bytes(&self) -> usize {
+        self.rows.lock().bytes()
+    }
+
     /// Takes the rows that changed since the last call.
     pub fn take_rows(&self) -> Vec<Row> {
-        let mut rows = std::mem::take(&mut *self.rows.lock());
+        let mut rows = self.rows.lock().take();
         rows.extend(self.pools.lock().take_rows());
         rows.extend(self.outbox.lock().take_rows());
         rows

@@ -28,7 +28,7 @@ const ALL: Page = Page { offset: 0, limit: 100_000 };
 
 /// What an invoice says, without the ids that are drawn anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Said {
+pub(super) struct Said {
     number: u64,
     subscription: SubscriptionId,
     period: Option<(Timestamp, Timestamp)>,
@@ -39,7 +39,7 @@ struct Said {
 }
 
 /// Every invoice, oldest first. Numbers have no gaps, lines sum to totals, each has one payment.
-fn said(engine: &Engine) -> Vec<Said> {
+pub(super) fn said(engine: &Engine) -> Vec<Said> {
     let mut views = engine.invoices(&InvoiceFilter::default(), ALL).unwrap();
     views.reverse();
     let payments = engine.payments(&crate::engine::bills::PaymentFilter::default(), ALL).unwrap();
@@ -64,7 +64,7 @@ fn said(engine: &Engine) -> Vec<Said> {
     said.collect()
 }
 
-fn make_meter(rig: &mut Rig, aggregation: Aggregation) -> MeterId {
+pub(super) fn make_meter(rig: &mut Rig, aggregation: Aggregation) -> MeterId {
     let Outcome::Meter(meter) =
         rig.change(Command::CreateMeter(new_meter(aggregation))).unwrap().outcome
     else {
@@ -74,7 +74,7 @@ fn make_meter(rig: &mut Rig, aggregation: Aggregation) -> MeterId {
 }
 
 /// A product of these meters, at half a cent a unit, two units of each free.
-fn make_product(rig: &mut Rig, meters: &[MeterId], interval: Interval) -> ProductId {
+pub(super) fn make_product(rig: &mut Rig, meters: &[MeterId], interval: Interval) -> ProductId {
     let meters = meters.iter().map(|meter| NewMeterPrice {
         meter_id: meter.clone(),
         rate: NewRate::Money(Rate::PerUnit(UnitPrice::parse("0.5").unwrap())),
@@ -89,7 +89,7 @@ fn make_product(rig: &mut Rig, meters: &[MeterId], interval: Interval) -> Produc
     product.id.clone()
 }
 
-fn subscribe(rig: &mut Rig, customer: &str, product: &ProductId) -> SubscriptionId {
+pub(super) fn subscribe(rig: &mut Rig, customer: &str, product: &ProductId) -> SubscriptionId {
     let new = Box::new(new_subscription(customer, product));
     let Outcome::Subscription(made) = rig.change(Command::CreateSubscription(new)).unwrap().outcome
     else {
@@ -99,7 +99,7 @@ fn subscribe(rig: &mut Rig, customer: &str, product: &ProductId) -> Subscription
 }
 
 /// Makes customers known.
-fn greet(rig: &mut Rig, customers: usize) {
+pub(super) fn greet(rig: &mut Rig, customers: usize) {
     let hello = |n| {
         let mut sent = Sent::new(format!("hello-{n}"), &format!("c{n}"));
         "hello".clone_into(&mut sent.name);
@@ -111,7 +111,7 @@ fn greet(rig: &mut Rig, customers: usize) {
     }
 }
 
-fn sum() -> Aggregation {
+pub(super) fn sum() -> Aggregation {
     Aggregation::Sum { key: "tokens".to_owned() }
 }
 

@@ -23,6 +23,7 @@ mod backfill;
 mod billing;
 mod billing_runs;
 mod checkouts;
+mod clock_advance;
 mod clock_jump;
 mod credit_holds;
 mod credit_lists;

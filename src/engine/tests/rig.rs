@@ -22,6 +22,7 @@ use crate::metering::validate;
 use crate::model::event::RawMetadata;
 use crate::model::{Causes, EventId, Lsn, Number, RawEvent, RawValue, ReservationId, Timestamp};
 use crate::world::World;
+use crate::world::clock::TestClock;
 use crate::world::sim::{SimClock, SimDisk, SimEntropy};
 
 /// A metadata value of a [`Sent`] event.
@@ -152,7 +153,23 @@ impl Place {
     }
 
     pub(super) fn try_open(&self) -> Result<Rig, OpenError> {
-        let opened = recover::open(self.world(), None, self.options.clone())?;
+        self.try_open_in(self.world(), None)
+    }
+
+    /// Opens it under a test clock that stands at `now`.
+    pub(super) fn open_under_test_clock(&self, now: Timestamp) -> Rig {
+        let clock = Arc::new(TestClock::new(now));
+        let world = World { clock: Arc::<TestClock>::clone(&clock), ..self.world() };
+        let opened = self.try_open_in(world, Some(clock));
+        opened.unwrap_or_else(|error| panic!("open: {}", chain(&error)))
+    }
+
+    fn try_open_in(
+        &self,
+        world: World,
+        test_clock: Option<Arc<TestClock>>,
+    ) -> Result<Rig, OpenError> {
+        let opened = recover::open(world, test_clock, self.options.clone())?;
         let Recovered { machine, replayed, .. } = opened;
         let engine = Engine::new(Arc::clone(&machine.shared));
         Ok(Rig { place: self.clone(), machine, engine, replayed })
