@@ -27,6 +27,7 @@ use crate::engine::shared::Shared;
 use crate::engine::write::Writer;
 use crate::model::Causes;
 use crate::storage::log;
+use crate::world::processor;
 use crate::world::sync::atomic::Ordering;
 
 /// After this long without a group the log says that all before it is durable.
@@ -310,7 +311,9 @@ fn run_checkpoints(
             // A full channel says the same already.
             wake.try_send(()).ok();
         }
-        while checkpointer.step()? == Progress::Working {}
+        while checkpointer.step()? == Progress::Working {
+            processor::pass();
+        }
     }
     Ok(checkpointer)
 }

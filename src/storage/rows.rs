@@ -10,6 +10,7 @@ use redb::{
 };
 
 use crate::storage::redb_disk::{Overlay, RedbFile, damage};
+use crate::world::processor::LongWork;
 use crate::world::{Disk, DiskFile};
 
 /// The file's name.
@@ -24,6 +25,9 @@ const META: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinit
 /// before it ends. Most rows are written in the order of their keys and read seldom, so that more saves little.
 /// The default is 1 GiB, which a million subscriptions fill.
 const CACHE_BYTES: usize = 128 << 20;
+
+/// A row that is written takes about as long as so many events.
+const ROW_IN_EVENTS: u64 = 4;
 
 /// The tables that rows live in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,7 +217,9 @@ impl Batch {
         rows: impl Iterator<Item = (&'r [u8], Option<&'r [u8]>)>,
     ) -> Result<(), Error> {
         let mut table = self.transaction.open_table(table.definition()).map_err(access)?;
+        let mut work = LongWork::default();
         for (key, value) in rows {
+            work.advance(ROW_IN_EVENTS);
             match value {
                 Some(value) => {
                     table.insert(key, sealed(key, value).as_slice()).map_err(access)?;

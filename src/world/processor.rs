@@ -7,6 +7,11 @@
 /// Events after which long work lets others pass: some tenth of a millisecond.
 const STRIDE: u64 = 128;
 
+/// Lets others run, if any wait.
+pub fn pass() {
+    std::thread::yield_now();
+}
+
 /// Long work, counted in events.
 #[derive(Debug, Default)]
 pub struct LongWork {
@@ -19,7 +24,7 @@ impl LongWork {
         self.since += events;
         if self.since >= STRIDE {
             self.since = 0;
-            std::thread::yield_now();
+            pass();
         }
     }
 }
