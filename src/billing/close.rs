@@ -90,22 +90,23 @@ pub fn close_cycle(
     }
     let before = if closing.segment.continues() { subscription.used.as_slice() } else { &[] };
     let usage = usage_lines(closing, before, readings, prices)?;
-    let mut used = before.to_vec();
+    let mut used = if closing.ends_period { Vec::new() } else { before.to_vec() };
     for RatedLine { line, meter, used: after } in usage {
         lines.push(line);
-        used.retain(|(known, _)| *known != meter);
-        used.push((meter, after));
+        if !closing.ends_period {
+            used.retain(|(known, _)| *known != meter);
+            used.push((meter, after));
+        }
     }
     for line in overage {
         let amount = rating::overage_amount(line.credits, line.price).ok_or(Overflow)?;
         lines.push(line_of(closing.segment.terms, LineDetail::Overage(line.clone()), amount));
     }
-    if closing.ends_period {
-        used.clear();
-    }
     let (bill, credit) = settle(lines, subscription, closing.segment.terms)?;
     let mut next = Subscription { used, credit, ..subscription.clone() };
     next.closing.retain(|other| other.segment.number != closing.segment.number);
+    // Nearly always there is none left, of millions of subscriptions.
+    next.closing.shrink_to_fit();
     Ok(Closed { bill, subscription: next })
 }
 
@@ -184,13 +185,14 @@ fn usage_lines(
 ) -> Result<Vec<RatedLine>, Overflow> {
     let (_, price) = prices.of(closing.segment.terms);
     assert_eq!(price.meters().len(), readings.len(), "there is one reading a meter of the price");
-    let lines = price.meters().iter().zip(readings).map(|(meter, reading)| {
+    let mut lines = Vec::with_capacity(readings.len());
+    for (meter, reading) in price.meters().iter().zip(readings) {
         let used = before.iter().find(|(known, _)| *known == meter.meter);
         let used = used.map_or_else(Used::default, |(_, used)| *used);
         let (line, used) = usage_line(closing, meter, *reading, used, prices)?;
-        Ok(RatedLine { line, meter: meter.meter, used })
-    });
-    lines.collect()
+        lines.push(RatedLine { line, meter: meter.meter, used });
+    }
+    Ok(lines)
 }
 
 /// A fixed price in advance, or a share of it.
