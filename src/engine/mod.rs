@@ -30,6 +30,7 @@ pub mod inspect;
 pub mod invoicing;
 pub mod key;
 pub mod leaders;
+pub mod long_list;
 pub mod machine;
 pub mod open_error;
 pub mod options;

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use crate::engine::long_list::LongList;
 use crate::engine::packed::Packed;
 use crate::engine::pools::PoolKey;
 use crate::engine::replies::Reply;
@@ -88,7 +89,7 @@ pub enum Row {
 /// Rows that wait for a checkpoint, in the order in which they changed.
 #[derive(Debug, Default)]
 pub struct WaitingRows {
-    rows: Vec<Row>,
+    rows: LongList<Row>,
     bytes: usize,
 }
 
@@ -105,7 +106,7 @@ impl WaitingRows {
     }
 
     /// Takes all of them.
-    pub fn take(&mut self) -> Vec<Row> {
+    pub fn take(&mut self) -> LongList<Row> {
         std::mem::take(self).rows
     }
 }

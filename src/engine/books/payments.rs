@@ -8,6 +8,7 @@ use std::num::NonZeroU64;
 use crate::engine::books::places::Places;
 use crate::engine::books::recent::Recent;
 use crate::engine::books::wide::WideMap;
+use crate::engine::long_list::LongList;
 use crate::engine::packed::Packed;
 use crate::model::{
     Currency, CustomerIndex, Invoice, InvoiceId, InvoiceNumber, Lsn, Payment, PaymentId,
@@ -49,16 +50,16 @@ pub struct InvoiceHead {
 /// All payments and invoices.
 #[derive(Debug, Default)]
 pub struct Payments {
-    heads: Vec<PaymentHead>,
+    heads: LongList<PaymentHead>,
     /// The products behind the first, of carts that have several.
     more_products: WideMap<PaymentIndex, Box<[ProductIndex]>>,
     ids: Places<PaymentIndex>,
     recent: Recent<Payment>,
-    invoice_heads: Vec<InvoiceHead>,
+    invoice_heads: LongList<InvoiceHead>,
     invoice_ids: Places<InvoiceNumber>,
     recent_invoices: Recent<Invoice>,
     /// By subscription, the number of the newest invoice.
-    last_invoices: Vec<Option<NonZeroU64>>,
+    last_invoices: LongList<Option<NonZeroU64>>,
 }
 
 impl Payments {
@@ -127,9 +128,8 @@ impl Payments {
         newest: InvoiceNumber,
     ) -> Option<InvoiceNumber> {
         let place = subscription.position();
-        if self.last_invoices.len() <= place {
-            self.last_invoices.resize(place + 1, None);
-        }
+        let missing = (place + 1).saturating_sub(self.last_invoices.len());
+        self.last_invoices.extend(std::iter::repeat_n(None, missing));
         let known = self.last_invoices.get_mut(place)?;
         std::mem::replace(known, NonZeroU64::new(newest.0))
             .map(|number| InvoiceNumber(number.get()))

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 /// Objects of one drawer. A change after a copy copies one drawer of pointers, and counts one reference
 /// more in each object of it, which is a miss of the caches each.
-const DRAWER: usize = 64;
+pub const DRAWER: usize = 64;
+
+/// The objects of a list as they were, drawer by drawer.
+pub type Drawers<T> = std::vec::IntoIter<Arc<Vec<Arc<T>>>>;
 
 /// A list of shared objects; see the module.
 #[derive(Debug)]
@@ -67,6 +70,11 @@ impl<T> Shelf<T> {
         }
     }
 
+    /// All objects as they are now, drawer by drawer in order; one that is dropped is not kept for it any more.
+    pub fn drawers(&self) -> Drawers<T> {
+        self.drawers.clone().into_iter()
+    }
+
     /// The objects, in order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<T>> {
         self.drawers.iter().flat_map(|drawer| drawer.iter())
@@ -91,10 +99,10 @@ mod tests {
                 shelf.put(place, Arc::new(0));
                 model.push(0);
             }
-            let mut copied = (shelf.clone(), model.clone());
+            let mut copied = (shelf.drawers(), model.clone());
             for (nth, (place, value)) in puts.into_iter().enumerate() {
                 if nth == copy_at {
-                    copied = (shelf.clone(), model.clone());
+                    copied = (shelf.drawers(), model.clone());
                 }
                 let place = place.index(model.len() + 1);
                 shelf.put(place, Arc::new(value));
@@ -104,15 +112,16 @@ mod tests {
                     model[place] = value;
                 }
             }
-            for (shelf, model) in [(shelf, model), copied] {
-                prop_assert_eq!(shelf.len(), model.len());
-                let found: Vec<u32> = shelf.iter().map(|value| **value).collect();
-                prop_assert_eq!(&found, &model);
-                prop_assert!(shelf.get(model.len()).is_none());
-                let by_place: Vec<u32> =
-                    (0..model.len()).filter_map(|place| Some(**shelf.get(place)?)).collect();
-                prop_assert_eq!(by_place, model);
-            }
+            let (drawers, then) = copied;
+            let copied: Vec<u32> = drawers.flat_map(Arc::unwrap_or_clone).map(|value| *value).collect();
+            prop_assert_eq!(copied, then);
+            prop_assert_eq!(shelf.len(), model.len());
+            let found: Vec<u32> = shelf.iter().map(|value| **value).collect();
+            prop_assert_eq!(&found, &model);
+            prop_assert!(shelf.get(model.len()).is_none());
+            let by_place: Vec<u32> =
+                (0..model.len()).filter_map(|place| Some(**shelf.get(place)?)).collect();
+            prop_assert_eq!(by_place, model);
         }
     }
 }

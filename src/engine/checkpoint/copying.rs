@@ -7,6 +7,7 @@ use super::cut::{Cut, SnapshotBase, SnapshotChunk};
 use crate::billing::credits::Mark;
 use crate::engine::books::routes::SegmentKey;
 use crate::engine::books::segments::{PendingKey, PendingSample, SegmentAccumulator};
+use crate::engine::books::shelf::DRAWER;
 use crate::engine::outbox::OutboxCut;
 use crate::engine::shared::Shared;
 use crate::engine::stripes::Key;
@@ -16,8 +17,6 @@ use crate::world::Disk;
 
 /// Entries of one chunk of a snapshot: 20,000 of 80 bytes stay below a step's 4 MiB.
 const CHUNK_ENTRIES: usize = 20_000;
-/// Subscriptions of one chunk: their texts and metadata take some 35 KiB each at most.
-const CHUNK_SUBSCRIPTIONS: usize = 100;
 /// Pools of one chunk, when they have few grants: some 3 KiB each at most.
 const CHUNK_POOLS: usize = 1_000;
 /// A pool with more grants than this begins a chunk of its own.
@@ -29,8 +28,6 @@ pub(super) struct Copying {
     pub(super) cut: Cut,
     pub(super) name: String,
     pub(super) writer: snapshot::Writer,
-    pub(super) subscriptions_written: usize,
-    pub(super) pools_written: usize,
     pub(super) place: usize,
     pub(super) hours: Vec<(Key, Accumulator)>,
     pub(super) segments: Vec<(SegmentKey, SegmentAccumulator)>,
@@ -57,8 +54,6 @@ impl Copying {
             cut,
             name,
             writer,
-            subscriptions_written: 0,
-            pools_written: 0,
             place: 0,
             hours: Vec::new(),
             segments: Vec::new(),
@@ -70,16 +65,11 @@ impl Copying {
         })
     }
 
-    /// Writes the next subscriptions; whether there were any.
+    /// Writes the next subscriptions, a drawer of them: their texts and metadata take some 35 KiB each at most.
+    /// Whether there were any.
     pub(super) fn write_subscriptions(&mut self) -> Result<bool, Error> {
-        let all = &self.cut.subscriptions;
-        let next = self.subscriptions_written..all.len();
-        let next = next.take(CHUNK_SUBSCRIPTIONS);
-        let chunk: Vec<_> = next.filter_map(|place| all.get(place).map(Arc::clone)).collect();
-        if chunk.is_empty() {
-            return Ok(false);
-        }
-        self.subscriptions_written += chunk.len();
+        let Some(drawer) = self.cut.subscriptions.next() else { return Ok(false) };
+        let chunk = Arc::unwrap_or_clone(drawer);
         write_chunk(&SnapshotChunk::Subscriptions(chunk), &mut self.writer)?;
         Ok(true)
     }
@@ -95,13 +85,11 @@ impl Copying {
             write_chunk(&chunk, &mut self.writer)?;
             return Ok(true);
         }
-        let all = &self.cut.pools;
-        let next = (self.pools_written..all.len()).take(CHUNK_POOLS);
-        let chunk: Vec<_> = next.filter_map(|place| all.get(place).map(Arc::clone)).collect();
+        let drawers = self.cut.pools.by_ref().take(CHUNK_POOLS / DRAWER);
+        let chunk: Vec<_> = drawers.flat_map(Arc::unwrap_or_clone).collect();
         if chunk.is_empty() {
             return Ok(false);
         }
-        self.pools_written += chunk.len();
         for part in chunk.chunk_by(|_, next| next.pool.grants().len() <= FEW_GRANTS) {
             write_chunk(&SnapshotChunk::Pools(part.to_vec()), &mut self.writer)?;
         }

@@ -9,8 +9,9 @@ use crate::engine::alerts::{self, AlertsBase, Touched};
 use crate::engine::backfill::Backfills;
 use crate::engine::books::routes::SegmentKey;
 use crate::engine::books::segments::{PendingKey, PendingSample, SegmentAccumulator};
-use crate::engine::books::shelf::Shelf;
+use crate::engine::books::shelf::Drawers;
 use crate::engine::catalogue::Catalogue;
+use crate::engine::long_list::LongList;
 use crate::engine::outbox::{KeptEndpoint, Outbox, OutboxCut};
 use crate::engine::pools::{EntryDigest, KeptPool};
 use crate::engine::reservations::{Part, Reservation, Reservations};
@@ -29,14 +30,14 @@ use crate::world::sync::atomic::{AtomicBool, Ordering};
 pub struct Cut {
     pub(super) base: SnapshotBase,
     pub(super) catalogue: Arc<Catalogue>,
-    pub(super) subscriptions: Shelf<Subscription>,
-    pub(super) pools: Shelf<KeptPool>,
+    pub(super) subscriptions: Drawers<Subscription>,
+    pub(super) pools: Drawers<KeptPool>,
     pub(super) entries: Vec<EntryDigest>,
     pub(super) reservations: Vec<Arc<Part>>,
     pub(super) fired: Vec<Arc<alerts::Part>>,
     pub(super) touched: Vec<(Touched, Timestamp)>,
     pub(super) outbox: OutboxCut,
-    pub(super) rows: Vec<Row>,
+    pub(super) rows: LongList<Row>,
     pub(super) memory_from: Hour,
 }
 
@@ -142,8 +143,8 @@ impl Cut {
             alerts: state.with_alerts(|alerts| alerts.base()),
             marks: state.billing_marks(),
         };
-        let subscriptions = state.with_books(|books| books.subscriptions().clone());
-        let (pools, entries) = state.with_pools(|pools| (pools.all().clone(), pools.entries()));
+        let subscriptions = state.with_books(|books| books.subscriptions().drawers());
+        let (pools, entries) = state.with_pools(|pools| (pools.all().drawers(), pools.entries()));
         let reservations = state.with_reservations(Reservations::parts);
         let (fired, touched) = state.with_alerts(|alerts| alerts.parts());
         let outbox = state.with_outbox(Outbox::cut);

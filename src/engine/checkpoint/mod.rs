@@ -196,13 +196,14 @@ impl Checkpointer {
                 Ok(Progress::Working)
             }
             Stage::Copying(mut copying) => {
-                if copying.write_subscriptions()?
+                // Until a stripe is copied, whatever changes in it is saved aside first.
+                if copying.place < self.shared.state.stripes().striped().count() {
+                    copying.copy_stripe(&self.shared)?;
+                    self.stage = Stage::Copying(copying);
+                } else if copying.write_subscriptions()?
                     || copying.write_pools()?
                     || copying.write_fired()?
                 {
-                    self.stage = Stage::Copying(copying);
-                } else if copying.place < self.shared.state.stripes().striped().count() {
-                    copying.copy_stripe(&self.shared)?;
                     self.stage = Stage::Copying(copying);
                 } else if self.shared.durable() < copying.cut.base.lsn {
                     // A checkpoint that knows more than the log would make the log look damaged.
@@ -271,10 +272,12 @@ impl Checkpointer {
             counted: copying.counted,
         };
         let batch = shared.rows.begin()?;
-        for rows in copying.cut.rows.chunks(CHUNK_ROWS) {
-            let rows: Vec<_> = rows.iter().map(Row::encoded).collect();
-            let rows = rows.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
-            batch.write(Table::Objects, rows)?;
+        for rows in copying.cut.rows.into_parts() {
+            for rows in rows.chunks(CHUNK_ROWS) {
+                let rows: Vec<_> = rows.iter().map(Row::encoded).collect();
+                let rows = rows.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
+                batch.write(Table::Objects, rows)?;
+            }
         }
         let catalogue = &copying.cut.catalogue;
         sweep::sweep(&shared, &batch, newest.lsn)?;

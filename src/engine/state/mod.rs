@@ -24,6 +24,7 @@ use crate::engine::books::segments::Segments;
 use crate::engine::catalogue::Catalogue;
 use crate::engine::checkouts::Checkouts;
 use crate::engine::everybody;
+use crate::engine::long_list::LongList;
 use crate::engine::outbox::Outbox;
 use crate::engine::outbox::settle::SettledEntry;
 use crate::engine::packed::PackedBill;
@@ -382,7 +383,7 @@ impl State {
     }
 
     /// Takes the rows that changed since the last call.
-    pub fn take_rows(&self) -> Vec<Row> {
+    pub fn take_rows(&self) -> LongList<Row> {
         let mut rows = self.rows.lock().take();
         rows.extend(self.pools.lock().take_rows());
         rows.extend(self.outbox.lock().take_rows());
