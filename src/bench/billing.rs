@@ -2,10 +2,11 @@
 //! and beside ingest.
 //!
 //! They are made under a test clock, by requests of which each is durable within 100 ms and not by
-//! itself, or the set-up would measure a million syncs. The daemon is killed then and starts again with
-//! every commit synced. The first cycle is passed by moving the clock, whose answer comes when
-//! everything is durable. Before the second boundary the daemon is killed once more and starts with the
-//! real clock: its own timer turns and closes while batches come in as fast as they are answered.
+//! itself, or the set-up would measure a million syncs. The daemon is stopped then, so that no row of the
+//! set-up is written beside what is measured, and starts again with every commit synced. The first cycle
+//! is passed by moving the clock, whose answer comes when everything is durable. Before the second
+//! boundary the daemon is stopped once more and starts with the real clock: its own timer turns and closes
+//! while batches come in as fast as they are answered.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -227,13 +228,23 @@ impl Shop {
         Client { server: self.server.address, key: &self.key }
     }
 
-    /// Kills the daemon and starts it with other settings.
+    /// Stops the daemon and starts it with other settings; nothing of what was before is left to be done.
     pub(super) fn restart(
         &mut self,
         more: &[(&str, &str)],
         clock: Option<Timestamp>,
     ) -> anyhow::Result<()> {
-        self.server.kill()?;
+        self.server.stop()?;
+        self.start(more, clock)?;
+        self.server.settle()
+    }
+
+    /// Starts the daemon, which was stopped or killed, with other settings.
+    pub(super) fn start(
+        &mut self,
+        more: &[(&str, &str)],
+        clock: Option<Timestamp>,
+    ) -> anyhow::Result<()> {
         let settings = [SETTINGS.as_slice(), more].concat();
         self.server = Server::daemon_with(&self.directory, &self.key, &settings, clock)?;
         self.client().ready()

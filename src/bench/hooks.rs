@@ -103,7 +103,8 @@ fn course(bed: &Bed<'_>, name: &str, (count, is_told): (u32, bool)) -> anyhow::R
     wait_for_checkpoint(&shop)?;
     let memory = shop.server.memory()?;
     let started = SystemClock.since_boot();
-    shop.restart(&[ALLOW_LOOPBACK], None)?;
+    shop.server.kill()?;
+    shop.start(&[ALLOW_LOOPBACK], None)?;
     let restart = SystemClock.since_boot().saturating_sub(started);
     let resident_restarted = shop.server.memory()?.resident;
     // Everything is read once.

@@ -6,8 +6,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use anyhow::Context;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::bench::plan::{Outcome, Plan};
 use crate::bench::statistics::{ratio, real};
@@ -15,6 +18,11 @@ use crate::model::Timestamp;
 
 /// A tick of the processor times in `/proc`: the kernel's interface fixes it at 100 a second.
 const TICK_MS: u64 = 10;
+/// How often a server is looked at that is to become idle, and how many times at most.
+const SETTLE_STEP: Duration = Duration::from_millis(100);
+const SETTLE_STEPS_MAX: usize = 100;
+/// Processor time within a step that counts as idle.
+const IDLE_MS: u64 = 10;
 
 /// A server in a process of its own.
 #[derive(Debug)]
@@ -126,6 +134,36 @@ impl Server {
     pub(crate) fn kill(&mut self) -> std::io::Result<()> {
         self.child.kill()?;
         self.child.wait().map(drop)
+    }
+
+    /// Asks it to stop, and waits until it has: everything stands in a checkpoint then.
+    ///
+    /// # Errors
+    /// When the operating system refuses, or it does not stop in order.
+    pub(crate) fn stop(&mut self) -> anyhow::Result<()> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        let status = self.child.wait()?;
+        anyhow::ensure!(status.success(), "the daemon stopped with {status}");
+        Ok(())
+    }
+
+    /// Waits until it has nothing left to do, so that the next measurement is its own.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub(crate) fn settle(&self) -> anyhow::Result<()> {
+        let (_kept, never) = mpsc::channel::<()>();
+        let mut cpu_ms = self.cpu_ms()?;
+        for _ in 0..SETTLE_STEPS_MAX {
+            // Nobody sends: this is a wait.
+            never.recv_timeout(SETTLE_STEP).ok();
+            let now_ms = self.cpu_ms()?;
+            if now_ms - cpu_ms <= IDLE_MS {
+                break;
+            }
+            cpu_ms = now_ms;
+        }
+        Ok(())
     }
 
     /// Processor time so far, in milliseconds.

@@ -4,7 +4,6 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -31,12 +30,6 @@ const ACCEPTED: &str = "quipu_events_accepted_total";
 const STEPPED_BACK: Duration = Duration::from_secs(10);
 /// The daemon takes events of an hour ago, less what sending them takes.
 const AGE_MAX: Duration = Duration::from_secs(3_600 - 30);
-
-/// How often a daemon is looked at that is to become idle, and how many times at most.
-const SETTLE_STEP: Duration = Duration::from_millis(100);
-const SETTLE_STEPS_MAX: usize = 100;
-/// Processor time within a step that counts as idle.
-const IDLE_MS: u64 = 10;
 
 /// Requests to make, of whatever server.
 #[derive(Clone, Copy, Debug)]
@@ -277,23 +270,12 @@ impl Trial {
         Ok(u64::try_from(took.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// Waits until the daemon has nothing left to do, so that the next measurement is its own.
+    /// Waits until the daemon has nothing left to do; see [`Server::settle`].
     ///
     /// # Errors
     /// When the daemon is gone.
     pub(crate) fn settle(&self) -> anyhow::Result<()> {
-        let (_kept, never) = mpsc::channel::<()>();
-        let mut cpu_ms = self.server.cpu_ms()?;
-        for _ in 0..SETTLE_STEPS_MAX {
-            // Nobody sends: this is a wait.
-            never.recv_timeout(SETTLE_STEP).ok();
-            let now_ms = self.server.cpu_ms()?;
-            if now_ms - cpu_ms <= IDLE_MS {
-                break;
-            }
-            cpu_ms = now_ms;
-        }
-        Ok(())
+        self.server.settle()
     }
 
     /// What the data directory takes.
