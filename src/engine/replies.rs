@@ -1,13 +1,14 @@
 //! Answers that are kept so that a request sent again gets the same one.
 //!
 //! An answer with an `Idempotency-Key` is kept for a day, any answer for ten minutes of log time.
-//! The answers are part of the state: they survive a restart.
+//! The answers are part of the state: they survive a restart. A day of changes may be millions of them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::books::wide::WideMap;
 use crate::engine::command::RequestIdentity;
 use crate::engine::pools::PoolKey;
 use crate::engine::record::{Change, Identity};
@@ -58,12 +59,12 @@ pub enum Recognised {
 /// All kept answers.
 #[derive(Debug, Default)]
 pub struct Replies {
-    kept: HashMap<Lsn, Reply>,
+    kept: WideMap<Lsn, Reply>,
     /// Those with a key and those without, in the order of their records.
     queues: [VecDeque<Lsn>; 2],
-    by_key: HashMap<[u8; 32], Lsn>,
+    by_key: WideMap<[u8; 32], Lsn>,
     /// Only answers without a key: one with a key is asked for by it, and must not hide another.
-    by_content: HashMap<[u8; 32], Lsn>,
+    by_content: WideMap<[u8; 32], Lsn>,
 }
 
 impl Replies {
@@ -106,7 +107,7 @@ impl Replies {
         }
     }
 
-    fn find(&self, index: &HashMap<[u8; 32], Lsn>, digest: &[u8; 32]) -> Option<(Lsn, &Reply)> {
+    fn find(&self, index: &WideMap<[u8; 32], Lsn>, digest: &[u8; 32]) -> Option<(Lsn, &Reply)> {
         let lsn = index.get(digest)?;
         Some((*lsn, self.kept.get(lsn)?))
     }

@@ -46,6 +46,16 @@ impl<K: Eq + Hash, V> WideMap<K, V> {
         self.parts.get_mut(place)?.insert(key, value)
     }
 
+    /// Takes the value under a key out.
+    pub fn remove<Q>(&mut self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        let place = self.place(key);
+        self.parts.get_mut(place)?.remove(key)
+    }
+
     /// The value under a key, made when it is not there.
     ///
     /// # Panics
@@ -60,7 +70,7 @@ impl<K: Eq + Hash, V> WideMap<K, V> {
 
     /// How many entries there are.
     #[cfg(test)]
-    fn len(&self) -> usize {
+    pub(in crate::engine) fn len(&self) -> usize {
         self.parts.iter().map(HashMap::len).sum()
     }
 }
@@ -76,11 +86,15 @@ mod tests {
     proptest! {
         #[test]
         fn it_holds_what_a_plain_map_holds(
-            entries in prop::collection::vec((0..400_u32, any::<u16>()), 0..600),
+            steps in prop::collection::vec((0..400_u32, any::<Option<u16>>()), 0..600),
         ) {
             let (mut wide, mut plain) = (WideMap::default(), BTreeMap::new());
-            for (key, value) in entries {
-                prop_assert_eq!(wide.insert(key, value), plain.insert(key, value));
+            for (key, value) in steps {
+                if let Some(value) = value {
+                    prop_assert_eq!(wide.insert(key, value), plain.insert(key, value));
+                } else {
+                    prop_assert_eq!(wide.remove(&key), plain.remove(&key));
+                }
             }
             *wide.or_default(1_000) = 7;
             plain.insert(1_000, 7);
