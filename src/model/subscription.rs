@@ -218,10 +218,10 @@ pub struct Subscription {
     pub paused_at: Option<Timestamp>,
     /// While it is past due: when its time to pay is over.
     pub past_due_until: Option<Timestamp>,
-    /// The change of plan at the next boundary.
-    pub scheduled_change: Option<ScheduledChange>,
+    /// The change of plan at the next boundary; few have one, and there are millions of those without.
+    pub scheduled_change: Option<Box<ScheduledChange>>,
     /// The change of plan that waits for its payment.
-    pub pending_change: Option<PendingChange>,
+    pub pending_change: Option<Box<PendingChange>>,
     /// What closed segments have used of the period that a later one goes on with.
     pub used: Vec<(MeterIndex, Used)>,
     /// Money that a change of plan left, for later invoices; never negative.
@@ -245,3 +245,6 @@ pub struct Subscription {
     /// Log time of the creation.
     pub created_at: Timestamp,
 }
+
+// There are millions, and each turn and each close makes a new one.
+const _: () = assert!(size_of::<Subscription>() <= 464);

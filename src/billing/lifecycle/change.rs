@@ -93,7 +93,7 @@ pub fn schedule_change(
     {
         return Err(Refusal::Ending);
     }
-    Ok(Subscription { scheduled_change: Some(change), ..subscription.clone() })
+    Ok(Subscription { scheduled_change: Some(Box::new(change)), ..subscription.clone() })
 }
 
 /// The subscription that keeps its plan at its next boundary.

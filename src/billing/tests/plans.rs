@@ -342,7 +342,7 @@ fn a_change_that_waits_for_its_payment_takes_effect_with_it_or_is_dropped() {
     let invoice = InvoiceNumber(8);
     let total = Money::from_minor(4_700);
     let pending = PendingChange { invoice, plan: plan(MONTH), mode, credit, total };
-    let waiting = Subscription { pending_change: Some(pending), ..begun("2026-01-31") };
+    let waiting = Subscription { pending_change: Some(Box::new(pending)), ..begun("2026-01-31") };
     let now = cut_at(at("2026-02-10"));
     assert_eq!(pause(&waiting, now), Err(Refusal::ChangePending));
     assert_eq!(change_plan(&waiting, &plan(MONTH), mode, now), Err(Refusal::ChangePending));
@@ -366,7 +366,7 @@ fn a_change_that_is_paid_while_something_else_is_not_takes_effect_all_the_same()
     let (invoice, other) = (InvoiceNumber(8), InvoiceNumber(7));
     let (credit, total) = (Money::ZERO, Money::from_minor(8_000));
     let pending = PendingChange { invoice, plan: plan(MONTH), mode, credit, total };
-    let waiting = Subscription { pending_change: Some(pending), ..begun("2026-01-31") };
+    let waiting = Subscription { pending_change: Some(Box::new(pending)), ..begun("2026-01-31") };
     let now = cut_at(at("2026-02-10"));
     let changed = change(&begun("2026-01-31"), mode, "2026-02-10");
     for until in [None, Some(at("2026-02-12"))] {

@@ -153,7 +153,7 @@ fn change_now(
             total: proration.bill.total,
         };
         after = Subscription {
-            pending_change: Some(pending),
+            pending_change: Some(Box::new(pending)),
             credit: proration.credit,
             metadata: after.metadata,
             ..before
