@@ -4,6 +4,7 @@
 //! the first touch of an entry in a stripe that was not copied yet saves its old value aside.
 
 use std::hash::{BuildHasher, Hash};
+use std::hint::black_box;
 
 use hashbrown::{DefaultHashBuilder, HashMap};
 
@@ -84,6 +85,22 @@ impl<K: StripedKey, V: Copy + Default> Striped<K, V> {
     /// The value under a key.
     pub fn get(&self, key: &K) -> Option<V> {
         self.lock(self.place(&key.group())).entries.get(key).copied()
+    }
+
+    /// Reads the values under these keys, so that the caches have them. Their stripes are locked together: a lock
+    /// that is taken between two reads makes the second wait for the first. Nobody else may lock more than one.
+    pub fn look_at(&self, keys: &[K]) {
+        let mut placed: Vec<_> = keys.iter().map(|key| (self.place(&key.group()), key)).collect();
+        placed.sort_unstable_by_key(|(place, _)| *place);
+        let of_stripes = placed.chunk_by(|(one, _), (other, _)| one == other);
+        let locked: Vec<_> = of_stripes
+            .filter_map(|keys| keys.first().map(|(place, _)| (self.lock(*place), keys)))
+            .collect();
+        for (stripe, keys) in &locked {
+            for (_, key) in *keys {
+                black_box(stripe.entries.get(*key).copied());
+            }
+        }
     }
 
     /// Changes the value under a key, which is made when it is not there. Only one thread may.
@@ -221,6 +238,8 @@ mod tests {
 
     fn run(steps: &[Step], striped: &Striped<u8, u64>, model: &mut BTreeMap<u8, u64>) {
         for step in steps {
+            // Keys of one stripe, keys that are there and others: it ends, and changes nothing.
+            striped.look_at(&[0, 1, 5, 5, 11]);
             match *step {
                 Step::Add(key, value) => {
                     striped.change(key, |sum| *sum += u64::from(value));

@@ -121,6 +121,14 @@ impl Payments {
         }
     }
 
+    /// Brings where the ids of a payment and its invoice will stand into the caches; see [`warm`](super::warm).
+    pub fn look_at(&self, payment: &PaymentId, invoice: Option<&InvoiceId>) {
+        self.ids.look_at(payment.as_str());
+        if let Some(invoice) = invoice {
+            self.invoice_ids.look_at(invoice.as_str());
+        }
+    }
+
     /// Notes the newest invoice of a subscription; gives the one before.
     fn follow_up(
         &mut self,

@@ -223,6 +223,11 @@ impl Segments {
         read.collect()
     }
 
+    /// Reads what was counted under these keys; see [`warm`](super::warm).
+    pub(super) fn look_at(&self, keys: &[SegmentKey]) {
+        self.counted.look_at(keys);
+    }
+
     /// The pending samples of a customer whose time lies in `period`, in no order.
     fn pending_in(
         &self,

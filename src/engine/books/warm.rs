@@ -8,8 +8,11 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use super::Books;
-use super::routes::Routes;
-use crate::model::{CustomerIndex, Subscription};
+use super::routes::{Routes, SegmentKey};
+use super::segments::Segments;
+use crate::engine::record::ClosedEntry;
+use crate::model::subscription::Segment;
+use crate::model::{CustomerIndex, Price, Subscription, SubscriptionIndex};
 
 /// Reads what the work on these subscriptions reads of them.
 fn subscriptions(all: &[&Arc<Subscription>]) {
@@ -37,12 +40,34 @@ fn routes(routes: &Routes, all: impl Iterator<Item = CustomerIndex> + Clone) {
 }
 
 impl Books {
-    /// Brings these subscriptions, and what their turns and closes change beside them, into the caches.
-    pub fn warm(&self, all: &[&Arc<Subscription>]) {
+    /// Brings these subscriptions, and what their turns and closes read and change beside them, into the caches.
+    pub fn warm(&self, all: &[&Arc<Subscription>], segments: &Segments) {
         for of in all {
             black_box(self.subscriptions.get(of.index.position()));
         }
         subscriptions(all);
         routes(&self.routes, all.iter().map(|of| of.customer));
+        let closing = all.iter().filter_map(|of| Some((of.index, of.closing.first()?.segment)));
+        let keys: Vec<_> =
+            closing.flat_map(|(index, segment)| self.counted(index, &segment)).collect();
+        segments.look_at(&keys);
+    }
+
+    /// Under which keys a segment is counted.
+    fn counted(
+        &self,
+        subscription: SubscriptionIndex,
+        of: &Segment,
+    ) -> impl Iterator<Item = SegmentKey> + use<'_> {
+        let meters = self.price(of.terms).map(Price::meters).unwrap_or_default();
+        let segment = of.number;
+        meters.iter().map(move |priced| SegmentKey { subscription, segment, meter: priced.meter })
+    }
+    /// Brings where these payments and invoices will stand into the caches.
+    pub fn warm_for<'e>(&self, closed: impl Iterator<Item = &'e ClosedEntry>) {
+        for entry in closed {
+            let invoice = entry.invoice.as_deref().map(|invoice| &invoice.id);
+            self.payments.look_at(&entry.payment.id, invoice);
+        }
     }
 }

@@ -266,7 +266,7 @@ impl<'s> Works<'s> {
                 let due =
                     due.filter_map(|work| Some((work, books.subscription(work.subscription)?)));
                 let (due, found): (Vec<&DueWork>, Vec<&Arc<Subscription>>) = due.unzip();
-                books.warm(&found);
+                books.warm(&found, shared.state.segments());
                 let works = due.into_iter().copied();
                 works.zip(found.into_iter().map(Arc::clone)).collect()
             });

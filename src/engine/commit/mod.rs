@@ -391,7 +391,11 @@ impl Committer {
             let next = due.as_slice().get(..APPLIED_AT_ONCE).unwrap_or(due.as_slice());
             let before: Vec<_> =
                 next.iter().filter_map(|decided| decided.before.as_ref()).collect();
-            self.shared.state.with_books(|books| books.warm(&before));
+            let closed = next.iter().filter_map(|decided| decided.entry.body.closed());
+            self.shared.state.with_books(|books| {
+                books.warm(&before, self.shared.state.segments());
+                books.warm_for(closed);
+            });
             for Decided { lsn, entry, bill, before } in due.by_ref().take(APPLIED_AT_ONCE) {
                 let Entry { log_time, body } = entry;
                 let record = record_of(body, bill);

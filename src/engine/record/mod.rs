@@ -64,6 +64,22 @@ pub enum Body<'a> {
 }
 
 impl Body<'_> {
+    /// The payment, when it is one.
+    pub fn closed(&self) -> Option<&ClosedEntry> {
+        match self {
+            Self::CycleClosed(entry) => Some(entry),
+            Self::Events(_)
+            | Self::Change(_)
+            | Self::ClockSet(_)
+            | Self::Backfilled(_)
+            | Self::PeriodTurned(_)
+            | Self::PaymentMarked(_)
+            | Self::CreditsMoved(_)
+            | Self::AlertsFired(_)
+            | Self::WebhookSettled(_) => None,
+        }
+    }
+
     /// How many LSNs the record takes.
     pub fn lsn_count(&self) -> u64 {
         match self {
