@@ -20,6 +20,10 @@ use quipu::world::clock::SystemClock;
 use quipu::world::entropy::SystemEntropy;
 use quipu::world::real_disk::{Directory, DirectoryError};
 
+/// See the dependencies in `ARCHITECTURE.md`; its settings stand in `.cargo/config.toml`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// The environment variable that holds the text of the first admin key.
 const KEY_VARIABLE: &str = "QUIPU_API_KEY";
 
