@@ -12,11 +12,11 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::engine::record::{Body, ClosedEntry, Entry, encode_entry, measured};
+use crate::engine::record::{ClosedEntry, Entry, encode_entry, measured};
 use crate::model::{Invoice, Payment};
 use crate::storage::codec;
 
-/// The number of [`Body::CycleClosed`] in the encoding.
+/// The number of [`Body::CycleClosed`](crate::engine::record::Body::CycleClosed) in the encoding.
 const VARIANT_CLOSED: u32 = 5;
 
 /// An object in the codec's form; clones share it.
@@ -96,21 +96,11 @@ impl PackedBill {
 
 /// Appends an entry to a payload, as [`encode_entry`] does, and gives what stands there of a payment.
 pub fn encode_and_pack(entry: &Entry<'_>, out: &mut Vec<u8>) -> Option<PackedBill> {
-    match &entry.body {
-        Body::CycleClosed(closed) => Some(encode_closed(entry, closed, out)),
-        Body::Events(_)
-        | Body::Change(_)
-        | Body::ClockSet(_)
-        | Body::Backfilled(_)
-        | Body::PeriodTurned(_)
-        | Body::PaymentMarked(_)
-        | Body::CreditsMoved(_)
-        | Body::AlertsFired(_)
-        | Body::WebhookSettled(_) => {
-            encode_entry(entry, out);
-            None
-        }
+    let closed = entry.body.closed();
+    if closed.is_none() {
+        encode_entry(entry, out);
     }
+    closed.map(|closed| encode_closed(entry, closed, out))
 }
 
 /// Field by field what encoding the whole entry makes.
