@@ -10,10 +10,9 @@ mod billing;
 pub mod credits;
 mod outbox;
 mod reservations;
+mod totals;
 
 use std::sync::Arc;
-
-use serde::{Deserialize, Serialize};
 
 use crate::billing::credits::Ids;
 use crate::engine::accounts::Accounts;
@@ -36,15 +35,17 @@ use crate::engine::replies::{KeptAnswer, Replies, Reply};
 use crate::engine::reservations::Reservations;
 use crate::engine::rows::{Row, WaitingRows};
 use crate::engine::stripes::{Delta, Stripes};
-use crate::metering::accumulator::{Sample, SkipReason};
 use crate::model::{
-    ApiKey, CreditEntitlement, Customer, CustomerId, CustomerIndex, Hour, Lsn, MeterIndex, Product,
+    ApiKey, CreditEntitlement, Customer, CustomerId, CustomerIndex, Hour, Lsn, Product,
     Subscription, Timestamp,
 };
 use crate::world::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use crate::world::sync::{Mutex, RwLock};
 
+use totals::total_of;
+
 pub use billing::BillingMarks;
+pub use totals::MeterTotals;
 
 /// A record in the form that is applied.
 #[derive(Debug)]
@@ -102,17 +103,6 @@ pub struct AdmittedRequest {
     pub log_time: Timestamp,
     /// Where its deltas end among those of all.
     pub deltas_end: usize,
-}
-
-/// What one meter has seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MeterTotals {
-    /// Events counted.
-    pub counted: u64,
-    /// Events skipped: missing, not a number, out of range.
-    pub skipped: [u64; 3],
-    /// The sum of all magnitudes, in units of 10^-12: no sum of this meter can be larger.
-    pub magnitude: u128,
 }
 
 /// What everything in memory comes to; see the module.
@@ -456,50 +446,4 @@ pub struct CheckpointBase {
     pub alerts: AlertsBase,
     /// How far billing has come.
     pub marks: BillingMarks,
-}
-
-fn total_of(totals: &mut Vec<MeterTotals>, meter: MeterIndex) -> &mut MeterTotals {
-    let place = meter.position();
-    if totals.len() <= place {
-        totals.resize(place + 1, MeterTotals::default());
-    }
-    totals.get_mut(place).expect("the list was just made long enough")
-}
-
-impl MeterTotals {
-    /// What a part of a record comes to.
-    fn of(part: &everybody::Part) -> Self {
-        let skipped = SkipReason::ALL.map(|reason| part.accumulator.skipped(reason));
-        Self { counted: part.accumulator.count(), skipped, magnitude: part.magnitude }
-    }
-
-    /// Takes in one event.
-    pub fn add(&mut self, outcome: Result<Sample, SkipReason>) {
-        match outcome {
-            Ok(sample) => {
-                self.counted += 1;
-                // Fits: the committer refuses events that would take it beyond an i128, and a backfill
-                // ends there.
-                self.magnitude = self.magnitude.saturating_add(sample.value.magnitude());
-            }
-            Err(reason) => {
-                let place = match reason {
-                    SkipReason::Missing => 0,
-                    SkipReason::NotANumber => 1,
-                    SkipReason::OutOfRange => 2,
-                };
-                if let Some(count) = self.skipped.get_mut(place) {
-                    *count += 1;
-                }
-            }
-        }
-    }
-
-    fn merge(&mut self, other: &Self) {
-        self.counted += other.counted;
-        for (count, other) in self.skipped.iter_mut().zip(other.skipped) {
-            *count += other;
-        }
-        self.magnitude = self.magnitude.saturating_add(other.magnitude);
-    }
 }
