@@ -44,7 +44,7 @@ const NOT_SYNCED_EACH: (&str, &str) = ("QUIPU_LOG__DURABILITY", "interval");
 /// Set-up, first cycle and starts take no longer than this, and then so many times as long for each
 /// subscription as its set-up took among a few.
 const LEAD_MIN: Duration = Duration::from_secs(12);
-const LEAD_TIMES: u32 = 2;
+const LEAD_TIMES: u32 = 5;
 /// One measurement of ingest beside due work, and the longest; events of a longer one would fall behind
 /// the clock.
 pub(super) const SLICE: Duration = Duration::from_secs(4);
