@@ -89,8 +89,8 @@ impl<K: StripedKey, V: Copy + Default> Striped<K, V> {
 
     /// Reads the values under these keys, so that the caches have them. Their stripes are locked together: a lock
     /// that is taken between two reads makes the second wait for the first. Nobody else may lock more than one.
-    pub fn look_at(&self, keys: &[K]) {
-        let mut placed: Vec<_> = keys.iter().map(|key| (self.place(&key.group()), key)).collect();
+    pub fn look_at(&self, keys: impl Iterator<Item = K>) {
+        let mut placed: Vec<_> = keys.map(|key| (self.place(&key.group()), key)).collect();
         placed.sort_unstable_by_key(|(place, _)| *place);
         let of_stripes = placed.chunk_by(|(one, _), (other, _)| one == other);
         let locked: Vec<_> = of_stripes
@@ -98,7 +98,7 @@ impl<K: StripedKey, V: Copy + Default> Striped<K, V> {
             .collect();
         for (stripe, keys) in &locked {
             for (_, key) in *keys {
-                black_box(stripe.entries.get(*key).copied());
+                black_box(stripe.entries.get(key).copied());
             }
         }
     }
@@ -239,7 +239,7 @@ mod tests {
     fn run(steps: &[Step], striped: &Striped<u8, u64>, model: &mut BTreeMap<u8, u64>) {
         for step in steps {
             // Keys of one stripe, keys that are there and others: it ends, and changes nothing.
-            striped.look_at(&[0, 1, 5, 5, 11]);
+            striped.look_at([0, 1, 5, 5, 11].into_iter());
             match *step {
                 Step::Add(key, value) => {
                     striped.change(key, |sum| *sum += u64::from(value));

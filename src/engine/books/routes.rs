@@ -230,12 +230,12 @@ impl Routes {
     }
 
     /// Names each segment that an event of this customer enters under this meter.
-    pub fn each(
-        &self,
+    pub fn each<'r>(
+        &'r self,
         customer: CustomerIndex,
         meter: MeterIndex,
         at: Timestamp,
-        mut enter: impl FnMut(Entry<'_>),
+        mut enter: impl FnMut(Entry<'r>),
     ) {
         let Some(routes) = self.of_customer.get(customer.position()) else { return };
         for (rank, route) in routes.iter().enumerate() {

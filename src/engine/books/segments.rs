@@ -17,6 +17,9 @@ use crate::metering::accumulator::{Accumulator, Kind, Sample};
 use crate::model::{CustomerIndex, Lsn, MeterIndex, Period, Quantity, Timestamp};
 use crate::world::sync::Mutex;
 
+/// Deltas whose segments are found, and brought into the caches, together.
+const TAKEN_AT_ONCE: usize = 128;
+
 /// A running aggregation over a segment, and the first and last event in it by LSN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SegmentAccumulator {
@@ -129,7 +132,9 @@ impl Segments {
             while let Some(key) = order.first().copied().filter(|key| key.lsn == event.lsn) {
                 if let Some(PendingSample { kind, value }) = self.pending.get(&key) {
                     let sample = Sample { value, at: key.at, lsn: key.lsn };
-                    self.enter((key.customer, key.meter), (kind, sample), routes, draws);
+                    routes.each(key.customer, key.meter, key.at, |entry| {
+                        self.enter(key.customer, (kind, sample), &entry, draws);
+                    });
                 }
                 self.pending.remove(&key);
                 order.remove(&key);
@@ -147,17 +152,27 @@ impl Segments {
         routes: &Routes,
         draws: &mut Draws<'_>,
     ) {
-        for delta in deltas {
-            let Ok(sample) = &delta.outcome else { continue };
-            let (customer, meter) = (delta.key.customer, delta.key.meter);
-            if sample.at >= log_time {
-                let key = PendingKey { at: sample.at, lsn: sample.lsn, meter, customer };
-                let pending = PendingSample { kind: delta.kind, value: sample.value };
-                self.pending.change(key, |place| *place = pending);
-                self.order.lock().insert(key);
-            } else if routes.is_any(customer) {
+        let mut entering = Vec::new();
+        for deltas in deltas.chunks(TAKEN_AT_ONCE) {
+            routes.warm(deltas.iter().map(|delta| delta.key.customer));
+            for delta in deltas {
+                let Ok(sample) = delta.outcome else { continue };
+                let (customer, meter) = (delta.key.customer, delta.key.meter);
+                if sample.at >= log_time {
+                    let key = PendingKey { at: sample.at, lsn: sample.lsn, meter, customer };
+                    let pending = PendingSample { kind: delta.kind, value: sample.value };
+                    self.pending.change(key, |place| *place = pending);
+                    self.order.lock().insert(key);
+                } else {
+                    let entered = (customer, delta.kind, sample);
+                    routes
+                        .each(customer, meter, sample.at, |entry| entering.push((entered, entry)));
+                }
+            }
+            self.look_at(entering.iter().map(|(_, entry)| entry.key));
+            for ((customer, kind, sample), entry) in entering.drain(..) {
                 draws.next_event(sample.lsn);
-                self.enter((customer, meter), (delta.kind, *sample), routes, draws);
+                self.enter(customer, (kind, sample), &entry, draws);
             }
         }
         draws.draw();
@@ -165,22 +180,20 @@ impl Segments {
 
     fn enter(
         &self,
-        (customer, meter): (CustomerIndex, MeterIndex),
+        customer: CustomerIndex,
         (kind, sample): (Kind, Sample),
-        routes: &Routes,
+        entry: &Entry<'_>,
         draws: &mut Draws<'_>,
     ) {
-        routes.each(customer, meter, sample.at, |entry| {
-            let mut value = Quantity::ZERO;
-            self.counted.change(entry.key, |accumulator| {
-                accumulator.add(kind, sample);
-                value = accumulator.value(kind);
-            });
-            if let Some(credit) = entry.credit {
-                let usage = usage(kind, sample.value, value);
-                self.mark(customer, usage, (&entry, credit), draws);
-            }
+        let mut value = Quantity::ZERO;
+        self.counted.change(entry.key, |accumulator| {
+            accumulator.add(kind, sample);
+            value = accumulator.value(kind);
         });
+        if let Some(credit) = entry.credit {
+            let usage = usage(kind, sample.value, value);
+            self.mark(customer, usage, (entry, credit), draws);
+        }
     }
 
     /// Moves the mark of a period, and draws what that is worth.
@@ -224,7 +237,7 @@ impl Segments {
     }
 
     /// Reads what was counted under these keys; see [`warm`](super::warm).
-    pub(super) fn look_at(&self, keys: &[SegmentKey]) {
+    pub(super) fn look_at(&self, keys: impl Iterator<Item = SegmentKey>) {
         self.counted.look_at(keys);
     }
 

@@ -31,12 +31,14 @@ fn subscriptions(all: &[&Arc<Subscription>]) {
     }
 }
 
-/// Reads where events of these customers go.
-fn routes(routes: &Routes, all: impl Iterator<Item = CustomerIndex> + Clone) {
-    all.clone().for_each(|customer| {
-        black_box(routes.is_any(customer));
-    });
-    all.for_each(|customer| routes.look_at(customer));
+impl Routes {
+    /// Brings where events of these customers go into the caches.
+    pub(super) fn warm(&self, all: impl Iterator<Item = CustomerIndex> + Clone) {
+        all.clone().for_each(|customer| {
+            black_box(self.is_any(customer));
+        });
+        all.for_each(|customer| self.look_at(customer));
+    }
 }
 
 impl Books {
@@ -46,11 +48,9 @@ impl Books {
             black_box(self.subscriptions.get(of.index.position()));
         }
         subscriptions(all);
-        routes(&self.routes, all.iter().map(|of| of.customer));
+        self.routes.warm(all.iter().map(|of| of.customer));
         let closing = all.iter().filter_map(|of| Some((of.index, of.closing.first()?.segment)));
-        let keys: Vec<_> =
-            closing.flat_map(|(index, segment)| self.counted(index, &segment)).collect();
-        segments.look_at(&keys);
+        segments.look_at(closing.flat_map(|(index, segment)| self.counted(index, &segment)));
     }
 
     /// Under which keys a segment is counted.
