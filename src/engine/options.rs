@@ -66,7 +66,8 @@ pub struct Options {
     /// Events after which the outline of the log begins another stretch. More: less memory when few
     /// customers are busy, and more to go over for each event that is listed.
     pub stretch_events: u64,
-    /// A checkpoint is made when this many records stand above the last one, …
+    /// A checkpoint is made when this many records stand above the last one, or as many as it has accumulators
+    /// where those are more, up to three times this, …
     pub checkpoint_events: u64,
     /// … or when any record stands above it and it is this old, …
     pub checkpoint_interval: Duration,

@@ -32,6 +32,9 @@ use copying::Copying;
 /// The name under which the row store keeps [`Checkpoints`].
 pub const META: &str = "checkpoints";
 
+/// How many times as many records as is set may stand above a checkpoint of many accumulators.
+const RECORDS_TIMES_MAX: u64 = 3;
+
 /// Rows that are encoded at once.
 const CHUNK_ROWS: usize = 1_024;
 
@@ -159,7 +162,16 @@ impl Checkpointer {
         {
             return true;
         }
-        behind >= options.checkpoint_events || (behind > 0 && age >= options.checkpoint_interval)
+        behind >= self.records_max() || (behind > 0 && age >= options.checkpoint_interval)
+    }
+
+    /// Records above the last checkpoint that make one due. A checkpoint writes all accumulators, and a start
+    /// loads them: with many of them it is made less often and as many records are replayed, so that neither
+    /// grows faster than the other.
+    fn records_max(&self) -> u64 {
+        let events = self.shared.options.checkpoint_events;
+        let accumulators = self.last.as_ref().map_or(0, |last| last.newest.accumulators);
+        accumulators.clamp(events, events.saturating_mul(RECORDS_TIMES_MAX))
     }
 
     /// The LSN of the last checkpoint.

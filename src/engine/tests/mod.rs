@@ -33,6 +33,7 @@ mod credit_runs;
 mod credits;
 mod cut;
 mod damage;
+mod due_checkpoints;
 mod durability;
 mod history;
 mod interval;
