@@ -22,9 +22,13 @@ use parking_lot::Mutex;
 
 use crate::world::DiskFile;
 use crate::world::disk::read_exact_at;
+use crate::world::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes of a page.
 pub const PAGE_BYTES: usize = 4096;
+
+/// Bytes that are written at most before the disk has them; as many as of a snapshot.
+const UNSYNCED_MAX: usize = 4 * 1024 * 1024;
 
 /// Pages with content in a group; one more holds their checksums.
 const GROUP_PAGES: u64 = 1023;
@@ -35,6 +39,8 @@ const CHECKSUM_BYTES: usize = 4;
 pub struct PageFile {
     file: Arc<dyn DiskFile>,
     groups: Mutex<BTreeMap<u64, Group>>,
+    /// Bytes of content that were written since the last sync.
+    unsynced: AtomicUsize,
 }
 
 /// The checksums of a group, as they are to stand in its first page.
@@ -109,7 +115,7 @@ fn bytes_of(pages: &Range<u64>) -> usize {
 impl PageFile {
     /// The pages in `file`.
     pub fn new(file: Arc<dyn DiskFile>) -> Self {
-        Self { file, groups: Mutex::default() }
+        Self { file, groups: Mutex::default(), unsynced: AtomicUsize::new(0) }
     }
 
     /// Bytes of content: whole pages.
@@ -193,7 +199,17 @@ impl PageFile {
             }
             rest = after;
         }
-        Ok(())
+        self.sync_if_much(bytes.len())
+    }
+
+    /// Hands what was written to the disk once it is much. The checksums may come later: until redb asks for a
+    /// sync nothing durable refers to these pages.
+    fn sync_if_much(&self, written: usize) -> io::Result<()> {
+        if self.unsynced.fetch_add(written, Ordering::Relaxed) + written < UNSYNCED_MAX {
+            return Ok(());
+        }
+        self.unsynced.store(0, Ordering::Relaxed);
+        self.file.sync()
     }
 
     /// Makes room for `bytes` of content, rounded up to pages, or cuts off what is behind.
@@ -224,6 +240,7 @@ impl PageFile {
                 group.is_changed = false;
             }
         }
+        self.unsynced.store(0, Ordering::Relaxed);
         self.file.sync()
     }
 }
@@ -254,6 +271,53 @@ mod tests {
     fn read(file: &PageFile, number: u64) -> io::Result<Vec<u8>> {
         let mut bytes = page(0);
         file.read(number * FIRST, &mut bytes).map(|()| bytes)
+    }
+
+    /// A file that knows how much was ever written between two syncs.
+    #[derive(Debug)]
+    struct Watched {
+        file: Arc<dyn DiskFile>,
+        /// Since the last sync, and at most.
+        unsynced: Mutex<[usize; 2]>,
+    }
+
+    impl DiskFile for Watched {
+        fn size(&self) -> io::Result<u64> {
+            self.file.size()
+        }
+
+        fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+            self.file.read_at(offset, buffer)
+        }
+
+        fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+            let [now, most] = &mut *self.unsynced.lock();
+            *now += bytes.len();
+            *most = *now.max(most);
+            self.file.write_at(offset, bytes)
+        }
+
+        fn resize(&self, size: u64) -> io::Result<()> {
+            self.file.resize(size)
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            self.unsynced.lock()[0] = 0;
+            self.file.sync()
+        }
+    }
+
+    #[test]
+    fn the_disk_never_has_much_to_write_at_once() {
+        let file = SimDisk::new().create("f").unwrap();
+        let watched = Arc::new(Watched { file, unsynced: Mutex::default() });
+        let pages = PageFile::new(Arc::<Watched>::clone(&watched));
+        for number in 1..3_000 {
+            pages.write(number * FIRST, &page(1)).unwrap();
+        }
+        let [_, most] = *watched.unsynced.lock();
+        assert!((UNSYNCED_MAX / 2..=UNSYNCED_MAX).contains(&most), "{most} bytes");
+        assert_eq!(read(&pages, 2_999).unwrap(), page(1));
     }
 
     #[test]
