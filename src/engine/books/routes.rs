@@ -215,6 +215,11 @@ impl Routes {
         }
     }
 
+    /// Whether nobody has ever had a segment that events enter.
+    pub fn is_empty(&self) -> bool {
+        self.of_customer.is_empty()
+    }
+
     /// Whether events of a customer may enter any segment.
     pub fn is_any(&self, customer: CustomerIndex) -> bool {
         self.of_customer.get(customer.position()).is_some_and(|routes| !routes.is_empty())

@@ -154,7 +154,9 @@ impl Segments {
     ) {
         let mut entering = Vec::new();
         for deltas in deltas.chunks(TAKEN_AT_ONCE) {
-            routes.warm(deltas.iter().map(|delta| delta.key.customer));
+            if !routes.is_empty() {
+                routes.warm(deltas.iter().map(|delta| delta.key.customer));
+            }
             for delta in deltas {
                 let Ok(sample) = delta.outcome else { continue };
                 let (customer, meter) = (delta.key.customer, delta.key.meter);
@@ -163,7 +165,7 @@ impl Segments {
                     let pending = PendingSample { kind: delta.kind, value: sample.value };
                     self.pending.change(key, |place| *place = pending);
                     self.order.lock().insert(key);
-                } else {
+                } else if routes.is_any(customer) {
                     let entered = (customer, delta.kind, sample);
                     routes
                         .each(customer, meter, sample.at, |entry| entering.push((entered, entry)));
