@@ -119,7 +119,7 @@ impl Ring {
     fn has_room(&self, at: Timestamp, bytes: u64) -> bool {
         let [Segment { open: Some(open), .. }, _] = &self.segments else { return false };
         // A segment spans no more than what is kept, so that no old one holds what is long over.
-        let is_recent = open.times.is_none_or(|(first, _)| first > at.minus(self.limits.keep));
+        let is_recent = open.times.is_none_or(|(first, _)| first >= at.minus(self.limits.keep));
         is_recent && open.end + bytes <= self.limits.segment_bytes_max
     }
 
@@ -327,6 +327,20 @@ mod tests {
             1 => Just(Step::Restart),
             1 => Just(Step::Forget),
         ]
+    }
+
+    #[test]
+    fn what_is_as_old_as_what_is_kept_is_still_there() {
+        let mut ring = open(&SimDisk::new());
+        // The second does not fit beside the first.
+        for fill in [1, 2] {
+            ring.append(at(1_000), [vec![fill; 200]]).unwrap();
+        }
+        ring.append(at(1_100), [vec![3]]).unwrap();
+        assert_eq!(all(&ring, 1_100), [vec![3], vec![2; 200], vec![1; 200]]);
+        // Nothing of the older segment is shown any more when it goes.
+        ring.append(at(1_101), [vec![4]]).unwrap();
+        assert_eq!(all(&ring, 1_101), [vec![4], vec![3]]);
     }
 
     proptest! {
