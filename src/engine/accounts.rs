@@ -1,26 +1,22 @@
 //! Customers, by id and by index.
 //!
-//! A look-up compares 128 bits of a keyed hash, not the text: an ingest request asks for a thousand
-//! customers, and following a pointer to each text costs a cache miss more than the table. The key is
-//! drawn at each start and never leaves the process, so that nobody can aim at a collision.
+//! A look-up compares hashes, not texts (see [`places`](crate::engine::places)): an ingest request asks for a
+//! thousand customers, and following a pointer to each text costs a cache miss more than the table.
 
 use std::collections::BTreeSet;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
-use siphasher::sip128::SipHasher13;
-
+use crate::engine::long_list::LongList;
+use crate::engine::places::Places;
 use crate::engine::{CustomerFilter, Page};
 use crate::model::{Customer, CustomerId, CustomerIndex, Timestamp};
 
 /// All customers.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Accounts {
     /// In the order of their indexes, which is the order of their creation.
-    customers: Vec<Entry>,
-    by_id: HashTable<Slot>,
-    hasher: SipHasher13,
+    customers: LongList<Entry>,
+    by_id: Places<CustomerIndex>,
     /// Addresses in lower case, but empty ones.
     by_email: BTreeSet<(Box<str>, CustomerIndex)>,
 }
@@ -34,22 +30,6 @@ enum Entry {
 }
 
 const _: () = assert!(size_of::<Entry>() == 24);
-
-/// The hash of an id, and its customer.
-#[derive(Clone, Copy, Debug)]
-struct Slot {
-    hash: [u64; 2],
-    index: CustomerIndex,
-}
-
-impl Default for Accounts {
-    fn default() -> Self {
-        let random = std::hash::RandomState::new();
-        let hasher = SipHasher13::new_with_keys(random.hash_one(0_u8), random.hash_one(1_u8));
-        let by_email = BTreeSet::new();
-        Self { customers: Vec::new(), by_id: HashTable::new(), hasher, by_email }
-    }
-}
 
 impl Accounts {
     /// Puts a customer in the place of its index: a new one behind the last, or over the old one.
@@ -69,8 +49,7 @@ impl Accounts {
             *place = Entry::new(customer);
         } else {
             assert_eq!(index, self.next_index(), "indexes have no gaps");
-            let slot = Slot { hash: self.hash(customer.id.as_str()), index };
-            self.by_id.insert_unique(slot.hash[0], slot, |slot| slot.hash[0]);
+            self.by_id.insert(customer.id.as_str(), index);
             self.customers.push(Entry::new(customer));
         }
     }
@@ -85,23 +64,12 @@ impl Accounts {
 
     /// The index of the customer with this id.
     pub fn index(&self, id: &str) -> Option<CustomerIndex> {
-        self.find(self.hash(id))
+        self.by_id.get(id)
     }
 
     /// The indexes of the customers with these ids, in their order.
     pub fn indexes<'i>(&self, ids: impl Iterator<Item = &'i str>) -> Vec<Option<CustomerIndex>> {
-        // Hashed first, so that the processor has several cache misses of the table on their way.
-        let hashes: Vec<[u64; 2]> = ids.map(|id| self.hash(id)).collect();
-        hashes.into_iter().map(|hash| self.find(hash)).collect()
-    }
-
-    fn hash(&self, id: &str) -> [u64; 2] {
-        let hash = self.hasher.hash(id.as_bytes());
-        [hash.h1, hash.h2]
-    }
-
-    fn find(&self, hash: [u64; 2]) -> Option<CustomerIndex> {
-        self.by_id.find(hash[0], |slot| slot.hash == hash).map(|slot| slot.index)
+        self.by_id.get_all(ids)
     }
 
     /// The customer with this id.
@@ -147,8 +115,8 @@ impl Accounts {
 
     /// The ids of customers in the order of their creation, from an index on.
     pub fn ids(&self, from: CustomerIndex, limit: usize) -> Vec<CustomerId> {
-        let known = self.customers.get(from.position()..).unwrap_or_default();
-        known.iter().take(limit).map(|entry| entry.id().clone()).collect()
+        let known = (from.0..self.next_index().0).map(CustomerIndex);
+        known.take(limit).filter_map(|index| self.id_at(index).cloned()).collect()
     }
 
     /// Customers whose address begins so, without regard to case, in the order of addresses.
@@ -163,7 +131,7 @@ impl Accounts {
     pub fn list(&self, filter: &CustomerFilter, page: Page) -> Vec<Customer> {
         let email = filter.email.as_deref().map(str::to_lowercase);
         let name = filter.name.as_deref().map(str::to_lowercase);
-        let matches = |(_, entry): &(CustomerIndex, &Entry)| {
+        let matches = |entry: &Entry| {
             email
                 .as_ref()
                 .is_none_or(|email| !email.is_empty() && entry.email().to_lowercase() == *email)
@@ -171,10 +139,12 @@ impl Accounts {
                 && filter.created_from.is_none_or(|from| entry.created_at() >= from)
                 && filter.created_to.is_none_or(|to| entry.created_at() <= to)
         };
-        let indexes = (0..self.next_index().0).map(CustomerIndex);
-        let newest_first = indexes.zip(&self.customers).rev();
-        let matching = newest_first.filter(matches).skip(page.offset).take(page.limit);
-        matching.map(|(index, entry)| Arc::unwrap_or_clone(entry.customer(index))).collect()
+        let newest_first = (0..self.next_index().0).rev().map(CustomerIndex);
+        let matching = newest_first
+            .filter_map(|index| Some((index, self.customers.get(index.position())?)))
+            .filter(|(_, entry)| matches(entry));
+        let page = matching.skip(page.offset).take(page.limit);
+        page.map(|(index, entry)| Arc::unwrap_or_clone(entry.customer(index))).collect()
     }
 }
 

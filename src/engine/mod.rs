@@ -38,6 +38,7 @@ pub mod outbox;
 pub mod outcomes;
 pub mod outline;
 pub mod packed;
+pub mod places;
 pub mod pools;
 pub mod prepare;
 pub mod query;
@@ -60,6 +61,7 @@ pub mod threads;
 pub mod usage_rows;
 pub mod verify;
 pub mod weight;
+pub mod wide;
 pub mod write;
 
 #[cfg(test)]

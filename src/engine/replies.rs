@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::books::wide::WideMap;
 use crate::engine::command::RequestIdentity;
 use crate::engine::pools::PoolKey;
 use crate::engine::record::{Change, Identity};
+use crate::engine::wide::WideMap;
 use crate::model::{Lsn, PaymentId, ReservationId, Timestamp};
 
 /// How long an answer with a key is kept.

@@ -4,19 +4,18 @@
 
 pub mod entitlements;
 pub mod payments;
-pub mod places;
 pub mod recent;
 pub mod routes;
 pub mod segments;
 pub mod shelf;
 pub mod warm;
-pub mod wide;
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::billing::{Due, Step, each_due};
+use crate::engine::wide::WideMap;
 use crate::model::{
     CustomerIndex, MeterIndex, Price, Product, ProductId, ProductIndex, Subscription,
     SubscriptionId, SubscriptionIndex, Terms, Timestamp,
@@ -26,7 +25,6 @@ use entitlements::Entitlements;
 use payments::Payments;
 use routes::Routes;
 use shelf::Shelf;
-use wide::WideMap;
 
 /// Whose turn it is: by instant, turns before closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

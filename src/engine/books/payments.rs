@@ -5,11 +5,11 @@
 
 use std::num::NonZeroU64;
 
-use crate::engine::books::places::Places;
 use crate::engine::books::recent::Recent;
-use crate::engine::books::wide::WideMap;
 use crate::engine::long_list::LongList;
 use crate::engine::packed::Packed;
+use crate::engine::places::Places;
+use crate::engine::wide::WideMap;
 use crate::model::{
     Currency, CustomerIndex, Invoice, InvoiceId, InvoiceNumber, Lsn, Payment, PaymentId,
     PaymentIndex, PaymentStatus, ProductIndex, SubscriptionIndex, Timestamp,

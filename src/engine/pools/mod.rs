@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::billing::credits::{Left, Pool};
 use crate::engine::books::shelf::Shelf;
-use crate::engine::books::wide::WideMap;
 use crate::engine::rows::Row;
+use crate::engine::wide::WideMap;
 use crate::model::notice::BalanceLow;
 use crate::model::{CustomerIndex, EntitlementIndex, Lsn, SubscriptionIndex, Timestamp};
 

@@ -1,6 +1,6 @@
 //! The numbers that ids stand for, without the ids.
 //!
-//! A look-up compares 128 bits of a keyed hash, as with customers: millions of ids need not be kept, and a table
+//! A look-up compares 128 bits of a keyed hash: millions of ids need not be kept, and a table
 //! that grows does not follow a pointer to each of them. The key is drawn at each start and never leaves the
 //! process, so that nobody can aim at a collision. There are many small tables, because one that grows moves
 //! all its entries while everybody waits.
@@ -12,7 +12,7 @@ use std::hint::black_box;
 use hashbrown::HashTable;
 use siphasher::sip128::SipHasher13;
 
-use crate::engine::books::wide::PARTS;
+use crate::engine::wide::PARTS;
 
 /// Numbers by id; see the module.
 pub struct Places<N> {
@@ -45,9 +45,19 @@ impl<N: Copy> Places<N> {
 
     /// The number of an id.
     pub fn get(&self, id: &str) -> Option<N> {
-        let (hash, part) = self.hash(id);
+        self.find(self.hash(id))
+    }
+
+    fn find(&self, (hash, part): ([u64; 2], usize)) -> Option<N> {
         let found = self.parts.get(part)?.find(hash[0], |slot| slot.hash == hash);
         found.map(|slot| slot.number)
+    }
+
+    /// The numbers of these ids, in their order.
+    pub fn get_all<'i>(&self, ids: impl Iterator<Item = &'i str>) -> Vec<Option<N>> {
+        // Hashed first, so that the processor has several cache misses of the tables on their way.
+        let hashes: Vec<_> = ids.map(|id| self.hash(id)).collect();
+        hashes.into_iter().map(|hash| self.find(hash)).collect()
     }
 
     /// Reads where an id would stand, so that a cache has it.
@@ -89,9 +99,12 @@ mod tests {
             for (id, number) in &numbered {
                 places.insert(id, *number);
             }
-            for id in numbered.keys().chain(&others) {
+            let asked = || numbered.keys().chain(&others);
+            for id in asked() {
                 prop_assert_eq!(places.get(id), numbered.get(id).copied());
             }
+            let expected: Vec<_> = asked().map(|id| numbered.get(id).copied()).collect();
+            prop_assert_eq!(places.get_all(asked().map(String::as_str)), expected);
         }
     }
 }
