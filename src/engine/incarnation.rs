@@ -17,7 +17,7 @@ use crate::world::entropy::draw;
 pub const FILE: &str = "identity";
 
 /// The newest format of a data directory that this program reads and writes.
-pub const FORMAT_VERSION: u32 = 19;
+pub const FORMAT_VERSION: u32 = 20;
 
 /// What the file holds, behind a CRC32C.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,6 +6,7 @@
 pub mod accounts;
 pub mod alerts;
 pub mod backfill;
+pub mod bill_rows;
 pub mod bills;
 pub mod books;
 pub mod catalogue;
@@ -60,6 +61,7 @@ pub mod stripes;
 pub mod threads;
 pub mod usage_rows;
 pub mod verify;
+pub mod waiting;
 pub mod weight;
 pub mod wide;
 pub mod write;

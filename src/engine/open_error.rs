@@ -1,5 +1,6 @@
 //! Why a data directory cannot be opened, and what an operator can do about it.
 
+use crate::engine::bill_rows;
 use crate::engine::clock_file;
 use crate::engine::incarnation;
 use crate::engine::machine::Fatal;
@@ -24,6 +25,9 @@ pub enum OpenError {
     /// A row, or the checkpoint's own words, are not what was written.
     #[error("decode the last checkpoint")]
     Codec(#[from] codec::Error),
+    /// The payments and invoices of the last checkpoint.
+    #[error("read the last checkpoint")]
+    Bills(#[from] bill_rows::Error),
     /// The row store opened, but it is not the one that was committed last.
     #[error("state.redb holds {found} {table} where its checkpoint counted {expected}")]
     RowCount {
@@ -94,6 +98,7 @@ impl OpenError {
             | Self::RowCount { .. }
             | Self::Snapshots(_) => true,
             Self::Rows(error) => error.is_damage(),
+            Self::Bills(error) => error.is_damage(),
             Self::Index(error) => is_index_damaged(error),
             Self::Clock(_) | Self::Start(_) => false,
         }
@@ -115,6 +120,7 @@ impl OpenError {
                 ReplayError::Log(error) => matches!(error, log::ReadError::Io { .. }),
             },
             Self::Rows(error) => !error.is_damage(),
+            Self::Bills(error) => !error.is_damage(),
             Self::Clock(_) | Self::Start(_) => true,
             Self::Codec(_)
             | Self::Behind { .. }

@@ -45,6 +45,11 @@ impl<T> Packed<T> {
         &self.bytes
     }
 
+    /// The bytes, shared.
+    pub fn share(&self) -> Arc<[u8]> {
+        Arc::clone(&self.bytes)
+    }
+
     /// The object.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use crossbeam::channel::{Receiver, bounded};
 
 use crate::engine::alerts::watch::Watcher;
 use crate::engine::backfill::BackfillJob;
+use crate::engine::bill_rows;
 use crate::engine::checkpoint::{
     self, Checkpoint, Checkpointer, Checkpoints, CutSlot, SnapshotBase, SnapshotChunk,
 };
@@ -420,16 +421,7 @@ fn read_base(reader: &mut snapshot::Reader) -> Result<SnapshotBase, SnapshotErro
 }
 
 fn load_rows(view: &rows::View, state: &State) -> Result<(), OpenError> {
-    // Invoices before their payments.
-    let kinds = [
-        RowKind::Customer,
-        RowKind::Key,
-        RowKind::Reply,
-        RowKind::Invoice,
-        RowKind::Payment,
-        RowKind::Checkout,
-    ];
-    for kind in kinds {
+    for kind in [RowKind::Customer, RowKind::Key, RowKind::Reply, RowKind::Checkout] {
         let (from, to) = ([kind.prefix()], [kind.prefix() + 1]);
         let mut failed = None;
         view.range(Table::Objects, &from, &to, |key, value| {
@@ -441,6 +433,9 @@ fn load_rows(view: &rows::View, state: &State) -> Result<(), OpenError> {
             return Err(error.into());
         }
     }
+    // Invoices before their payments.
+    bill_rows::visit_all(view, RowKind::Invoice, |invoice| state.load_invoice(&invoice))?;
+    bill_rows::visit_all(view, RowKind::Payment, |payment| state.load_payment(&payment))?;
     Ok(())
 }
 
@@ -453,11 +448,11 @@ fn load_row(kind: RowKind, key: &[u8], value: &[u8], state: &State) -> Result<()
                 state.load_reply(lsn, codec::decode(value)?);
             }
         }
-        RowKind::Invoice => state.load_invoice(&codec::decode(value)?),
-        RowKind::Payment => state.load_payment(&codec::decode(value)?),
         RowKind::Checkout => state.load_checkout(codec::decode(value)?),
-        // Read when somebody asks.
-        RowKind::Ledger
+        // Several in a row, or read when somebody asks.
+        RowKind::Invoice
+        | RowKind::Payment
+        | RowKind::Ledger
         | RowKind::Grant
         | RowKind::Message
         | RowKind::Undelivered

@@ -7,18 +7,13 @@
 
 use std::sync::Arc;
 
-use crate::engine::long_list::LongList;
-use crate::engine::packed::Packed;
 use crate::engine::pools::PoolKey;
 use crate::engine::replies::Reply;
-use crate::model::{
-    ApiKey, CheckoutId, CheckoutSession, Customer, Grant, Invoice, InvoiceNumber, LedgerEntry, Lsn,
-    Payment, PaymentIndex,
-};
+use crate::model::{ApiKey, CheckoutId, CheckoutSession, Customer, Grant, LedgerEntry, Lsn};
 use crate::storage::codec;
 
 /// The kinds of rows; the number stands first in the key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RowKind {
     /// A [`Customer`] under its index.
     Customer,
@@ -26,9 +21,9 @@ pub enum RowKind {
     Key,
     /// A kept [`Reply`] under its LSN.
     Reply,
-    /// An [`Invoice`] under its number.
+    /// [`Invoice`](crate::model::Invoice)s by their number; see [`bill_rows`](crate::engine::bill_rows).
     Invoice,
-    /// A [`Payment`] under its index.
+    /// [`Payment`](crate::model::Payment)s by their index; likewise.
     Payment,
     /// A [`CheckoutSession`] under its id.
     Checkout,
@@ -74,47 +69,12 @@ impl RowKind {
 pub enum Row {
     /// Key and value, encoded.
     Encoded(Key, Option<Vec<u8>>),
-    /// An invoice, which never changes.
-    Invoice(InvoiceNumber, Packed<Invoice>),
-    /// A payment as it was.
-    Payment(PaymentIndex, Packed<Payment>),
     /// A row of a ledger, which never changes; encoded by whoever writes it.
     Ledger(Arc<LedgerEntry>),
     /// A grant of a pool that has ended; encoded by whoever writes it.
     Grant(PoolKey, Arc<Grant>),
     /// Key and value, encoded, which memory holds too.
     Shared(Bytes, Option<Bytes>),
-}
-
-/// Rows that wait for a checkpoint, in the order in which they changed.
-#[derive(Debug, Default)]
-pub struct WaitingRows {
-    rows: LongList<Row>,
-    bytes: usize,
-}
-
-impl WaitingRows {
-    /// Adds a row.
-    pub fn push(&mut self, row: Row) {
-        self.bytes += row.bytes();
-        self.rows.push(row);
-    }
-
-    /// About how many bytes of memory they take.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Takes all of them.
-    pub fn take(&mut self) -> LongList<Row> {
-        std::mem::take(self).rows
-    }
-}
-
-impl Extend<Row> for WaitingRows {
-    fn extend<I: IntoIterator<Item = Row>>(&mut self, rows: I) {
-        rows.into_iter().for_each(|row| self.push(row));
-    }
 }
 
 /// Bytes that are shared.
@@ -159,12 +119,10 @@ impl Row {
     }
 
     /// About how many bytes of memory it takes; of what memory holds anyway next to nothing.
-    fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         size_of::<Self>()
             + match self {
                 Self::Encoded(key, value) => key.len() + value.as_ref().map_or(0, Vec::len),
-                Self::Invoice(_, packed) => packed.bytes().len(),
-                Self::Payment(_, packed) => packed.bytes().len(),
                 Self::Ledger(_) | Self::Grant(..) | Self::Shared(..) => 0,
             }
     }
@@ -173,8 +131,6 @@ impl Row {
     pub fn encoded(&self) -> (Key, Option<Vec<u8>>) {
         match self {
             Self::Encoded(key, value) => (key.clone(), value.clone()),
-            Self::Invoice(number, packed) => (invoice_key(*number), Some(packed.bytes().to_vec())),
-            Self::Payment(index, packed) => (payment_key(*index), Some(packed.bytes().to_vec())),
             Self::Shared(key, value) => (key.to_vec(), value.as_ref().map(|value| value.to_vec())),
             Self::Ledger(row) => {
                 let pool = PoolKey { entitlement: row.entitlement, customer: row.customer };
@@ -194,16 +150,6 @@ pub fn encoded<T: serde::Serialize>(object: &T) -> Vec<u8> {
     let mut value = Vec::new();
     codec::encode(object, &mut value);
     value
-}
-
-/// The key of an invoice's row.
-pub fn invoice_key(number: InvoiceNumber) -> Vec<u8> {
-    key(RowKind::Invoice, &ordered(number.0))
-}
-
-/// The key of a payment's row.
-pub fn payment_key(index: PaymentIndex) -> Vec<u8> {
-    key(RowKind::Payment, &ordered(u64::from(index.0)))
 }
 
 /// The key of a row of a pool: those of a pool sort by id.

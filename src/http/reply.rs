@@ -329,7 +329,9 @@ impl From<BillsError> for ApiError {
     fn from(error: BillsError) -> Self {
         match error {
             BillsError::NotFound(what) => Self::not_found(what),
-            error @ (BillsError::Rows(_) | BillsError::Codec(_)) => storage("read bills", &error),
+            error @ (BillsError::Rows(_) | BillsError::Codec(_) | BillsError::Bills(_)) => {
+                storage("read bills", &error)
+            }
         }
     }
 }

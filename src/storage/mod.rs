@@ -5,6 +5,7 @@
 //! background job is a synchronous step that its caller paces. What was acknowledged is never
 //! guessed away.
 
+pub mod bundle;
 pub mod codec;
 pub mod history;
 pub mod index;

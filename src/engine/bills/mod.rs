@@ -18,6 +18,7 @@ mod worked;
 use std::sync::Arc;
 
 use crate::billing::Bill;
+use crate::engine::bill_rows;
 use crate::model::invoice::{Invoice, InvoiceLine, UsageLine};
 use crate::model::notice::{EntitlementWords, MeterWords, ProductWords};
 use crate::model::price::MeterPrice;
@@ -301,4 +302,7 @@ pub enum BillsError {
     /// A row is not what was written.
     #[error("decode a payment or invoice")]
     Codec(#[from] codec::Error),
+    /// A row of payments or invoices could not be read.
+    #[error("read payments and invoices")]
+    Bills(#[from] bill_rows::Error),
 }

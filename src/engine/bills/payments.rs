@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::{BillsError, InvoiceFilter, InvoiceView, PaymentFilter, PaymentView};
+use crate::engine::bill_rows::{self, Place};
 use crate::engine::books::Books;
 use crate::engine::books::payments::{InvoiceHead, PaymentHead, Payments};
-use crate::engine::rows::{invoice_key, payment_key};
 use crate::engine::shared::Shared;
 use crate::engine::{Engine, Page};
 use crate::model::invoice::Invoice;
@@ -13,8 +13,6 @@ use crate::model::{
     CustomerIndex, InvoiceId, InvoiceNumber, Payment, PaymentId, PaymentIndex, ProductId,
     ProductIndex, SubscriptionId, SubscriptionIndex,
 };
-use crate::storage::codec;
-use crate::storage::rows::Table;
 
 /// The payment with this id.
 ///
@@ -32,7 +30,7 @@ pub(super) fn payment_at(shared: &Shared, index: PaymentIndex) -> Result<Arc<Pay
     // Memory first: what is not there any more has a row.
     match shared.state.with_books(|books| books.payments.recent(index)) {
         Some(packed) => Ok(Arc::new(packed.unpack()?)),
-        None => row(shared, &payment_key(index), "payment"),
+        None => row(shared, Place::of_payment(index), "payment"),
     }
 }
 
@@ -42,17 +40,17 @@ pub(super) fn invoice_at(
 ) -> Result<Arc<Invoice>, BillsError> {
     match shared.state.with_books(|books| books.payments.recent_invoice(number)) {
         Some(packed) => Ok(Arc::new(packed.unpack()?)),
-        None => row(shared, &invoice_key(number), "invoice"),
+        None => row(shared, Place::of_invoice(number), "invoice"),
     }
 }
 
 fn row<T: serde::de::DeserializeOwned>(
     shared: &Shared,
-    key: &[u8],
+    place: Place,
     what: &'static str,
 ) -> Result<Arc<T>, BillsError> {
-    let value = shared.rows.read()?.get(Table::Objects, key)?;
-    Ok(Arc::new(codec::decode(&value.ok_or(BillsError::NotFound(what))?)?))
+    let found = bill_rows::read(&shared.rows.read()?, place)?;
+    found.map(Arc::new).ok_or(BillsError::NotFound(what))
 }
 
 /// What a filter's ids stand for; nothing when one of them stands for nothing.

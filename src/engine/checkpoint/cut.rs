@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::billing::credits::Mark;
 use crate::engine::alerts::{self, AlertsBase, Touched};
 use crate::engine::backfill::Backfills;
+use crate::engine::bill_rows::BillRow;
 use crate::engine::books::routes::SegmentKey;
 use crate::engine::books::segments::{PendingKey, PendingSample, SegmentAccumulator};
 use crate::engine::books::shelf::Drawers;
@@ -38,6 +39,8 @@ pub struct Cut {
     pub(super) touched: Vec<(Touched, Timestamp)>,
     pub(super) outbox: OutboxCut,
     pub(super) rows: LongList<Row>,
+    /// The payments and invoices likewise.
+    pub(super) bills: LongList<BillRow>,
     pub(super) memory_from: Hour,
 }
 
@@ -148,7 +151,7 @@ impl Cut {
         let reservations = state.with_reservations(Reservations::parts);
         let (fired, touched) = state.with_alerts(|alerts| alerts.parts());
         let outbox = state.with_outbox(Outbox::cut);
-        let rows = state.take_rows();
+        let (rows, bills) = state.take_rows();
         state.stripes().striped().begin_cut();
         state.segments().counted().begin_cut();
         state.segments().pending().begin_cut();
@@ -164,6 +167,7 @@ impl Cut {
             touched,
             outbox,
             rows,
+            bills,
             memory_from,
         }
     }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::backfill::Backfills;
+use crate::engine::bill_rows;
 use crate::engine::outbox::sweep;
 use crate::engine::pools;
 use crate::engine::rows::Row;
@@ -75,6 +76,9 @@ pub enum Error {
     /// The row store failed.
     #[error("commit checkpoint")]
     Rows(#[from] rows::Error),
+    /// The rows of payments and invoices failed.
+    #[error("write payments and invoices")]
+    Bills(#[from] bill_rows::Error),
     /// The rows of usage failed.
     #[error("move hours to disk")]
     Usage(#[from] usage_rows::Error),
@@ -93,6 +97,7 @@ impl Error {
             Self::Rows(error)
             | Self::Usage(usage_rows::Error::Rows(error))
             | Self::Sweep(sweep::Error::Rows(error)) => error.is_damage(),
+            Self::Bills(error) => error.is_damage(),
             Self::Usage(usage_rows::Error::Codec(_) | usage_rows::Error::Key)
             | Self::Sweep(sweep::Error::Codec(_))
             | Self::Codec(_) => true,
@@ -291,6 +296,7 @@ impl Checkpointer {
                 batch.write(Table::Objects, rows)?;
             }
         }
+        bill_rows::write(&batch, copying.cut.bills)?;
         let catalogue = &copying.cut.catalogue;
         sweep::sweep(&shared, &batch, newest.lsn)?;
         usage_rows::write(&batch, &copying.moved, |meter| catalogue.kind(meter))?;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Admitted, Applying, State};
 use crate::billing::credits::{Ids, SETTLE_AFTER};
 use crate::billing::{self, Step};
+use crate::engine::bill_rows::BillRow;
 use crate::engine::books::Books;
 use crate::engine::books::routes::SegmentKey;
 use crate::engine::books::segments::Segments;
@@ -105,9 +106,10 @@ impl State {
             self.forget_segment(index, segment, log_time);
         }
         let mut rows = self.rows.lock();
-        let numbered = entry.invoice.as_deref().zip(invoice.clone());
-        rows.extend(numbered.map(|(invoice, packed)| Row::Invoice(invoice.number, packed)));
-        rows.push(Row::Payment(entry.payment.index, payment.clone()));
+        if let Some((invoice, packed)) = entry.invoice.as_deref().zip(invoice.as_ref()) {
+            rows.push_bill(BillRow::invoice(invoice.number, packed));
+        }
+        rows.push_bill(BillRow::payment(entry.payment.index, &payment));
         drop(rows);
         let mut books = self.books.write();
         if let Some((invoice, packed)) = entry.invoice.as_deref().zip(invoice) {
@@ -160,7 +162,7 @@ impl State {
 
     pub(super) fn apply_marked(&self, now: &mut Applying, entry: &MarkedEntry) {
         let packed = Packed::of(&*entry.payment);
-        self.rows.lock().push(Row::Payment(entry.payment.index, packed.clone()));
+        self.rows.lock().push_bill(BillRow::payment(entry.payment.index, &packed));
         self.books.write().payments.put(&entry.payment, Some((now.lsn, packed)));
         self.tell_payment(now, &entry.payment);
         if let Some(subscription) = &entry.subscription {

@@ -18,6 +18,7 @@ use crate::billing::credits::Ids;
 use crate::engine::accounts::Accounts;
 use crate::engine::alerts::{Alerts, AlertsBase, FiredEntry};
 use crate::engine::backfill::{Backfill, Backfills};
+use crate::engine::bill_rows::BillRow;
 use crate::engine::books::Books;
 use crate::engine::books::segments::Segments;
 use crate::engine::catalogue::Catalogue;
@@ -33,8 +34,9 @@ use crate::engine::record::{
 };
 use crate::engine::replies::{KeptAnswer, Replies, Reply};
 use crate::engine::reservations::Reservations;
-use crate::engine::rows::{Row, WaitingRows};
+use crate::engine::rows::Row;
 use crate::engine::stripes::{Delta, Stripes};
+use crate::engine::waiting::Waiting;
 use crate::model::{
     ApiKey, CreditEntitlement, Customer, CustomerId, CustomerIndex, Hour, Lsn, Product,
     Subscription, Timestamp,
@@ -126,7 +128,7 @@ pub struct State {
     /// Events that were ever admitted.
     events: AtomicU64,
     /// Rows that changed since the last cut, in order.
-    rows: Mutex<WaitingRows>,
+    rows: Mutex<Waiting>,
     /// Hours before this one are on disk and no longer in memory.
     memory_from: RwLock<Hour>,
     applied: AtomicU64,
@@ -372,12 +374,12 @@ impl State {
         self.rows.lock().bytes()
     }
 
-    /// Takes the rows that changed since the last call.
-    pub fn take_rows(&self) -> LongList<Row> {
-        let mut rows = self.rows.lock().take();
+    /// Takes the rows, and the payments and invoices, that changed since the last call.
+    pub fn take_rows(&self) -> (LongList<Row>, LongList<BillRow>) {
+        let (mut rows, bills) = self.rows.lock().take();
         rows.extend(self.pools.lock().take_rows());
         rows.extend(self.outbox.lock().take_rows());
-        rows
+        (rows, bills)
     }
 
     /// A state that stands at a checkpoint; accumulators, customers, keys and answers are loaded

@@ -96,7 +96,7 @@ fn a_checkpoint_waits_for_a_clock_that_moves_over_few_rows() {
 #[test]
 fn rows_that_wait_make_a_checkpoint_due() {
     let (mut place, end) = prepared();
-    place.options.waiting_bytes_max = 64 << 10;
+    place.options.waiting_bytes_max = 32 << 10;
     let mut rig = place.open_under_test_clock(start_time());
     rig.machine.checkpoint().unwrap();
     assert!(!rig.machine.checkpointer.is_due());
