@@ -24,6 +24,7 @@ use crate::model::{Causes, Hour, Lsn};
 use crate::storage::codec;
 use crate::storage::rows::{self, Batch, Table};
 use crate::storage::snapshot::{self, SnapshotHash};
+use crate::world::disk::remove_large;
 use crate::world::sync::atomic::Ordering;
 
 pub use cut::{Cut, CutSlot, SnapshotBase, SnapshotChunk};
@@ -345,7 +346,7 @@ fn remove_others(shared: &Shared, checkpoints: &Checkpoints) {
     for name in disk.names().unwrap_or_default() {
         if name.starts_with("snapshot-")
             && !is_kept(&name)
-            && let Err(error) = disk.remove(&name)
+            && let Err(error) = remove_large(&**disk, &name)
         {
             tracing::warn!(%name, error = %Causes(&error), "remove old snapshot");
         }

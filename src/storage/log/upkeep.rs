@@ -15,7 +15,7 @@ use crate::model::Lsn;
 use crate::storage::log::Shared;
 use crate::storage::log::segment::{self, HEADER_BYTES, Origin, Segment};
 use crate::world::DiskFile;
-use crate::world::disk::remove_if_there;
+use crate::world::disk::{give_back, remove_if_there};
 
 /// The name of a segment that is being prepared.
 pub(super) const SPARE: &str = "wal-spare";
@@ -56,7 +56,7 @@ pub struct Error {
 /// How a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// A segment is ready; there is nothing to do until the writer takes it.
+    /// A segment is ready, and nothing has left the log: there is nothing to do until the writer takes it.
     Ready,
     /// More steps are needed.
     Working,
@@ -68,6 +68,8 @@ pub struct Upkeep {
     shared: Arc<Shared>,
     zeroing: Option<Zeroing>,
     zeros: Vec<u8>,
+    /// Files that have lost their names and whose blocks are still to be given back.
+    leaving: Vec<Arc<dyn DiskFile>>,
 }
 
 /// A spare on its way: the first `done` bytes behind the header's page are zero and durable.
@@ -79,18 +81,18 @@ struct Zeroing {
 
 impl Upkeep {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, zeroing: None, zeros: Vec::new() }
+        Self { shared, zeroing: None, zeros: Vec::new(), leaving: Vec::new() }
     }
 
     /// Brings the next segment nearer to being ready, writing and syncing at most `budget_bytes`
-    /// (at least one block, at most 4 MiB).
+    /// (at least one block, at most 4 MiB). When it is ready, gives back a little of what has left the log.
     ///
     /// # Errors
     /// [`Error`] when the disk refused; the unfinished file is given up.
     pub fn step(&mut self, budget_bytes: usize) -> Result<Progress, Error> {
         let zeroing = match self.zeroing.take() {
             Some(zeroing) => zeroing,
-            None if self.is_ready()? => return Ok(Progress::Ready),
+            None if self.is_ready()? => return Ok(self.let_go()),
             None => self.begin().map_err(failed("create", SPARE))?,
         };
         let advanced = self.advance(zeroing, budget_bytes).map_err(failed("write zeros to", SPARE));
@@ -99,6 +101,18 @@ impl Upkeep {
             let _ = self.shared.disk.remove(SPARE);
         }
         advanced
+    }
+
+    /// Gives back a little of the files that have left the log.
+    fn let_go(&mut self) -> Progress {
+        while let Some(file) = self.leaving.last() {
+            if give_back(&**file).unwrap_or(false) {
+                return Progress::Working;
+            }
+            // What is left goes when it is closed, now.
+            self.leaving.pop();
+        }
+        Progress::Ready
     }
 
     /// Whether a segment is ready that can follow the live one. When that got a later number, because a
@@ -127,9 +141,7 @@ impl Upkeep {
         let mut retired = self.take_below(lsn);
         let count = retired.len();
         let has_spare = self.zeroing.is_some() || self.shared.spare.lock().is_some();
-        let newest =
-            retired.pop().filter(|segment| !has_spare && segment.origin == Origin::ThisProcess);
-        drop(retired);
+        let newest = retired.pop_if(|segment| !has_spare && segment.origin == Origin::ThisProcess);
         match newest.map(Arc::try_unwrap) {
             // Those before it go first, so that a crash leaves no hole in the log.
             Some(Ok(segment)) => {
@@ -140,6 +152,9 @@ impl Upkeep {
             }
             Some(Err(_)) | None => self.remove_forgotten()?,
         }
+        // Whoever still reads one reads on.
+        let unread = retired.into_iter().filter_map(Arc::into_inner);
+        self.leaving.extend(unread.map(|segment| segment.file));
         Ok(count)
     }
 

@@ -12,6 +12,7 @@ use crate::model::{Lsn, Timestamp};
 use crate::storage::log::{
     Error, Frame, Group, Opened, Options, OwnedFrame, PAYLOAD_BYTES_MAX, Progress, ReadError,
 };
+use crate::world::Disk;
 
 const MIXED: [(u32, usize); 9] =
     [(1, 10), (2, 900), (3, 3000), (1, 3500), (1, 7000), (5, 14_000), (4, 1), (1, 2), (2, 0)];
@@ -287,6 +288,28 @@ fn a_segment_that_is_being_read_is_removed_and_not_reused() {
     let reached = opened.reader.visit_back(Lsn(1)..=Lsn(3), reading).unwrap();
     assert_eq!(frames, [model.frames[2].clone(), model.frames[1].clone()]);
     assert_eq!(reached, Lsn(2), "the segment before that is gone");
+}
+
+#[test]
+fn a_segment_that_nobody_reads_is_given_back_a_little_at_a_time() {
+    const LARGE: u64 = 9 << 20;
+    const REST_MAX: u64 = 4 << 20;
+    let (disk, mut model) = (TestDisk::new(5), Model::default());
+    let large = Options { segment_bytes: LARGE, ..options(Durability::Commit) };
+    let mut opened = open_as(&disk, large, EVERYTHING).unwrap();
+    for group in [(1, 7 << 20); 2] {
+        fill(&mut opened.wal, &mut model, &[group]);
+        while opened.upkeep.step(usize::MAX).unwrap() == Progress::Working {}
+    }
+    // The next one is ready, so that the first is not needed again.
+    let first = disk.open("wal-0000000001").unwrap();
+    assert!(first.size().unwrap() > REST_MAX);
+    assert_eq!(opened.upkeep.retire_below(Lsn(2)).unwrap(), 1);
+    assert!(!disk.all_names().contains(&"wal-0000000001".to_owned()));
+    assert!(first.size().unwrap() > REST_MAX);
+    while opened.upkeep.step(usize::MAX).unwrap() == Progress::Working {}
+    assert!(first.size().unwrap() <= REST_MAX);
+    assert_eq!(back(&opened, Lsn(u64::MAX)), model.frames[1..]);
 }
 
 #[test]
