@@ -153,7 +153,7 @@ impl Committer {
         let cut_off = self.next_lsn.previous();
         // What is not applied yet has counted what it was before.
         let counted_through = self.log_time;
-        let (bytes_max, pools_max) = (shared.options.due_bytes, self.pools_at_once());
+        let (bytes_max, pools_max) = (self.due_bytes_at_once(), self.pools_at_once());
         let mut pools_count = 0;
         self.time_out_reservations(if self.advancing.is_some() { self.log_time } else { horizon });
         let mut numbers = self.ahead.take_numbers(&shared);

@@ -45,6 +45,13 @@ impl Committer {
         self.ingest_until = now.saturating_add(share);
     }
 
+    /// Bytes of one group of due work, about: half of what it may be while ingest is on its way, which waits for
+    /// it to be decided, written and applied.
+    pub(super) fn due_bytes_at_once(&self) -> usize {
+        let bytes = self.shared.options.due_bytes;
+        if self.is_ingest_on_its_way() { bytes / 2 } else { bytes }
+    }
+
     /// Pools of one group of due work at most.
     pub(super) fn pools_at_once(&self) -> usize {
         if self.is_ingest_on_its_way() { POOLS_BESIDE_INGEST } else { usize::MAX }
