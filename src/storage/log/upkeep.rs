@@ -68,7 +68,8 @@ pub struct Upkeep {
     shared: Arc<Shared>,
     zeroing: Option<Zeroing>,
     zeros: Vec<u8>,
-    /// Files that have lost their names and whose blocks are still to be given back.
+    /// Files that have lost their names and whose blocks are still to be given back: a little at a time once the
+    /// next segment is ready, or at once when there is no room for it.
     leaving: Vec<Arc<dyn DiskFile>>,
 }
 
@@ -90,6 +91,15 @@ impl Upkeep {
     /// # Errors
     /// [`Error`] when the disk refused; the unfinished file is given up.
     pub fn step(&mut self, budget_bytes: usize) -> Result<Progress, Error> {
+        let prepared = self.prepare(budget_bytes);
+        if prepared.is_err() {
+            // They may be the room that was missing. Closed, they give it back at once.
+            self.leaving.clear();
+        }
+        prepared
+    }
+
+    fn prepare(&mut self, budget_bytes: usize) -> Result<Progress, Error> {
         let zeroing = match self.zeroing.take() {
             Some(zeroing) => zeroing,
             None if self.is_ready()? => return Ok(self.let_go()),

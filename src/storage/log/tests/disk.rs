@@ -41,6 +41,8 @@ enum Change {
 
 #[derive(Clone, Debug, Default)]
 struct Inode {
+    /// How often it is open.
+    open: usize,
     live: Vec<u8>,
     durable: Vec<u8>,
     pending: Vec<Change>,
@@ -149,6 +151,14 @@ impl TestDisk {
 
     pub(super) fn all_names(&self) -> Vec<String> {
         self.0.lock().names.keys().cloned().collect()
+    }
+
+    /// How many files are open that have no name: what they take is given back when they are closed.
+    pub(super) fn nameless(&self) -> usize {
+        let inner = self.0.lock();
+        let is_named = |number: &usize| inner.names.values().any(|named| named == number);
+        let open = (0..inner.inodes.len()).filter(|number| inner.inodes[*number].open > 0);
+        open.filter(|number| !is_named(number)).count()
     }
 
     /// Bytes read from a file since the last call.
@@ -260,8 +270,9 @@ impl Naming {
 
 impl Disk for TestDisk {
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let inner = self.operate()?;
+        let mut inner = self.operate()?;
         let inode = *inner.names.get(name).ok_or(io::ErrorKind::NotFound)?;
+        inner.inodes[inode].open += 1;
         Ok(Arc::new(TestFile { disk: self.clone(), inode }))
     }
 
@@ -277,6 +288,7 @@ impl Disk for TestDisk {
             inner.rename_or_so(Naming::Create { name: name.to_owned(), inode });
             inode
         };
+        inner.inodes[inode].open += 1;
         Ok(Arc::new(TestFile { disk: self.clone(), inode }))
     }
 
@@ -311,6 +323,12 @@ impl Disk for TestDisk {
 
     fn free_bytes(&self) -> io::Result<u64> {
         Ok(u64::MAX)
+    }
+}
+
+impl Drop for TestFile {
+    fn drop(&mut self) {
+        self.disk.0.lock().inodes[self.inode].open -= 1;
     }
 }
 

@@ -313,6 +313,24 @@ fn a_segment_that_nobody_reads_is_given_back_a_little_at_a_time() {
 }
 
 #[test]
+fn what_has_left_the_log_keeps_no_room_when_none_is_left_for_the_next_segment() {
+    let (disk, mut opened, mut model) = log_of(&[(1, 10)]);
+    while opened.upkeep.step(usize::MAX).unwrap() == Progress::Working {}
+    fill(&mut opened.wal, &mut model, &[(1, 5000), (1, 2000), (1, 4000)]);
+    while opened.upkeep.step(usize::MAX).unwrap() == Progress::Working {}
+    // The one that is ready is not theirs, so that both may leave.
+    assert_eq!(opened.upkeep.retire_below(Lsn(4)).unwrap(), 2);
+    assert_eq!(disk.nameless(), 2);
+    fill(&mut opened.wal, &mut model, &[(1, 7000), (1, 7000)]);
+    disk.set_fault(Fault::From(0));
+    opened.upkeep.step(usize::MAX).unwrap_err();
+    assert_eq!(disk.nameless(), 0);
+    disk.set_fault(Fault::Never);
+    while opened.upkeep.step(usize::MAX).unwrap() == Progress::Working {}
+    assert_eq!(back(&opened, Lsn(u64::MAX)).len(), 3);
+}
+
+#[test]
 fn the_live_segment_is_never_retired() {
     let (_, mut opened, model) = log_of(&[(1, 10), (1, 20)]);
     assert_eq!(opened.upkeep.retire_below(Lsn(u64::MAX)).unwrap(), 0);
