@@ -18,7 +18,7 @@ use crate::engine::alerts::watch::{self, Watcher};
 use crate::engine::backfill::{self, BackfillJob};
 use crate::engine::checkpoint::{Checkpointer, Progress};
 use crate::engine::clock_file::ClockFile;
-use crate::engine::commit::{Committer, Group, Submission};
+use crate::engine::commit::{Committer, Group, Spent, Submission};
 use crate::engine::flush::Flush;
 use crate::engine::leaders::ranker::Ranker;
 use crate::engine::machine::{Fatal, Machine, retire};
@@ -279,15 +279,16 @@ fn run_log(
     groups: &Receiver<Group>,
     written: &Sender<Group>,
 ) -> Result<Writer, Fatal> {
+    let mut spent = Spent::new();
     loop {
         match groups.recv_timeout(IDLE) {
             Ok(mut group) => {
-                let spent = group.take_spent();
+                group.exchange_spent(&mut spent);
                 writer.write(&mut group)?;
                 if written.send(group).is_err() {
                     return Ok(writer);
                 }
-                drop(spent);
+                spent.clear();
             }
             Err(RecvTimeoutError::Timeout) => writer.mark_idle()?,
             Err(RecvTimeoutError::Disconnected) => return Ok(writer),

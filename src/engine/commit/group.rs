@@ -68,11 +68,12 @@ impl Group {
         self.entries.clear();
         self.records.clear();
         self.due.clear();
+        self.spent.clear();
         if self.entries.capacity() > 2 * GROUP_BYTES {
             return Self::default();
         }
-        let Self { entries, due, records, .. } = self;
-        Self { entries, due, records, ..Self::default() }
+        let Self { entries, due, records, spent, .. } = self;
+        Self { entries, due, records, spent, ..Self::default() }
     }
 }
 
@@ -93,7 +94,7 @@ pub(super) struct Decided {
 }
 
 /// What was applied and is not needed any more.
-pub(super) type Spent = Vec<(Record, Option<Arc<Subscription>>)>;
+pub type Spent = Vec<(Record, Option<Arc<Subscription>>)>;
 
 /// Records that are written and synced together.
 #[derive(Default)]
@@ -127,9 +128,10 @@ pub struct Group {
 }
 
 impl Group {
-    /// What an earlier group has left, to be dropped where nobody waits for it.
-    pub fn take_spent(&mut self) -> impl Sized + use<> {
-        std::mem::take(&mut self.spent)
+    /// Exchanges what an earlier group has left, to be dropped where nobody waits for it, for a list to be
+    /// filled again: one that grew anew with each group took a twentieth of what due work costs the committer.
+    pub fn exchange_spent(&mut self, emptied: &mut Spent) {
+        std::mem::swap(&mut self.spent, emptied);
     }
 
     /// Whether there is nothing in it.

@@ -40,8 +40,8 @@ use crate::world::BootId;
 
 use ahead::Ahead;
 use due::{Advance, Parked};
-use group::{Answer, Decided, Spent};
-pub use group::{GROUP_BYTES, Group, Reply, Submission};
+use group::{Answer, Decided};
+pub use group::{GROUP_BYTES, Group, Reply, Spent, Submission};
 pub use reservations::Commit;
 
 /// Kept answers, and ended reservations, that are forgotten at once: some milliseconds, while everybody waits.
@@ -336,7 +336,7 @@ impl Committer {
             self.spent.clear();
             return None;
         }
-        self.open.spent = std::mem::take(&mut self.spent);
+        std::mem::swap(&mut self.open.spent, &mut self.spent);
         self.in_flight += 1;
         self.other_in_flight += usize::from(!self.open.is_due_work_alone());
         let next = std::mem::take(&mut self.spare);
