@@ -4,6 +4,7 @@
 //! that has passed and whose turn is late does not hold events up: those behind it enter the segment
 //! that the turn will begin.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -199,7 +200,6 @@ impl Routes {
                 !route.meters.is_empty() || follow
             })
             .peekable();
-        let most = subscription.closing.len() + usize::from(subscription.running.is_some());
         if of_customer.len() <= place {
             if routes.peek().is_none() {
                 return;
@@ -207,11 +207,7 @@ impl Routes {
             of_customer.resize_with(place + 1, Vec::new);
         }
         if let Some(all) = of_customer.get_mut(place) {
-            all.retain(|route| route.subscription != subscription.index);
-            // Most customers have one subscription.
-            all.reserve_exact(most);
-            let place = all.partition_point(|route| route.id < subscription.id);
-            all.splice(place..place, routes);
+            put_own(all, subscription, routes);
         }
     }
 
@@ -290,6 +286,32 @@ impl Routes {
     }
 }
 
+/// Puts the routes of a subscription in the place of those that it had, among those of its customer.
+fn put_own(all: &mut Vec<Route>, of: &Subscription, new: impl Iterator<Item = Route>) {
+    let start = all.partition_point(|route| route.id < of.id);
+    let is_own = |route: &&Route| route.subscription == of.index;
+    let own = all.iter().skip(start).take_while(is_own).count();
+    // Most customers have one subscription: none has room for what it will never have.
+    let most = of.closing.len() + usize::from(of.running.is_some());
+    all.reserve_exact(most.saturating_sub(own));
+    replace(all, start..start + own, new);
+}
+
+/// Puts `new` where `old` stands, one over the other as far as both go: what is not moved costs nothing.
+fn replace<T>(all: &mut Vec<T>, old: Range<usize>, new: impl Iterator<Item = T>) {
+    let mut place = old.start;
+    for entry in new {
+        match all.get_mut(place).filter(|_| place < old.end) {
+            Some(known) => *known = entry,
+            None => all.insert(place, entry),
+        }
+        place += 1;
+    }
+    if place < old.end {
+        all.drain(place..old.end);
+    }
+}
+
 fn find(meters: &[Counted], meter: MeterIndex) -> Option<&Counted> {
     meters.iter().find(|counted| counted.meter == meter)
 }
@@ -333,5 +355,28 @@ impl Ahead {
         let ends = (next_boundary..u32::MAX).map(|k| boundary(anchor, interval, k));
         let place = ends.take_while(|end| end.is_some_and(|end| end <= at)).count();
         u32::try_from(place + 1).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn replacing_is_splicing(
+            mut all in prop::collection::vec(0..9_u8, 0..8),
+            (start, length) in (any::<prop::sample::Index>(), 0..4_usize),
+            new in prop::collection::vec(10..19_u8, 0..4),
+        ) {
+            let start = start.index(all.len() + 1);
+            let old = start..all.len().min(start + length);
+            let mut expected = all.clone();
+            expected.splice(old.clone(), new.clone());
+            replace(&mut all, old, new.into_iter());
+            prop_assert_eq!(all, expected);
+        }
     }
 }
