@@ -267,17 +267,31 @@ fn read_digits(text: &[u8], digits: u32) -> Option<u64> {
 /// Characters of the random part of a generated id: 21 of 62 hold 125 bits.
 pub const GENERATED_CHARS: usize = 21;
 
+/// The letter or digit that each byte draws: a table, because a close draws 42 of them.
+#[expect(clippy::indexing_slicing, reason = "a place that is not there fails the build")]
+const DRAWN: [u8; 256] = {
+    let mut drawn = [0; 256];
+    let mut byte = 0;
+    while byte < drawn.len() {
+        drawn[byte] = ALPHABET[byte % ALPHABET.len()];
+        byte += 1;
+    }
+    drawn
+};
+
 /// A generated id: `prefix`, an underscore and 21 letters or digits drawn from `random`.
 ///
 /// # Panics
 /// When the prefix has more than ten characters.
 pub fn generated(prefix: &str, random: [u8; GENERATED_CHARS]) -> Arc<str> {
-    let drawn = random.iter().filter_map(|byte| ALPHABET.get(usize::from(*byte) % ALPHABET.len()));
-    let bytes = prefix.as_bytes().iter().chain(b"_").chain(drawn);
-    let mut room = [0; 32];
+    let mut id = [b'_'; 10 + 1 + GENERATED_CHARS];
     let length = prefix.len() + 1 + GENERATED_CHARS;
-    room.iter_mut().zip(bytes).for_each(|(place, byte)| *place = *byte);
-    let id = room.get(..length).expect("a prefix has a few characters");
+    let id = id.get_mut(..length).expect("a prefix has a few characters");
+    let (start, end) = id.split_at_mut(prefix.len());
+    start.copy_from_slice(prefix.as_bytes());
+    let drawn = random.map(|byte| DRAWN.get(usize::from(byte)).copied().unwrap_or(b'0'));
+    let places = end.last_chunk_mut().expect("as long as this");
+    *places = drawn;
     std::str::from_utf8(id).expect("letters and digits are UTF-8").into()
 }
 

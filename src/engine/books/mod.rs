@@ -62,7 +62,7 @@ pub struct DueWork {
     /// Turns before closes.
     is_close: bool,
     /// The id, as numbers that sort as it does.
-    id: [u128; 2],
+    id: (u128, u128),
     /// What is to be done.
     pub step: Step,
     /// The subscription's number.
@@ -239,10 +239,28 @@ impl Books {
 }
 
 /// The bytes of an id, which is shorter than these: they sort as ids do, because none holds a zero.
-fn sorting(id: &SubscriptionId) -> [u128; 2] {
-    let (first, rest) = id.as_str().as_bytes().split_at(id.as_str().len().min(16));
-    [first, rest].map(|bytes| {
-        let padded = bytes.iter().chain(std::iter::repeat(&0)).take(16);
-        padded.fold(0, |number, byte| number << 8 | u128::from(*byte))
-    })
+#[expect(clippy::big_endian_bytes, reason = "numbers of this order of bytes sort as texts do")]
+fn sorting(id: &SubscriptionId) -> (u128, u128) {
+    let mut padded = [0; 32];
+    padded.iter_mut().zip(id.as_str().as_bytes()).for_each(|(place, byte)| *place = *byte);
+    let [first, rest] = [padded.first_chunk(), padded.last_chunk()]
+        .map(|half| u128::from_be_bytes(*half.expect("half of these")));
+    (first, rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_numbers_of_ids_sort_as_ids_do(one in "sub_[0-9A-Za-z]{0,28}", other in "[!-~]{0,32}") {
+            let (one, other) = (SubscriptionId::new(one), SubscriptionId::new(other));
+            prop_assert_eq!(sorting(&one).cmp(&sorting(&other)), one.cmp(&other));
+            let next = SubscriptionId::new(format!("{}0", one.as_str().get(..30.min(one.as_str().len())).unwrap()));
+            prop_assert_eq!(sorting(&one).cmp(&sorting(&next)), one.cmp(&next));
+        }
+    }
 }
