@@ -7,6 +7,7 @@
 //! stands on disk, so neither may change. It is not a defence: whoever wants two events of one
 //! digest can find them, and would only hide a conflict from themselves.
 
+use std::cmp::Ordering;
 use std::hash::Hasher;
 
 use siphasher::sip::SipHasher13;
@@ -46,8 +47,9 @@ impl Fingerprinter {
         }
         content.push(u8::from(event.metadata.is_some()));
         let members = event.metadata.as_deref().unwrap_or_default();
-        let key_at = |place: &usize| members.get(*place).map(|(key, _)| key);
-        if self.order.len() != members.len() || !self.order.is_sorted_by_key(key_at) {
+        let key_at = |place: &usize| members.get(*place).map_or("", |(key, _)| key.as_ref());
+        let is_sorted = |order: &[usize]| order.is_sorted_by(|a, b| precedes(key_at(a), key_at(b)));
+        if self.order.len() != members.len() || !is_sorted(&self.order) {
             self.order.clear();
             self.order.extend(0..members.len());
             self.order.sort_unstable_by_key(key_at);
@@ -59,12 +61,21 @@ impl Fingerprinter {
     }
 }
 
+/// Whether `key` stands before `next` in order. Mostly the first bytes say so.
+fn precedes(key: &str, next: &str) -> bool {
+    match key.as_bytes().first().cmp(&next.as_bytes().first()) {
+        Ordering::Less => true,
+        Ordering::Equal => key <= next,
+        Ordering::Greater => false,
+    }
+}
+
 fn write_value(value: &Scalar<'_>, content: &mut Vec<u8>) {
     match value {
         Scalar::Boolean(value) => content.push(u8::from(*value)),
         Scalar::Number(number) => {
             content.push(2);
-            number.canonical(|part| content.extend_from_slice(part));
+            number.canonical(content);
             content.push(NUMBER_END);
         }
         Scalar::String(text) => {

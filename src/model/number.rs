@@ -41,8 +41,9 @@ pub struct OutOfRange;
 /// A number taken apart: `0.d1 d2 d3 … x 10^point`, with d1 and the last digit not zero.
 struct Decimal<'a> {
     negative: bool,
-    /// Digits around at most one decimal point; none for zero.
-    digits: &'a [u8],
+    /// The digits from the first that is not zero to the last, as far as they stand before the decimal point in
+    /// the text, and behind it; none for zero.
+    digits: [&'a [u8]; 2],
     /// How many digits stand before the decimal point; may be negative.
     point: i64,
 }
@@ -50,33 +51,32 @@ struct Decimal<'a> {
 impl<'a> Number<'a> {
     /// The number with this text, or nothing when the text is not a JSON number.
     pub fn new(text: &'a str) -> Option<Self> {
+        Self::at_front(text).and_then(|(number, behind)| behind.is_empty().then_some(number))
+    }
+
+    /// The longest number that `text` begins with, and what stands behind it; nothing when it begins with none,
+    /// or a point or exponent behind it has no digits.
+    #[inline]
+    pub fn at_front(text: &'a str) -> Option<(Self, &'a str)> {
         let unsigned = text.strip_prefix('-').unwrap_or(text).as_bytes();
-        let (integer, rest) = split_digits(unsigned);
-        if integer.is_empty() || (integer.len() > 1 && integer.first() == Some(&b'0')) {
+        let (integer, mut rest) = match unsigned.split_first() {
+            Some((b'0', rest)) => (&b"0"[..], rest),
+            Some(_) | None => split_digits(unsigned),
+        };
+        if integer.is_empty() {
             return None;
         }
-        let rest = match rest.split_first() {
-            Some((b'.', fraction)) => {
-                let (digits, rest) = split_digits(fraction);
-                if digits.is_empty() {
-                    return None;
-                }
-                rest
-            }
-            Some(_) | None => rest,
-        };
-        match rest.split_first() {
-            None => Some(Self(text)),
-            Some((b'e' | b'E', exponent)) => {
-                let exponent = match exponent.split_first() {
-                    Some((b'+' | b'-', digits)) => digits,
-                    Some(_) | None => exponent,
-                };
-                let (digits, rest) = split_digits(exponent);
-                (!digits.is_empty() && rest.is_empty()).then_some(Self(text))
-            }
-            Some(_) => None,
+        if let Some((b'.', fraction)) = rest.split_first() {
+            rest = digits_behind(fraction)?;
         }
+        if let Some((b'e' | b'E', exponent)) = rest.split_first() {
+            rest = match exponent.split_first() {
+                Some((b'+' | b'-', digits)) => digits_behind(digits)?,
+                Some(_) | None => digits_behind(exponent)?,
+            };
+        }
+        let (number, behind) = text.split_at_checked(text.len() - rest.len())?;
+        Some((Self(number), behind))
     }
 
     /// The text as it came.
@@ -84,34 +84,34 @@ impl<'a> Number<'a> {
         self.0
     }
 
+    #[inline]
     fn decimal(self) -> Decimal<'a> {
         let bytes = self.0.as_bytes();
         let (negative, unsigned) = match bytes.strip_prefix(b"-") {
             Some(rest) => (true, rest),
             None => (false, bytes),
         };
-        let (mantissa, exponent) =
-            match unsigned.iter().position(|byte| matches!(byte, b'e' | b'E')) {
-                Some(at) => {
-                    let (mantissa, exponent) = unsigned.split_at(at);
-                    (mantissa, saturating_exponent(exponent.get(1..).unwrap_or_default()))
-                }
-                None => (unsigned, 0),
-            };
-        let integer_digits =
-            mantissa.iter().position(|byte| *byte == b'.').unwrap_or(mantissa.len());
-        let is_significant = |byte: &u8| !matches!(byte, b'0' | b'.');
-        let Some(skipped) = mantissa.iter().position(is_significant) else {
-            return Decimal { negative: false, digits: &[], point: 0 };
+        let (integer, rest) = split_digits(unsigned);
+        let (fraction, rest) = match rest.split_first() {
+            Some((b'.', rest)) => split_digits(rest),
+            Some(_) | None => (&[][..], rest),
         };
-        let end = mantissa.iter().rposition(is_significant).map_or(skipped, |last| last + 1);
-        // Leading zeros before the point shorten it; zeros after it make it negative.
-        let point = if skipped <= integer_digits {
-            signed(integer_digits) - signed(skipped)
+        let exponent = rest.split_first().map_or(0, |(_, digits)| saturating_exponent(digits));
+        // No integer but zero itself begins with a zero.
+        let integer = if integer == b"0" { &[] } else { integer };
+        let fraction = trim_end_zeros(fraction);
+        let (digits, point) = if fraction.is_empty() {
+            ([trim_end_zeros(integer), fraction], signed(integer.len()))
+        } else if integer.is_empty() {
+            // Zeros behind the point make it negative.
+            let zeros = fraction.iter().take_while(|byte| **byte == b'0').count();
+            ([&[], fraction.get(zeros..).unwrap_or_default()], -signed(zeros))
         } else {
-            signed(integer_digits) + 1 - signed(skipped)
+            ([integer, fraction], signed(integer.len()))
         };
-        let digits = mantissa.get(skipped..end).unwrap_or_default();
+        if digits.iter().all(|part| part.is_empty()) {
+            return Decimal::ZERO;
+        }
         Decimal { negative, digits, point: point.saturating_add(exponent) }
     }
 
@@ -124,7 +124,7 @@ impl<'a> Number<'a> {
             return Ok(quantity);
         }
         let decimal = self.decimal();
-        if decimal.digits.is_empty() {
+        if decimal.is_zero() {
             return Ok(Quantity::ZERO);
         }
         if decimal.point > INTEGER_DIGITS_MAX {
@@ -187,24 +187,30 @@ impl<'a> Number<'a> {
         }
     }
 
-    /// Feeds a form that equal values share to `sink`: sign, point and digits.
-    pub fn canonical(self, mut sink: impl FnMut(&[u8])) {
-        let decimal = self.decimal();
-        sink(&[u8::from(decimal.negative)]);
-        sink(&decimal.point.to_le_bytes());
-        for digit in decimal.values() {
-            sink(&[digit]);
+    /// Appends a form that equal values share: sign, point and the values of the digits.
+    pub fn canonical(self, out: &mut Vec<u8>) {
+        let Decimal { negative, digits, point } = self.decimal();
+        out.push(u8::from(negative));
+        out.extend_from_slice(&point.to_le_bytes());
+        for part in digits {
+            out.extend(part.iter().map(|digit| digit - b'0'));
         }
     }
 }
 
 impl Decimal<'_> {
+    const ZERO: Self = Self { negative: false, digits: [&[]; 2], point: 0 };
+
+    fn is_zero(&self) -> bool {
+        self.digits.iter().all(|part| part.is_empty())
+    }
+
     fn values(&self) -> impl Iterator<Item = u8> + '_ {
-        self.digits.iter().filter(|byte| byte.is_ascii_digit()).map(|byte| byte - b'0')
+        self.digits.iter().copied().flatten().map(|byte| byte - b'0')
     }
 
     fn sign(&self) -> i8 {
-        match (self.digits.is_empty(), self.negative) {
+        match (self.is_zero(), self.negative) {
             (true, _) => 0,
             (false, true) => -1,
             (false, false) => 1,
@@ -222,6 +228,18 @@ impl fmt::Display for Number<'_> {
     }
 }
 
+fn trim_end_zeros(digits: &[u8]) -> &[u8] {
+    let zeros = digits.iter().rev().take_while(|byte| **byte == b'0').count();
+    digits.get(..digits.len() - zeros).unwrap_or_default()
+}
+
+/// What stands behind the digits at the front, of which there must be one.
+fn digits_behind(bytes: &[u8]) -> Option<&[u8]> {
+    let (digits, behind) = split_digits(bytes);
+    (!digits.is_empty()).then_some(behind)
+}
+
+#[inline]
 fn split_digits(bytes: &[u8]) -> (&[u8], &[u8]) {
     let count = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
     bytes.split_at(count)
@@ -389,7 +407,7 @@ mod tests {
     fn equal_values_have_one_canonical_form() {
         let form = |text: &str| {
             let mut bytes = Vec::new();
-            Number::new(text).unwrap().canonical(|part| bytes.extend_from_slice(part));
+            Number::new(text).unwrap().canonical(&mut bytes);
             bytes
         };
         for text in ["100", "1e2", "100.00", "0.1e3", "1000e-1"] {
@@ -397,6 +415,31 @@ mod tests {
         }
         for text in ["-100", "10", "1000", "101", "100.1"] {
             assert_ne!(form(text), form("100"), "{text}");
+        }
+    }
+
+    /// It is hashed into what stands on disk.
+    #[test]
+    fn the_canonical_form_never_changes() {
+        for (text, negative, point, digits) in [
+            ("0", 0, 0, &[][..]),
+            ("-0.00e7", 0, 0, &[]),
+            ("7", 0, 1, &[7]),
+            ("1500", 0, 4, &[1, 5]),
+            ("-120.50", 1, 3, &[1, 2, 0, 5]),
+            ("0.5", 0, 0, &[5]),
+            ("0.00120", 0, -2, &[1, 2]),
+            ("3.0", 0, 1, &[3]),
+            ("-120.50e3", 1, 6, &[1, 2, 0, 5]),
+            ("20.7E-4", 0, -2, &[2, 0, 7]),
+            ("1e9999999999", 0, 1_000_000_001, &[1]),
+        ] {
+            let mut expected = vec![negative];
+            expected.extend(i64::to_le_bytes(point));
+            expected.extend(digits);
+            let mut found = Vec::new();
+            Number::new(text).unwrap().canonical(&mut found);
+            assert_eq!(found, expected, "{text}");
         }
     }
 
@@ -429,6 +472,19 @@ mod tests {
             let with_exponent = format!("{text}e0");
             let read = |text| Number::new(text).unwrap().to_quantity();
             prop_assert_eq!(read(&text), read(&with_exponent));
+        }
+
+        #[test]
+        fn the_longest_number_at_the_front_is_found(text in "-?[0-9]{0,3}(\\.[0-9]{0,2})?([eE][+-]?[0-9]{0,2})?[-+0-9.eE, ]{0,3}") {
+            // One byte longer after the other; where a point or an exponent begins it must go on.
+            let longest = (1..=text.len()).rev().find(|end| Number::new(&text[..*end]).is_some());
+            match Number::at_front(&text) {
+                Some((number, behind)) => {
+                    prop_assert_eq!(Some(number.as_str().len()), longest);
+                    prop_assert_eq!(format!("{number}{behind}"), text);
+                }
+                None => prop_assert!(longest.is_none_or(|end| text[end..].starts_with(['.', 'e', 'E']))),
+            }
         }
 
         #[test]

@@ -70,20 +70,17 @@ impl Timestamp {
     /// # Errors
     /// [`TimestampError`] says what is wrong with the text.
     pub fn parse(text: &str) -> Result<Self, TimestampError> {
-        let mut reader = Digits { rest: text.as_bytes() };
-        let year = reader.number(4)?;
-        reader.one_of(b"-")?;
-        let month = reader.number(2)?;
-        reader.one_of(b"-")?;
-        let day = reader.number(2)?;
-        reader.one_of(b"Tt ")?;
-        let hour = reader.number(2)?;
-        reader.one_of(b":")?;
-        let minute = reader.number(2)?;
-        reader.one_of(b":")?;
-        let second = reader.number(2)?;
-        let fraction_nanos = reader.fraction()?;
-        let offset_seconds = reader.offset()?;
+        let (head, behind) =
+            text.as_bytes().split_first_chunk::<19>().ok_or(TimestampError::Form)?;
+        let [y0, y1, y2, y3, a, m0, m1, b, d0, d1, b'T' | b't' | b' ', time @ ..] = *head else {
+            return Err(TimestampError::Form);
+        };
+        let [century, _, year, _, _, month, ..] = DATE.pairs([y0, y1, y2, y3, a, m0, m1, b])?;
+        let [hour, _, _, minute, _, _, second, _] = TIME.pairs(time)?;
+        let [year, month] = [century * 100 + year, month];
+        let day = number([d0, d1])?;
+        let (fraction_nanos, behind) = fraction(behind)?;
+        let offset_seconds = offset(behind)?;
         if !(1..=12).contains(&month)
             || !(1..=days_in_month(year, month)).contains(&day)
             || hour > 23
@@ -208,78 +205,92 @@ fn days_in_month(year: i64, month: i64) -> i64 {
 /// March, so that the leap day is the last of its year and months follow one linear formula.
 fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     let march_year = if month <= 2 { year - 1 } else { year };
-    let march_month = (month + 9) % 12;
+    let march_month = if month <= 2 { month + 9 } else { month - 3 };
     let leap_days =
         march_year.div_euclid(4) - march_year.div_euclid(100) + march_year.div_euclid(400);
     // 719,468 days lie between 0000-03-01 and 1970-01-01.
     march_year * 365 + leap_days + (153 * march_month + 2) / 5 + day - 1 - 719_468
 }
 
-/// Reads the fixed-width parts of a date-time from the front.
-struct Digits<'a> {
-    rest: &'a [u8],
+/// The form of eight characters of a date-time.
+struct Form {
+    zeros: u64,
+    /// What carries a byte that is no digit, or not what stands between digits, into the highest bit.
+    slack: u64,
 }
 
-impl Digits<'_> {
-    fn digit(&mut self) -> Option<i64> {
-        let (first, rest) = self.rest.split_first()?;
-        let value = first.is_ascii_digit().then(|| i64::from(first - b'0'))?;
-        self.rest = rest;
-        Some(value)
+/// Year and month.
+const DATE: Form = Form::new(*b"0000-00-");
+/// Hour, minute and second.
+const TIME: Form = Form::new(*b"00:00:00");
+
+impl Form {
+    /// That of this text, in which zeros stand for digits.
+    const fn new(text: [u8; 8]) -> Self {
+        let zeros = u64::from_le_bytes(text);
+        let mut slack = 0;
+        let mut place = 0;
+        while place < 64 {
+            let is_digit = (zeros >> place) & 0xff == b'0' as u64;
+            slack |= (if is_digit { 0x80 - 10 } else { 0x80 - 1 }) << place;
+            place += 8;
+        }
+        Self { zeros, slack }
     }
 
-    fn number(&mut self, width: usize) -> Result<i64, TimestampError> {
-        let mut value = 0;
-        for _ in 0..width {
-            value = value * 10 + self.digit().ok_or(TimestampError::Form)?;
-        }
-        Ok(value)
-    }
-
-    fn one_of(&mut self, allowed: &[u8]) -> Result<u8, TimestampError> {
-        match self.rest.split_first() {
-            Some((first, rest)) if allowed.contains(first) => {
-                self.rest = rest;
-                Ok(*first)
-            }
-            Some(_) | None => Err(TimestampError::Form),
-        }
-    }
-
-    fn fraction(&mut self) -> Result<i64, TimestampError> {
-        if self.one_of(b".").is_err() {
-            return Ok(0);
-        }
-        let mut nanos = self.digit().ok_or(TimestampError::Form)?;
-        let mut digits = 1;
-        while let Some(digit) = self.digit() {
-            if digits < 9 {
-                nanos = nanos * 10 + digit;
-                digits += 1;
-            }
-        }
-        Ok(nanos * 10_i64.pow(9 - digits))
-    }
-
-    fn offset(&mut self) -> Result<i64, TimestampError> {
-        if self.rest.is_empty() {
-            return Ok(0);
-        }
-        let sign = match self.one_of(b"Zz+-")? {
-            b'+' => 1,
-            b'-' => -1,
-            _ => return if self.rest.is_empty() { Ok(0) } else { Err(TimestampError::Form) },
-        };
-        let hours = self.number(2)?;
-        self.one_of(b":")?;
-        let minutes = self.number(2)?;
-        if !self.rest.is_empty() {
+    /// At the place of each digit ten times its value and once the next one's: where a number of two digits
+    /// begins, the number.
+    fn pairs(&self, text: [u8; 8]) -> Result<[i64; 8], TimestampError> {
+        const HIGHEST_BITS: u64 = 0x8080_8080_8080_8080;
+        const HIGH_HALVES: u64 = 0xf0f0_f0f0_f0f0_f0f0;
+        let values = u64::from_le_bytes(text) ^ self.zeros;
+        // No byte below 16 carries into the next one; one that is not is wrong anyway.
+        let carried = values.wrapping_add(self.slack) & HIGHEST_BITS;
+        let wrong = (values & HIGH_HALVES) | carried;
+        if wrong != 0 {
             return Err(TimestampError::Form);
         }
-        if hours > 23 || minutes > 59 {
-            return Err(TimestampError::NoSuchTime);
+        let pairs = values.wrapping_mul(10).wrapping_add(values >> 8);
+        Ok(pairs.to_le_bytes().map(i64::from))
+    }
+}
+
+/// The number that these digits write.
+fn number<const WIDTH: usize>(digits: [u8; WIDTH]) -> Result<i64, TimestampError> {
+    let values = digits.map(|digit| digit.wrapping_sub(b'0'));
+    if values.iter().any(|value| *value > 9) {
+        return Err(TimestampError::Form);
+    }
+    Ok(values.iter().fold(0, |before, value| before * 10 + i64::from(*value)))
+}
+
+/// The nanoseconds that a fraction of a second at the front writes, and what stands behind it.
+fn fraction(text: &[u8]) -> Result<(i64, &[u8]), TimestampError> {
+    let Some((b'.', behind)) = text.split_first() else { return Ok((0, text)) };
+    let mut rest = behind;
+    let (mut nanos, mut unit) = (0, NANOS_PER_SECOND);
+    while let Some((digit @ b'0'..=b'9', behind)) = rest.split_first() {
+        // Zero from the tenth digit on.
+        unit /= 10;
+        nanos += i64::from(digit - b'0') * unit;
+        rest = behind;
+    }
+    if rest.len() == behind.len() { Err(TimestampError::Form) } else { Ok((nanos, rest)) }
+}
+
+/// The seconds of the offset that is all that is left.
+fn offset(text: &[u8]) -> Result<i64, TimestampError> {
+    match *text {
+        [] | [b'Z' | b'z'] => Ok(0),
+        [sign @ (b'+' | b'-'), h0, h1, b':', m0, m1] => {
+            let (hours, minutes) = (number([h0, h1])?, number([m0, m1])?);
+            if hours > 23 || minutes > 59 {
+                return Err(TimestampError::NoSuchTime);
+            }
+            let seconds = hours * 3_600 + minutes * 60;
+            Ok(if sign == b'-' { -seconds } else { seconds })
         }
-        Ok(sign * (hours * 3_600 + minutes * 60))
+        _ => Err(TimestampError::Form),
     }
 }
 

@@ -118,7 +118,7 @@ fn check_order(left: Number<'_>, right: Number<'_>) {
     assert_eq!(order, right.compare(left).reverse(), "{left} {right}");
     let form = |number: Number<'_>| {
         let mut bytes = Vec::new();
-        number.canonical(|part| bytes.extend_from_slice(part));
+        number.canonical(&mut bytes);
         bytes
     };
     assert_eq!(order.is_eq(), form(left) == form(right), "{left} {right}");
