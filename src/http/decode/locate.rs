@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use crate::http::decode::scanner::{Key, Scanner};
-use crate::http::decode::{DecodeError, event, malformed};
+use crate::http::decode::{DecodeError, EventKeys, event, malformed};
 use crate::model::RawEvent;
 
 /// Bytes that are shown behind the place at which a body is malformed.
@@ -59,7 +59,7 @@ fn walk<'a>(
             while more {
                 scanner.token();
                 *begun = scanner.at();
-                let event = event(&mut scanner)?;
+                let event = event(&mut scanner, &mut EventKeys::default())?;
                 if wanted == Some(place) {
                     return Ok(Some(Located { range: *begun..scanner.at(), event: Some(event) }));
                 }

@@ -9,6 +9,7 @@
 //! It does not judge the events: a missing field, a wrong type or an empty list is the business of
 //! `metering::validate` and of the caller.
 
+mod keys;
 mod locate;
 mod one;
 mod scanner;
@@ -16,6 +17,7 @@ mod string;
 
 use std::borrow::Cow;
 
+use crate::http::decode::keys::Keys;
 use crate::http::decode::scanner::{Key, Scanner};
 use crate::model::event::RawMetadata;
 use crate::model::{RawEvent, RawValue};
@@ -96,59 +98,102 @@ fn event_list<'a>(
 ) -> Result<usize, DecodeError> {
     scanner.open(b'[', "`events` is not an array")?;
     let mut event_count = 0;
+    let mut keys = EventKeys::default();
     let mut more = scanner.first_element()?;
     while more {
         if event_count == events_max {
             return Err(DecodeError::TooManyEvents);
         }
-        sink(event(scanner)?);
+        sink(event(scanner, &mut keys)?);
         event_count += 1;
         more = scanner.next_element()?;
     }
     Ok(event_count)
 }
 
-fn event<'a>(scanner: &mut Scanner<'a>) -> Result<RawEvent<'a>, DecodeError> {
+/// The keys of the event before.
+#[derive(Default)]
+struct EventKeys<'a> {
+    fields: Keys<'a, Field>,
+    metadata: Keys<'a, &'a str>,
+}
+
+/// What a member of an event is.
+#[derive(Clone, Copy)]
+enum Field {
+    EventId,
+    CustomerId,
+    EventName,
+    Timestamp,
+    Metadata,
+    /// Nothing that is known here.
+    Other,
+}
+
+impl Field {
+    fn of(name: &str) -> Self {
+        match name {
+            "event_id" => Self::EventId,
+            "customer_id" => Self::CustomerId,
+            "event_name" => Self::EventName,
+            "timestamp" => Self::Timestamp,
+            "metadata" => Self::Metadata,
+            _ => Self::Other,
+        }
+    }
+}
+
+fn event<'a>(
+    scanner: &mut Scanner<'a>,
+    keys: &mut EventKeys<'a>,
+) -> Result<RawEvent<'a>, DecodeError> {
     scanner.open(b'{', "an event is not an object")?;
+    let fields = keys.fields.restart();
     let mut event = RawEvent::default();
     let mut has_metadata = false;
-    let mut key = scanner.first_key()?;
-    while let Some(Key { offset, name }) = key {
-        if let Some(field) = scalar_field(&mut event, &name) {
-            if field.is_some() {
-                return Err(duplicate_key(offset));
+    let mut more = scanner.has_first_member();
+    while more {
+        let offset = scanner.at();
+        let field = match scanner.known_key(fields) {
+            Some(field) => field,
+            None => Field::of(&scanner.new_key(fields, Field::of)?),
+        };
+        match field {
+            Field::EventId => once(&mut event.event_id, scanner, offset)?,
+            Field::CustomerId => once(&mut event.customer_id, scanner, offset)?,
+            Field::EventName => once(&mut event.event_name, scanner, offset)?,
+            Field::Timestamp => once(&mut event.timestamp, scanner, offset)?,
+            Field::Metadata if has_metadata => return Err(duplicate_key(offset)),
+            Field::Metadata => {
+                has_metadata = true;
+                event.metadata = metadata(scanner, keys.metadata.restart())?;
             }
-            *field = Some(scanner.value()?);
-        } else if name == "metadata" {
-            if has_metadata {
-                return Err(duplicate_key(offset));
-            }
-            has_metadata = true;
-            event.metadata = metadata(scanner)?;
-        } else {
-            scanner.value()?;
+            Field::Other => drop(scanner.value()?),
         }
-        key = scanner.next_key()?;
+        more = scanner.has_next_member()?;
     }
     Ok(event)
 }
 
-fn scalar_field<'e, 'a>(
-    event: &'e mut RawEvent<'a>,
-    name: &str,
-) -> Option<&'e mut Option<RawValue<'a>>> {
-    match name.as_bytes() {
-        b"event_id" => Some(&mut event.event_id),
-        b"customer_id" => Some(&mut event.customer_id),
-        b"event_name" => Some(&mut event.event_name),
-        b"timestamp" => Some(&mut event.timestamp),
-        _ => None,
+/// Puts the value at the cursor in its place, unless one is there: its key stood at `offset`.
+fn once<'a>(
+    place: &mut Option<RawValue<'a>>,
+    scanner: &mut Scanner<'a>,
+    offset: usize,
+) -> Result<(), DecodeError> {
+    if place.is_some() {
+        return Err(duplicate_key(offset));
     }
+    *place = Some(scanner.value()?);
+    Ok(())
 }
 
-fn metadata<'a>(scanner: &mut Scanner<'a>) -> Result<RawMetadata<'a>, DecodeError> {
+fn metadata<'a>(
+    scanner: &mut Scanner<'a>,
+    keys: &mut Keys<'a, &'a str>,
+) -> Result<RawMetadata<'a>, DecodeError> {
     if scanner.token() == Some(b'{') {
-        return members(scanner).map(RawMetadata::Members);
+        return members(scanner, keys).map(RawMetadata::Members);
     }
     Ok(match scanner.value()? {
         RawValue::Null => RawMetadata::Absent,
@@ -162,15 +207,21 @@ fn metadata<'a>(scanner: &mut Scanner<'a>) -> Result<RawMetadata<'a>, DecodeErro
 
 type Member<'a> = (Cow<'a, str>, RawValue<'a>);
 
-fn members<'a>(scanner: &mut Scanner<'a>) -> Result<Vec<Member<'a>>, DecodeError> {
+fn members<'a>(
+    scanner: &mut Scanner<'a>,
+    keys: &mut Keys<'a, &'a str>,
+) -> Result<Vec<Member<'a>>, DecodeError> {
     let start = scanner.open(b'{', "`metadata` is not an object")?;
-    let mut members: Vec<Member<'a>> = Vec::new();
     let mut seen = KeyKinds::default();
-    let mut key = scanner.first_key()?;
-    if key.is_some() {
-        members.reserve(METADATA_MEMBERS_USUAL);
-    }
-    while let Some(Key { offset, name }) = key {
+    let mut more = scanner.has_first_member();
+    let usual = if more { METADATA_MEMBERS_USUAL } else { 0 };
+    let mut members: Vec<Member<'a>> = Vec::with_capacity(usual);
+    while more {
+        let offset = scanner.at();
+        let name = match scanner.known_key(keys) {
+            Some(name) => Cow::Borrowed(name),
+            None => scanner.new_key(keys, |name| name)?,
+        };
         if members.len() == METADATA_MEMBERS_MAX {
             return Err(malformed(offset, "more than 1000 members in `metadata`"));
         }
@@ -181,7 +232,7 @@ fn members<'a>(scanner: &mut Scanner<'a>) -> Result<Vec<Member<'a>>, DecodeError
             return Err(duplicate_key(offset));
         }
         members.push((name, scanner.value()?));
-        key = scanner.next_key()?;
+        more = scanner.has_next_member()?;
     }
     if members.len() > LINEAR_KEYS_MAX && has_duplicate(&members) {
         return Err(duplicate_key(start));

@@ -1,7 +1,7 @@
 //! A body that holds one event: `{"event": {…}}`.
 
 use crate::http::decode::scanner::{Key, Scanner};
-use crate::http::decode::{DecodeError, duplicate_key, event, malformed};
+use crate::http::decode::{DecodeError, EventKeys, duplicate_key, event, malformed};
 use crate::model::RawEvent;
 
 /// The event of `body`, under the limits of ingest.
@@ -20,7 +20,7 @@ pub fn decode_one(body: &[u8]) -> Result<RawEvent<'_>, DecodeError> {
             if found.is_some() {
                 return Err(duplicate_key(offset));
             }
-            found = Some(event(&mut scanner)?);
+            found = Some(event(&mut scanner, &mut EventKeys::default())?);
         } else {
             scanner.value()?;
         }

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use crate::http::decode::keys::Keys;
 use crate::http::decode::string::{plain_length, unescape};
 use crate::http::decode::{DecodeError, malformed};
 use crate::model::{Number, RawValue};
@@ -113,30 +114,41 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// Behind an opening brace: whether a member's key is next.
+    #[inline]
+    pub(super) fn has_first_member(&mut self) -> bool {
+        let is_end = self.token() == Some(b'}');
+        self.at += usize::from(is_end);
+        !is_end
+    }
+
+    /// Behind a member's value: whether another member's key is next.
+    #[inline]
+    pub(super) fn has_next_member(&mut self) -> Result<bool, DecodeError> {
+        match self.token() {
+            Some(b',') => {
+                self.at += 1;
+                self.token();
+                Ok(true)
+            }
+            Some(b'}') => {
+                self.at += 1;
+                Ok(false)
+            }
+            Some(_) | None => Err(self.unexpected("expected `,` or `}`")),
+        }
+    }
+
     /// Behind an opening brace: the first member's key, or nothing when the object ends here.
     #[inline]
     pub(super) fn first_key(&mut self) -> Result<Option<Key<'a>>, DecodeError> {
-        if self.token() == Some(b'}') {
-            self.at += 1;
-            return Ok(None);
-        }
-        self.key().map(Some)
+        if self.has_first_member() { self.key().map(Some) } else { Ok(None) }
     }
 
     /// Behind a member's value: the next member's key, or nothing when the object ends here.
     #[inline]
     pub(super) fn next_key(&mut self) -> Result<Option<Key<'a>>, DecodeError> {
-        match self.token() {
-            Some(b',') => {
-                self.at += 1;
-                self.key().map(Some)
-            }
-            Some(b'}') => {
-                self.at += 1;
-                Ok(None)
-            }
-            Some(_) | None => Err(self.unexpected("expected `,` or `}`")),
-        }
+        if self.has_next_member()? { self.key().map(Some) } else { Ok(None) }
     }
 
     /// Behind an opening bracket: whether there is a first element.
@@ -180,6 +192,31 @@ impl<'a> Scanner<'a> {
         Ok(Key { offset, name })
     }
 
+    /// What the key at the cursor stands for, when it is the one that stood there before.
+    #[inline]
+    pub(super) fn known_key<T: Copy>(&mut self, keys: &mut Keys<'a, T>) -> Option<T> {
+        let (length, means) = keys.again(self.rest())?;
+        self.at += length;
+        Some(means)
+    }
+
+    /// The key at the cursor, which may stand there again in the next object and stands for `means` of it then.
+    pub(super) fn new_key<T: Copy>(
+        &mut self,
+        keys: &mut Keys<'a, T>,
+        means: impl FnOnce(&'a str) -> T,
+    ) -> Result<Cow<'a, str>, DecodeError> {
+        let Key { offset, name } = self.key()?;
+        let token = self.text.as_bytes().get(offset..self.at).unwrap_or_default();
+        // Neither escapes nor white space.
+        let plain = match name {
+            Cow::Borrowed(name) if token.len() == name.len() + r#""":"#.len() => Some(name),
+            Cow::Borrowed(_) | Cow::Owned(_) => None,
+        };
+        keys.step_over(plain.map(|name| (token, means(name))));
+        Ok(name)
+    }
+
     /// The next value; of an array or object only the kind, its content is checked and passed over.
     #[inline]
     pub(super) fn value(&mut self) -> Result<RawValue<'a>, DecodeError> {
@@ -220,13 +257,17 @@ impl<'a> Scanner<'a> {
         Ok(Cow::Owned(text))
     }
 
+    #[inline]
     fn number(&mut self) -> Result<Number<'a>, DecodeError> {
-        let is_part = |byte: &&u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
-        let end = self.at + self.rest().iter().take_while(is_part).count();
-        let text = self.text.get(self.at..end).expect("a number is ASCII");
-        let number = Number::new(text).ok_or(malformed(self.at, "not a JSON number"))?;
-        self.at = end;
-        Ok(number)
+        let is_part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
+        let text = self.text.get(self.at..).unwrap_or_default();
+        match Number::at_front(text) {
+            Some((number, behind)) if !behind.as_bytes().first().is_some_and(is_part) => {
+                self.at = self.text.len() - behind.len();
+                Ok(number)
+            }
+            Some(_) | None => Err(malformed(self.at, "not a JSON number")),
+        }
     }
 
     fn literal(&mut self, word: &[u8], value: RawValue<'a>) -> Result<RawValue<'a>, DecodeError> {
