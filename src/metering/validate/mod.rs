@@ -8,7 +8,9 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::metering::text::{has_control, has_direction_mark, has_length, is_within, shown};
+use crate::metering::text::{
+    has_control, has_direction_mark, has_length, is_printable_ascii, is_within, shown,
+};
 use crate::model::event::RawMetadata;
 use crate::model::{Event, RawEvent, RawValue, Scalar, Timestamp};
 
@@ -152,7 +154,25 @@ pub fn validate<'a>(
     Ok((event, Lateness::of(timestamp, received_at, rules)))
 }
 
+#[inline]
 fn name_text<'a>(value: Option<RawValue<'a>>, field: &str) -> Result<Cow<'a, str>, Rejection> {
+    match value {
+        Some(RawValue::String(text)) if is_usual(&text, ID_CHARS_MAX) => Ok(text),
+        other => unusual_name_text(other, field),
+    }
+}
+
+/// Whether a text keeps to every rule of ids, names and keys, as nearly all do; what does not is looked at closer.
+#[inline]
+fn is_usual(text: &str, chars_max: usize) -> bool {
+    (1..=chars_max).contains(&text.len()) && is_printable_ascii(text)
+}
+
+#[cold]
+fn unusual_name_text<'a>(
+    value: Option<RawValue<'a>>,
+    field: &str,
+) -> Result<Cow<'a, str>, Rejection> {
     let text = match value {
         Some(RawValue::String(text)) => text,
         None => return Err(Rejection::new(Rule::Missing, field, "is required")),
@@ -221,19 +241,13 @@ fn metadata(raw: RawMetadata<'_>) -> Result<Option<Pairs<'_>>, Rejection> {
     members.into_iter().map(|(key, value)| pair(key, value)).collect::<Result<_, _>>().map(Some)
 }
 
+#[inline]
 fn pair<'a>(
     key: Cow<'a, str>,
     value: RawValue<'a>,
 ) -> Result<(Cow<'a, str>, Scalar<'a>), Rejection> {
-    let refuse = |rule, message: String| {
-        Err(Rejection::new(rule, &format!("metadata.{}", shown(&key)), message))
-    };
-    if !has_length(&key, METADATA_KEY_CHARS_MAX) {
-        let message = format!("the key must have 1 to {METADATA_KEY_CHARS_MAX} characters");
-        return refuse(Rule::BadText, message);
-    }
-    if has_control(&key) {
-        return refuse(Rule::BadText, "the key must not have control characters".to_owned());
+    if !is_usual(&key, METADATA_KEY_CHARS_MAX) {
+        check_key(&key)?;
     }
     let (value, is_short) = match value {
         RawValue::String(text) => {
@@ -246,14 +260,33 @@ fn pair<'a>(
         }
         RawValue::Boolean(value) => (Scalar::Boolean(value), true),
         RawValue::Null | RawValue::Array | RawValue::Object => {
-            return refuse(Rule::WrongType, "must be a string, number or boolean".to_owned());
+            let message = "must be a string, number or boolean".to_owned();
+            return Err(refuse_pair(&key, Rule::WrongType, message));
         }
     };
     if !is_short {
         let message = format!("must have at most {METADATA_VALUE_CHARS_MAX} characters");
-        return refuse(Rule::BadText, message);
+        return Err(refuse_pair(&key, Rule::BadText, message));
     }
     Ok((key, value))
+}
+
+#[cold]
+fn check_key(key: &str) -> Result<(), Rejection> {
+    if !has_length(key, METADATA_KEY_CHARS_MAX) {
+        let message = format!("the key must have 1 to {METADATA_KEY_CHARS_MAX} characters");
+        return Err(refuse_pair(key, Rule::BadText, message));
+    }
+    if has_control(key) {
+        let message = "the key must not have control characters".to_owned();
+        return Err(refuse_pair(key, Rule::BadText, message));
+    }
+    Ok(())
+}
+
+#[cold]
+fn refuse_pair(key: &str, rule: Rule, message: String) -> Rejection {
+    Rejection::new(rule, &format!("metadata.{}", shown(key)), message)
 }
 
 #[cfg(test)]
