@@ -7,7 +7,7 @@ use std::hash::BuildHasher;
 use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use crate::model::Event;
+use crate::model::{Event, Scalar};
 use crate::storage::codec;
 
 /// Encodes the events of one request, whose texts borrow from its body.
@@ -75,15 +75,20 @@ impl<'a> Encoder<'a> {
     pub fn event(&mut self, event: &Event<'a>) -> (u32, usize) {
         let customer = self.find(&event.customer_id);
         let name = self.place(0, &event.name);
-        let fields = (&event.id, customer, name, event.timestamp, event.timestamp_given);
-        codec::encode(&fields, &mut self.bytes);
+        let Self { bytes, .. } = self;
+        codec::encode_text(&event.id, bytes);
+        codec::encode_unsigned(customer.into(), bytes);
+        codec::encode_unsigned(name.into(), bytes);
+        codec::encode_signed(event.timestamp.as_nanos(), bytes);
+        bytes.push(u8::from(event.timestamp_given));
         // What may be missing begins as a truth value.
-        codec::encode(&event.metadata.is_some(), &mut self.bytes);
+        bytes.push(u8::from(event.metadata.is_some()));
         if let Some(members) = &event.metadata {
-            codec::encode_count(members.len(), &mut self.bytes);
+            codec::encode_count(members.len(), bytes);
             for ((key, value), position) in members.iter().zip(1..) {
                 let key = self.place(position, key);
-                codec::encode(&(key, value), &mut self.bytes);
+                codec::encode_unsigned(key.into(), &mut self.bytes);
+                encode_scalar(value, &mut self.bytes);
             }
         }
         (customer, self.bytes.len())
@@ -99,5 +104,20 @@ impl<'a> Encoder<'a> {
         let mut texts = Vec::new();
         codec::encode(&self.texts, &mut texts);
         (texts, self.bytes)
+    }
+}
+
+/// Appends what the codec writes of a metadata value: the number of its kind, and what it is.
+fn encode_scalar(value: &Scalar<'_>, bytes: &mut Vec<u8>) {
+    match value {
+        Scalar::String(text) => {
+            bytes.push(0);
+            codec::encode_text(text, bytes);
+        }
+        Scalar::Number(number) => {
+            bytes.push(1);
+            codec::encode_text(number.as_str(), bytes);
+        }
+        Scalar::Boolean(value) => bytes.extend_from_slice(&[2, u8::from(*value)]),
     }
 }

@@ -68,7 +68,41 @@ pub fn encode<T: Serialize + ?Sized>(value: &T, into: &mut Vec<u8>) {
 /// Appends what [`encode`] writes as the length of a `Vec` of `count` items: that many encoded items
 /// appended after it are the encoding of the whole `Vec`.
 pub fn encode_count(count: usize, into: &mut Vec<u8>) {
-    encode(&(count as u64), into);
+    encode_unsigned(count as u64, into);
+}
+
+/// Appends what [`encode`] writes of a `u16`, `u32`, `u64`, or of the variant of an enum, in a tenth of its time;
+/// so do the next two.
+#[inline]
+pub fn encode_unsigned(value: u64, into: &mut Vec<u8>) {
+    match u8::try_from(value) {
+        Ok(byte) if byte < WIDE_FROM => into.push(byte),
+        Ok(_) | Err(_) => encode_wide(value, into),
+    }
+}
+
+fn encode_wide(value: u64, into: &mut Vec<u8>) {
+    let [b0, b1, b2, b3, b4, b5, b6, b7] = value.to_le_bytes();
+    if value <= u16::MAX.into() {
+        into.extend_from_slice(&[WIDE_FROM, b0, b1]);
+    } else if value <= u32::MAX.into() {
+        into.extend_from_slice(&[WIDE_FROM + 1, b0, b1, b2, b3]);
+    } else {
+        into.extend_from_slice(&[WIDE_FROM + 2, b0, b1, b2, b3, b4, b5, b6, b7]);
+    }
+}
+
+/// Appends what [`encode`] writes of an integer with a sign.
+#[inline]
+pub fn encode_signed(value: i64, into: &mut Vec<u8>) {
+    encode_unsigned(((value << 1) ^ (value >> (i64::BITS - 1))).cast_unsigned(), into);
+}
+
+/// Appends what [`encode`] writes of a text.
+#[inline]
+pub fn encode_text(text: &str, into: &mut Vec<u8>) {
+    encode_unsigned(text.len() as u64, into);
+    into.extend_from_slice(text.as_bytes());
 }
 
 /// The value that `bytes` encode, borrowing from them where `T` can.
@@ -322,6 +356,29 @@ mod tests {
             encode_count(count, &mut bytes);
             let list = bytes_of(&vec![0_u8; count]);
             prop_assert_eq!(&bytes[..], &list[..list.len() - count]);
+        }
+
+        #[test]
+        fn what_is_encoded_by_hand_is_what_the_library_writes(
+            wide: u64, shift in 0_u32..64, narrow: u16, signed: i64, text: String,
+        ) {
+            // Of every width, and around the borders between them.
+            let unsigned = wide >> shift;
+            let signed = signed >> shift;
+            let check = |by_hand: &dyn Fn(&mut Vec<u8>), library: Vec<u8>| {
+                let mut bytes = vec![7];
+                by_hand(&mut bytes);
+                prop_assert_eq!(bytes.get(1..), Some(&*library));
+                Ok(())
+            };
+            for value in [unsigned, u64::from(narrow % 260), 1 << shift, (1 << shift) - 1] {
+                check(&|into| encode_unsigned(value, into), bytes_of(&value))?;
+            }
+            check(&|into| encode_unsigned(narrow.into(), into), bytes_of(&narrow))?;
+            for value in [signed, i64::from(narrow % 260) - 130, i64::MIN, i64::MAX] {
+                check(&|into| encode_signed(value, into), bytes_of(&value))?;
+            }
+            check(&|into| encode_text(&text, into), bytes_of(&text))?;
         }
 
         #[test]
