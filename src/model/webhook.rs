@@ -109,6 +109,16 @@ impl EventTypes {
     /// Every type.
     pub const ALL: Self = Self(u64::MAX);
 
+    /// The set with these bits.
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// A bit each for the types in it.
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
     /// Whether a type is in it.
     pub fn contains(self, wanted: EventType) -> bool {
         self.0 & bit(wanted) != 0

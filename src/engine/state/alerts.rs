@@ -38,15 +38,18 @@ impl State {
         }
     }
 
-    /// Notes which pools have changed, where an alert watches them.
-    pub(super) fn touch_pools(&self, log_time: Timestamp) {
-        let touched = self.pools.lock().take_touched();
+    /// Notes which pools a record has changed, where an alert watches them, and tells what it did to them.
+    pub(super) fn pass_on_pools(&self, log_time: Timestamp) {
+        let mut pools = self.pools.lock();
+        let (touched, told) = (pools.take_touched(), pools.take_told());
+        drop(pools);
         if !touched.is_empty() {
             let mut alerts = self.alerts.lock();
             for pool in touched {
                 alerts.touch(Touched::Pool(pool), log_time);
             }
         }
+        self.tell_of_credits(told);
     }
 
     pub(super) fn put_alert(&self, alert: &Arc<Alert>) {

@@ -85,7 +85,7 @@ impl State {
         drop(books);
         self.put_subscription(now, subscription);
         if let Some(at) = done_at {
-            self.mark_done(at, now.log_time);
+            self.mark_done(at, None, now.log_time);
         }
     }
 
@@ -123,7 +123,7 @@ impl State {
         }
         self.tell_renewal(now, &entry.payment);
         self.hand_out(now, &entry.payment);
-        let answer = KeptAnswer::Payment(entry.payment.id.clone());
+        let answer = || KeptAnswer::Payment(entry.payment.id.clone());
         self.keep_reply(lsn, log_time, entry.identity, answer);
     }
 
@@ -149,15 +149,17 @@ impl State {
         }
         let (end, close_at) = (closing.segment.period.end, closing.close_at);
         drop(books);
-        self.mark_done(close_at, log_time);
-        let mut marks = self.marks.lock();
-        marks.closed_through = marks.closed_through.max(end);
+        self.mark_done(close_at, Some(end), log_time);
     }
 
-    fn mark_done(&self, due_at: Timestamp, log_time: Timestamp) {
+    /// Notes that something due was done; with the end of the segment when that was its close.
+    fn mark_done(&self, due_at: Timestamp, closed: Option<Timestamp>, log_time: Timestamp) {
         let mut marks = self.marks.lock();
         marks.due_through = marks.due_through.max(due_at);
         marks.last_run = Some(log_time);
+        if let Some(end) = closed {
+            marks.closed_through = marks.closed_through.max(end);
+        }
     }
 
     pub(super) fn apply_marked(&self, now: &mut Applying, entry: &MarkedEntry) {
@@ -170,7 +172,7 @@ impl State {
         }
         self.tell_renewal(now, &entry.payment);
         self.hand_out(now, &entry.payment);
-        let answer = KeptAnswer::Payment(entry.payment.id.clone());
+        let answer = || KeptAnswer::Payment(entry.payment.id.clone());
         self.keep_reply(now.lsn, now.log_time, entry.identity, answer);
     }
 

@@ -239,7 +239,7 @@ impl State {
         drop(pools);
         drop(books);
         if let CreditsMove::Entered(manual) = &entry.moved {
-            let answer = KeptAnswer::LedgerEntry(manual.pool);
+            let answer = || KeptAnswer::LedgerEntry(manual.pool);
             self.keep_reply(now.lsn, now.log_time, entry.identity, answer);
         }
     }

@@ -124,6 +124,8 @@ pub struct State {
     reservations: Mutex<Reservations>,
     alerts: Mutex<Alerts>,
     outbox: Mutex<Outbox>,
+    /// What the outbox wants to be told, which is asked several times a record.
+    wanted: AtomicU64,
     marks: Mutex<BillingMarks>,
     /// Events that were ever admitted.
     events: AtomicU64,
@@ -151,12 +153,12 @@ impl State {
                 // An endpoint that is made or changed now wanted nothing of that, or something else.
                 self.tell_credits();
                 self.apply_change(&mut now, &entry.change);
-                let answer = KeptAnswer::Change(entry.change.clone());
+                let answer = || KeptAnswer::Change(entry.change.clone());
                 self.keep_reply(lsn, log_time, entry.identity, answer);
             }
             Record::ClockSet(identity) => {
                 self.enter_due(&mut now);
-                self.keep_reply(lsn, log_time, *identity, KeptAnswer::Clock);
+                self.keep_reply(lsn, log_time, *identity, || KeptAnswer::Clock);
             }
             Record::Backfilled(entry) => {
                 self.enter_due(&mut now);
@@ -187,8 +189,7 @@ impl State {
                 self.apply_settled(&now, entry);
             }
         }
-        self.touch_pools(log_time);
-        self.tell_credits();
+        self.pass_on_pools(log_time);
         self.log_time.store(log_time.as_nanos(), Ordering::Release);
         self.applied.store(last.0, Ordering::Release);
     }
@@ -269,10 +270,10 @@ impl State {
         lsn: Lsn,
         log_time: Timestamp,
         identity: Option<Identity>,
-        answer: KeptAnswer,
+        answer: impl FnOnce() -> KeptAnswer,
     ) {
         if let Some(identity) = identity {
-            let reply = Reply { identity, log_time, answer };
+            let reply = Reply { identity, log_time, answer: answer() };
             self.rows.lock().push(Row::reply(lsn, &reply));
             self.replies.lock().put(lsn, reply);
         }

@@ -12,6 +12,7 @@ use crate::model::webhook::EventTypes;
 use crate::model::{
     Credits, Endpoint, EntitlementIndex, EventType, Payment, Price, Subscription, Told,
 };
+use crate::world::sync::atomic::Ordering;
 
 impl State {
     /// Looks at the outbox; `look` only copies.
@@ -60,13 +61,19 @@ impl State {
     /// Says whether anybody is to be told what happens to credits.
     fn note_wants(&self) {
         let wanted = self.outbox.lock().wanted();
+        self.wanted.store(wanted.bits(), Ordering::Release);
         let of_credits: EventTypes = notices::OF_CREDITS.iter().copied().collect();
         self.pools.lock().tell(wanted.meets(of_credits));
     }
 
+    /// What any endpoint wants to know.
+    fn all_wanted(&self) -> EventTypes {
+        EventTypes::from_bits(self.wanted.load(Ordering::Acquire))
+    }
+
     /// Those of these types that anybody wants to know of.
     fn wanted(&self, types: impl Iterator<Item = EventType>) -> Vec<EventType> {
-        let wanted = self.outbox.lock().wanted();
+        let wanted = self.all_wanted();
         if wanted == EventTypes::NONE {
             return Vec::new();
         }
@@ -80,8 +87,7 @@ impl State {
         before: Option<&Subscription>,
         after: &Arc<Subscription>,
     ) {
-        let wanted = self.outbox.lock().wanted();
-        if wanted == EventTypes::NONE {
+        if self.all_wanted() == EventTypes::NONE {
             return;
         }
         let events = notices::of_subscription(before, after);
@@ -178,6 +184,11 @@ impl State {
     /// several at another time: each message is of the event that has made it.
     pub(super) fn tell_credits(&self) {
         let told = self.pools.lock().take_told();
+        self.tell_of_credits(told);
+    }
+
+    /// See [`State::tell_credits`].
+    pub(super) fn tell_of_credits(&self, told: Vec<CreditsTold>) {
         if told.is_empty() {
             return;
         }

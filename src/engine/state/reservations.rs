@@ -42,7 +42,7 @@ impl State {
             }
         };
         if let Some(id) = asked_for {
-            let answer = KeptAnswer::Reservation(id.clone());
+            let answer = || KeptAnswer::Reservation(id.clone());
             self.keep_reply(now.lsn, now.log_time, identity, answer);
         }
     }
