@@ -341,6 +341,23 @@ mod tests {
     }
 
     #[test]
+    fn every_character_is_judged_in_every_place() {
+        const TEXT: &str = "2011-11-11T11:11:11";
+        for (place, usual) in TEXT.char_indices() {
+            for character in ('\0'..='\u{ff}').chain(['\u{2028}', '\u{1f600}']) {
+                let text = format!("{}{character}{}", &TEXT[..place], &TEXT[place + 1..]);
+                let is_form = match usual {
+                    'T' => "Tt ".contains(character),
+                    digit if digit.is_ascii_digit() => character.is_ascii_digit(),
+                    mark => character == mark,
+                };
+                let is_refused_as_such = Timestamp::parse(&text) == Err(TimestampError::Form);
+                assert_eq!(is_refused_as_such, !is_form, "{text:?}");
+            }
+        }
+    }
+
+    #[test]
     fn months_start_at_their_first_midnight() {
         let instant = Timestamp::parse("2024-12-31T23:59:59.999Z").unwrap();
         assert_eq!(instant.month_start().to_string(), "2024-12-01T00:00:00Z");

@@ -71,8 +71,8 @@ pub fn encode_count(count: usize, into: &mut Vec<u8>) {
     encode_unsigned(count as u64, into);
 }
 
-/// Appends what [`encode`] writes of a `u16`, `u32`, `u64`, or of the variant of an enum, in a tenth of its time;
-/// so do the next two.
+/// Appends what [`encode`] writes of a `u16`, `u32` or `u64`, or of the variant of an enum. This and the next two
+/// are for the events of a request, where the way over the library's traits shows.
 #[inline]
 pub fn encode_unsigned(value: u64, into: &mut Vec<u8>) {
     match u8::try_from(value) {
