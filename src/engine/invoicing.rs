@@ -1,9 +1,13 @@
 //! From a priced bill to an invoice with its number and the payment of it.
+//!
+//! Whoever decides gives the numbers, in the order of the records. The rest needs nothing of the state: of a close
+//! the log's thread makes it from a [`Draft`], because the committer is the busier of the two.
 
 use std::sync::Arc;
 
 use crate::billing::Bill;
 use crate::engine::options::Collection;
+use crate::engine::record::ClosedEntry;
 use crate::engine::shared::Shared;
 use crate::model::checkout::Offer;
 use crate::model::customer::Metadata;
@@ -24,7 +28,6 @@ use crate::world::entropy::Entropy;
 pub struct Numbers {
     invoice: InvoiceNumber,
     payment: PaymentIndex,
-    ids: Ids,
     /// The latest end of a segment that was closed with these numbers.
     pub closed_through: Timestamp,
 }
@@ -35,8 +38,7 @@ impl Numbers {
         let (invoice, payment) = shared
             .state
             .with_books(|books| (books.payments.next_number(), books.payments.next_index()));
-        let ids = Ids::default();
-        Self { invoice, payment, ids, closed_through: Timestamp::MIN }
+        Self { invoice, payment, closed_through: Timestamp::MIN }
     }
 
     /// The number of the next invoice.
@@ -44,10 +46,12 @@ impl Numbers {
         self.invoice
     }
 
-    fn take_invoice(&mut self) -> InvoiceNumber {
-        let number = self.invoice;
-        self.invoice = InvoiceNumber(number.0 + 1);
-        number
+    /// Those of an invoice and its first payment, by a record of `log_time` that reflects every event up to
+    /// `cut_off`.
+    fn take(&mut self, (log_time, cut_off): (Timestamp, Lsn)) -> Numbered {
+        let invoice = self.invoice;
+        self.invoice = InvoiceNumber(invoice.0 + 1);
+        Numbered { invoice, payment: self.take_payment(), log_time, cut_off }
     }
 
     /// The index of the next payment.
@@ -58,9 +62,18 @@ impl Numbers {
     }
 }
 
+/// What the order of records says of an invoice and its first payment.
+#[derive(Clone, Copy, Debug)]
+struct Numbered {
+    invoice: InvoiceNumber,
+    payment: PaymentIndex,
+    log_time: Timestamp,
+    cut_off: Lsn,
+}
+
 /// Random bytes for ids, drawn for ever more of them at once: a draw asks the operating system.
 #[derive(Debug, Default)]
-struct Ids {
+pub struct Ids {
     drawn: Vec<u8>,
     used: usize,
 }
@@ -116,6 +129,55 @@ pub fn first_status(shared: &Shared, total: Money) -> PaymentStatus {
     }
 }
 
+/// The close of a segment that was decided, with its numbers.
+#[derive(Debug)]
+pub struct Draft {
+    /// The subscription as it is from then on.
+    pub subscription: Arc<Subscription>,
+    /// What is billed.
+    pub billed: Billed,
+    currency: Currency,
+    numbered: Numbered,
+    /// Whether the record leaves the subscription out.
+    #[cfg(feature = "sabotage")]
+    pub is_half: bool,
+}
+
+impl Draft {
+    /// Gives a close its numbers; `instants` as for [`bill`].
+    ///
+    /// # Panics
+    /// As for [`bill`].
+    pub fn new(
+        shared: &Shared,
+        subscription: Arc<Subscription>,
+        billed: Billed,
+        instants: (Timestamp, Lsn),
+        numbers: &mut Numbers,
+    ) -> Self {
+        let currency = currency(shared, &subscription, &billed);
+        let numbered = numbers.take(instants);
+        Self {
+            subscription,
+            billed,
+            currency,
+            numbered,
+            #[cfg(feature = "sabotage")]
+            is_half: false,
+        }
+    }
+
+    /// The record of the close.
+    pub fn issue(self, shared: &Shared, ids: &mut Ids) -> ClosedEntry {
+        let sale = sale(&self.subscription, self.billed, self.currency);
+        let (payment, invoice) = issue(shared, sale, self.numbered, ids);
+        let subscription = Some(self.subscription);
+        #[cfg(feature = "sabotage")]
+        let subscription = subscription.filter(|_| !self.is_half);
+        ClosedEntry { payment, invoice: Some(invoice), subscription, identity: None }
+    }
+}
+
 /// Makes the invoice of a subscription and its first payment, by a record of `log_time` that reflects
 /// every event up to `cut_off`.
 ///
@@ -128,10 +190,20 @@ pub fn bill(
     instants: (Timestamp, Lsn),
     numbers: &mut Numbers,
 ) -> (Arc<Payment>, Arc<Invoice>) {
+    let currency = currency(shared, subscription, &billed);
+    let sale = sale(subscription, billed, currency);
+    issue(shared, sale, numbers.take(instants), &mut Ids::default())
+}
+
+fn currency(shared: &Shared, subscription: &Subscription, billed: &Billed) -> Currency {
     let currency = shared.state.with_books(|books| {
         let price = books.price(billed.terms).or_else(|| books.price(subscription.terms));
         price.map(|price| price.currency)
     });
+    currency.expect("the products of subscriptions are never removed")
+}
+
+fn sale(subscription: &Subscription, billed: Billed, currency: Currency) -> Sale {
     let subscribed =
         CartItem { product: billed.terms.product, quantity: billed.quantity, credits: Vec::new() };
     let charge_type = match billed.cause {
@@ -148,7 +220,7 @@ pub fn bill(
         | InvoiceCause::Charged
         | InvoiceCause::Cart => None,
     };
-    let sale = Sale {
+    Sale {
         cause: billed.cause,
         subscription: Some(subscription.index),
         customer: subscription.customer,
@@ -160,7 +232,7 @@ pub fn bill(
             address: Arc::clone(&subscription.billing),
         },
         metadata: billed.metadata.unwrap_or_else(|| subscription.metadata.clone()),
-        currency: currency.expect("the products of subscriptions are never removed"),
+        currency,
         period: billed.period,
         due_at: billed.due_at,
         charge_type,
@@ -169,8 +241,7 @@ pub fn bill(
         cart: std::iter::once(subscribed).chain(bought_once(&billed.bill)).collect(),
         payment_id: first_payment,
         bill: billed.bill,
-    };
-    issue(shared, sale, instants, numbers)
+    }
 }
 
 /// A cart that is sold without a subscription.
@@ -216,7 +287,7 @@ pub fn bill_cart(
         payment_id: None,
         bill,
     };
-    issue(shared, sale, (log_time, cut_off), numbers)
+    issue(shared, sale, numbers.take((log_time, cut_off)), &mut Ids::default())
 }
 
 /// What a bill has beside a subscription's own lines.
@@ -256,15 +327,15 @@ struct Sale {
 fn issue(
     shared: &Shared,
     sale: Sale,
-    (log_time, cut_off): (Timestamp, Lsn),
-    numbers: &mut Numbers,
+    numbered: Numbered,
+    ids: &mut Ids,
 ) -> (Arc<Payment>, Arc<Invoice>) {
+    let Numbered { log_time, cut_off, .. } = numbered;
     let entropy = &*shared.world.entropy;
-    let number = numbers.take_invoice();
-    let mut random = |prefix| numbers.ids.next(prefix, entropy);
+    let mut random = |prefix| ids.next(prefix, entropy);
     let invoice = Invoice {
         id: InvoiceId::new(random("inv")),
-        number,
+        number: numbered.invoice,
         cause: sale.cause,
         subscription: sale.subscription,
         customer: sale.customer,
@@ -279,7 +350,7 @@ fn issue(
     };
     let payment = Payment {
         id: sale.payment_id.unwrap_or_else(|| PaymentId::new(random("pay"))),
-        index: numbers.take_payment(),
+        index: numbered.payment,
         invoice: invoice.number,
         invoice_id: invoice.id.clone(),
         customer: sale.customer,

@@ -1,13 +1,14 @@
 //! About how many bytes due work takes in the log: its groups are bounded while they are decided, and the
 //! log's thread encodes them later.
 
+use crate::engine::invoicing::Draft;
 use crate::engine::pools::moves::CreditsMove;
 use crate::engine::record::{Body, Change};
 use crate::engine::reservations::ReservationMove;
 use crate::model::customer::{Metadata, MetadataValue};
-use crate::model::invoice::{Invoice, LineDetail};
+use crate::model::invoice::{InvoiceLine, LineDetail};
 use crate::model::subscription::BillingAddress;
-use crate::model::{Payment, Subscription};
+use crate::model::{Customer, Subscription};
 
 /// A subscription without its texts and lists.
 const SUBSCRIPTION: usize = 150;
@@ -28,15 +29,11 @@ const LINE: usize = 50;
 /// An entry of metadata without its texts.
 const ENTRY: usize = 3;
 
-/// About how many bytes the encoding of a piece of due work takes. Of other records it knows nothing.
+/// About how many bytes the encoding of a piece of due work takes that is no close. Of other records it knows
+/// nothing.
 pub fn bytes_about(body: &Body<'_>) -> usize {
     match body {
         Body::PeriodTurned(subscription) => of_subscription(subscription),
-        Body::CycleClosed(entry) => {
-            let invoice = entry.invoice.as_deref().map_or(0, of_invoice);
-            let subscription = entry.subscription.as_deref().map_or(0, of_subscription);
-            of_payment(&entry.payment) + invoice + subscription
-        }
         Body::Change(entry) => match &entry.change {
             Change::Subscription(subscription) => of_subscription(subscription),
             Change::Meter(_)
@@ -68,9 +65,30 @@ pub fn bytes_about(body: &Body<'_>) -> usize {
         Body::Events(_)
         | Body::ClockSet(_)
         | Body::Backfilled(_)
+        | Body::CycleClosed(_)
         | Body::PaymentMarked(_)
         | Body::WebhookSettled(_) => 0,
     }
+}
+
+/// About how many bytes the record of a close takes.
+pub fn of_draft(draft: &Draft) -> usize {
+    let Draft { subscription, billed, .. } = draft;
+    let Customer { name, email, .. } = &*billed.customer;
+    of_close(subscription, [name, email], &billed.bill.lines)
+}
+
+/// The same of its parts; `names` are the customer's. The address stands there three times, the metadata twice.
+pub fn of_close(subscription: &Subscription, names: [&str; 2], lines: &[InvoiceLine]) -> usize {
+    let texts = of_texts(&[&subscription.customer_business_name, &subscription.tax_id]);
+    of_subscription(subscription)
+        + PAYMENT
+        + INVOICE
+        + 2 * of_address(&subscription.billing)
+        + of_metadata(&subscription.metadata)
+        + names.map(str::len).iter().sum::<usize>()
+        + texts
+        + lines.iter().map(of_line).sum::<usize>()
 }
 
 fn of_subscription(subscription: &Subscription) -> usize {
@@ -88,32 +106,17 @@ fn of_subscription(subscription: &Subscription) -> usize {
         + of_metadata(&subscription.metadata)
 }
 
-fn of_payment(payment: &Payment) -> usize {
-    let failure = of_texts(&[&payment.failure.code, &payment.failure.message]);
-    PAYMENT + of_address(&payment.billing) + of_metadata(&payment.metadata) + failure
-}
-
-fn of_invoice(invoice: &Invoice) -> usize {
-    let lines = invoice.lines.iter().map(|line| {
-        let texts = match &line.detail {
-            LineDetail::Fixed(line) | LineDetail::Unused(line) => line.name.len(),
-            LineDetail::Usage(line) => {
-                line.name.len() + line.measurement_unit.len() + line.shares.len() * ITEM
-            }
-            LineDetail::Overage(line) => line.name.len() + line.unit.len(),
-            LineDetail::Charge(line) => line.name.len() + of_texts(&[&line.description]),
-            LineDetail::Credit => 0,
-        };
-        LINE + texts
-    });
-    let to = &invoice.bill_to;
-    let texts = of_texts(&[&to.business_name, &to.tax_id]);
-    INVOICE
-        + to.name.len()
-        + to.email.len()
-        + texts
-        + of_address(&to.address)
-        + lines.sum::<usize>()
+fn of_line(line: &InvoiceLine) -> usize {
+    let texts = match &line.detail {
+        LineDetail::Fixed(line) | LineDetail::Unused(line) => line.name.len(),
+        LineDetail::Usage(line) => {
+            line.name.len() + line.measurement_unit.len() + line.shares.len() * ITEM
+        }
+        LineDetail::Overage(line) => line.name.len() + line.unit.len(),
+        LineDetail::Charge(line) => line.name.len() + of_texts(&[&line.description]),
+        LineDetail::Credit => 0,
+    };
+    LINE + texts
 }
 
 fn of_address(address: &BillingAddress) -> usize {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::engine::commit::Group;
+use crate::engine::invoicing::Ids;
 use crate::engine::record::start_payload;
 use crate::engine::shared::Shared;
 use crate::model::Causes;
@@ -15,12 +16,13 @@ pub struct Writer {
     shared: Arc<Shared>,
     wal: Wal,
     payload: Vec<u8>,
+    ids: Ids,
 }
 
 impl Writer {
     /// A writer that goes on where the log ends.
     pub fn new(shared: Arc<Shared>, wal: Wal) -> Self {
-        Self { shared, wal, payload: Vec::new() }
+        Self { shared, wal, payload: Vec::new(), ids: Ids::default() }
     }
 
     /// Writes a group and makes it durable. A group without records only waits its turn.
@@ -33,7 +35,7 @@ impl Writer {
         }
         self.payload.clear();
         start_payload(group.entry_count, &mut self.payload);
-        group.encode(&mut self.payload);
+        group.encode(&mut self.payload, |draft| draft.issue(&self.shared, &mut self.ids));
         self.wal.append(log::Group {
             first_lsn: group.first_lsn,
             // Fits: a group holds at most a few requests of at most 1000 events.

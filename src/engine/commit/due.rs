@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ahead::Batch;
+use super::group::Piece;
 use super::{Committer, Reply};
 use crate::billing::credits::earliest_end;
 use crate::billing::{
@@ -22,11 +23,11 @@ use crate::engine::bills::{overage, readings};
 use crate::engine::books::{DueWork, Turn};
 use crate::engine::command::Changed;
 use crate::engine::decide::{ClockMove, Proposal};
-use crate::engine::invoicing::{Billed, Numbers, bill};
+use crate::engine::invoicing::{Billed, Draft, Numbers};
 use crate::engine::pools::Pools;
 use crate::engine::pools::moves::CreditsMove;
 use crate::engine::pools::work::{PoolStep, PoolWork};
-use crate::engine::record::{Body, Change, ChangeEntry, ClosedEntry, CreditsEntry};
+use crate::engine::record::{Body, Change, ChangeEntry, CreditsEntry};
 use crate::engine::shared::Shared;
 use crate::model::invoice::InvoiceCause;
 use crate::model::subscription::Closing;
@@ -65,7 +66,7 @@ impl std::fmt::Debug for Parked {
 /// What a piece of due work leaves behind.
 struct Done {
     subscription: Arc<Subscription>,
-    body: Body<'static>,
+    piece: Piece,
 }
 
 impl Committer {
@@ -179,7 +180,7 @@ impl Committer {
                 Work::Subscription(work, known) => (work, known),
                 Work::Pools(works) => {
                     pools_count += works.len();
-                    self.append_due(moved_credits(works), log_time, None);
+                    self.append_due(Piece::Record(moved_credits(works)), log_time, None);
                     continue;
                 }
             };
@@ -195,7 +196,7 @@ impl Committer {
             #[cfg(feature = "sabotage")]
             let done = {
                 let mut done = done;
-                self.split_close(&mut done.body);
+                self.split_close(&mut done.piece);
                 done
             };
             let due = billing::each_due(&done.subscription).map(|due| Turn::of(&due));
@@ -204,16 +205,17 @@ impl Committer {
             let ends = credits.filter_map(|attached| earliest_end(attached, work.at)).min();
             batch.note_due(ends.map(Turn::first_at));
             if let Some(fired) = fired_before(&shared, &subscription, work.step) {
-                self.append_due(fired, log_time, None);
+                self.append_due(Piece::Record(fired), log_time, None);
             }
-            self.append_due(done.body, log_time, Some(subscription));
+            self.append_due(done.piece, log_time, Some(subscription));
             batch.changed.insert(work.subscription, done.subscription);
             last = Some(work);
         }
         if let Some(at) = entering.filter(|at| *at <= horizon && self.open.due.is_empty()) {
             // Whatever is applied lets them enter.
             let at = if self.advancing.is_some() { at } else { horizon };
-            self.append_due(moved_credits(Vec::new()), self.log_time.max(at), None);
+            let piece = Piece::Record(moved_credits(Vec::new()));
+            self.append_due(piece, self.log_time.max(at), None);
         }
         self.closed_through = self.closed_through.max(numbers.closed_through);
         self.open.is_of_pools = batch.changed.is_empty();
@@ -397,7 +399,10 @@ fn do_work(
         Step::Turn => {
             let turned = billing::turn(subscription, shared.options.grace);
             let turned = Arc::new(turned.expect("a turn is due of a running segment alone"));
-            Done { subscription: Arc::clone(&turned), body: Body::PeriodTurned(turned) }
+            Done {
+                subscription: Arc::clone(&turned),
+                piece: Piece::Record(Body::PeriodTurned(turned)),
+            }
         }
         Step::Close { segment } => close(shared, subscription, segment, at, numbers),
     }
@@ -430,15 +435,10 @@ fn close(
         bill: closed.bill,
     };
     let closed = Arc::new(closed.subscription);
-    let (payment, invoice) = bill(shared, &closed, billed, (at.log_time, at.cut_off), numbers);
     numbers.closed_through = numbers.closed_through.max(closing.segment.period.end);
-    let entry = ClosedEntry {
-        payment,
-        invoice: Some(invoice),
-        subscription: Some(Arc::clone(&closed)),
-        identity: None,
-    };
-    Done { subscription: closed, body: Body::CycleClosed(Box::new(entry)) }
+    let instants = (at.log_time, at.cut_off);
+    let draft = Draft::new(shared, Arc::clone(&closed), billed, instants, numbers);
+    Done { subscription: closed, piece: Piece::Close(draft) }
 }
 
 fn price(
@@ -470,7 +470,7 @@ fn end_past_due(shared: &Shared, subscription: &Arc<Subscription>, at: Instants)
     let cut = Cut { at: due, end: due.max(entered).min(last), grace: options.grace };
     let ended = billing::end_past_due(subscription, end, cut);
     let ended = Arc::new(ended.expect("only of one that is past due does the time to pay end"));
-    Done { subscription: Arc::clone(&ended), body: Body::PeriodTurned(ended) }
+    Done { subscription: Arc::clone(&ended), piece: Piece::Record(Body::PeriodTurned(ended)) }
 }
 
 /// A total has left 64 bits: the closes of this subscription wait for somebody to look.
@@ -481,5 +481,6 @@ fn stop(subscription: &Arc<Subscription>) -> Done {
     );
     let stopped = Arc::new(Subscription { stopped: true, ..Subscription::clone(subscription) });
     let change = Change::Subscription(Arc::clone(&stopped));
-    Done { subscription: stopped, body: Body::Change(ChangeEntry { change, identity: None }) }
+    let body = Body::Change(ChangeEntry { change, identity: None });
+    Done { subscription: stopped, piece: Piece::Record(body) }
 }

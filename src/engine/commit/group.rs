@@ -3,16 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::record_of;
 use super::reservations::Commit;
 use crate::engine::Ingested;
 use crate::engine::alerts::FiredEntry;
 use crate::engine::command::{Changed, Refused};
 use crate::engine::decide::Proposal;
+use crate::engine::invoicing::Draft;
 use crate::engine::outbox::settle::SettledEntry;
-use crate::engine::packed::{PackedBill, encode_and_pack};
+use crate::engine::packed::encode_and_pack;
 use crate::engine::prepare::Prepared;
-use crate::engine::record::{BackfilledEntry, Entry};
+use crate::engine::record::{BackfilledEntry, Body, ClosedEntry, Entry};
 use crate::engine::state::{Admitted, Record};
+use crate::engine::weight;
 use crate::model::{CustomerId, CustomerIndex, Lsn, Subscription, Timestamp};
 
 /// A group is handed out at about this size: 7,000 events, synced in half a millisecond.
@@ -68,12 +71,13 @@ impl Group {
         self.entries.clear();
         self.records.clear();
         self.due.clear();
+        self.logged.clear();
         self.spent.clear();
         if self.entries.capacity() > 2 * GROUP_BYTES {
             return Self::default();
         }
-        let Self { entries, due, records, spent, .. } = self;
-        Self { entries, due, records, spent, ..Self::default() }
+        let Self { entries, due, logged, records, spent, .. } = self;
+        Self { entries, due, logged, records, spent, ..Self::default() }
     }
 }
 
@@ -86,9 +90,35 @@ pub(super) enum Answer {
 /// A piece of due work.
 pub(super) struct Decided {
     pub(super) lsn: Lsn,
-    pub(super) entry: Entry<'static>,
-    /// What of it becomes rows, once it is encoded.
-    pub(super) bill: Option<PackedBill>,
+    pub(super) log_time: Timestamp,
+    pub(super) piece: Piece,
+    /// The subscription as it was.
+    pub(super) before: Option<Arc<Subscription>>,
+}
+
+/// What was decided of a piece of due work.
+pub(super) enum Piece {
+    /// A close, whose invoice the log's thread makes.
+    Close(Draft),
+    /// A record.
+    Record(Body<'static>),
+}
+
+impl Piece {
+    /// About how many bytes it takes in the log.
+    pub(super) fn bytes_about(&self) -> usize {
+        match self {
+            Self::Close(draft) => weight::of_draft(draft),
+            Self::Record(body) => weight::bytes_about(body),
+        }
+    }
+}
+
+/// A piece of due work that is in the log.
+pub(super) struct Logged {
+    pub(super) lsn: Lsn,
+    pub(super) log_time: Timestamp,
+    pub(super) record: Record,
     /// The subscription as it was.
     pub(super) before: Option<Arc<Subscription>>,
 }
@@ -111,8 +141,10 @@ pub struct Group {
     pub entry_count: usize,
     /// How long the sync took.
     pub sync_took: Duration,
-    /// The due work, which is before everything else; the log's thread encodes it.
+    /// The due work, which is before everything else, until the log's thread encodes it.
     pub(super) due: Vec<Decided>,
+    /// The due work from then on.
+    pub(super) logged: Vec<Logged>,
     /// About how many bytes that takes in the log.
     pub(super) due_bytes: usize,
     /// How long the committer has been busy with those.
@@ -136,7 +168,7 @@ impl Group {
 
     /// Whether there is nothing in it.
     pub(super) fn is_empty(&self) -> bool {
-        self.answers.is_empty() && self.records.is_empty() && self.due.is_empty()
+        self.answers.is_empty() && self.records.is_empty() && !self.is_any_due()
     }
 
     /// About how many bytes of the log it takes.
@@ -144,17 +176,29 @@ impl Group {
         self.due_bytes + self.entries.len()
     }
 
-    /// Appends its records to a payload, as the log has them.
-    pub fn encode(&mut self, payload: &mut Vec<u8>) {
-        for Decided { entry, bill, .. } in &mut self.due {
-            *bill = encode_and_pack(entry, payload);
+    /// Appends its records to a payload, as the log has them; `issue` makes those of closes.
+    pub fn encode(&mut self, payload: &mut Vec<u8>, mut issue: impl FnMut(Draft) -> ClosedEntry) {
+        for Decided { lsn, log_time, piece, before } in self.due.drain(..) {
+            let body = match piece {
+                Piece::Close(draft) => Body::CycleClosed(Box::new(issue(draft))),
+                Piece::Record(body) => body,
+            };
+            let entry = Entry { log_time, body };
+            let bill = encode_and_pack(&entry, payload);
+            let record = record_of(entry.body, bill);
+            self.logged.push(Logged { lsn, log_time, record, before });
         }
         payload.extend_from_slice(&self.entries);
     }
 
+    /// Whether it holds due work.
+    pub(super) fn is_any_due(&self) -> bool {
+        !self.due.is_empty() || !self.logged.is_empty()
+    }
+
     /// Whether it holds due work and nothing else.
     pub(super) fn is_due_work_alone(&self) -> bool {
-        !self.due.is_empty() && self.records.is_empty() && self.answers.is_empty()
+        self.is_any_due() && self.records.is_empty() && self.answers.is_empty()
     }
 
     /// The record that the next request's events go into, taken out of the group, and its first LSN.

@@ -32,7 +32,6 @@ use crate::engine::packed::PackedBill;
 use crate::engine::record::{BackfilledEntry, Body, Change, ChangeEntry, Entry, encode_entry};
 use crate::engine::shared::Shared;
 use crate::engine::state::{Admitted, Record};
-use crate::engine::weight::bytes_about;
 use crate::model::{
     CustomerId, CustomerIndex, Hour, Lsn, ReservationId, Settings, Subscription, Timestamp,
 };
@@ -40,7 +39,7 @@ use crate::world::BootId;
 
 use ahead::Ahead;
 use due::{Advance, Parked};
-use group::{Answer, Decided};
+use group::{Answer, Decided, Logged, Piece};
 pub use group::{GROUP_BYTES, Group, Reply, Spent, Submission};
 pub use reservations::Commit;
 
@@ -311,16 +310,11 @@ impl Committer {
     }
 
     /// Appends a piece of due work, which takes one LSN. Nothing else is in the group before it.
-    fn append_due(
-        &mut self,
-        body: Body<'static>,
-        log_time: Timestamp,
-        before: Option<Arc<Subscription>>,
-    ) {
+    fn append_due(&mut self, piece: Piece, log_time: Timestamp, before: Option<Arc<Subscription>>) {
         self.start_record(log_time);
-        self.open.due_bytes += bytes_about(&body);
-        let entry = Entry { log_time: self.log_time, body };
-        self.open.due.push(Decided { lsn: self.next_lsn, entry, bill: None, before });
+        self.open.due_bytes += piece.bytes_about();
+        let (lsn, log_time) = (self.next_lsn, self.log_time);
+        self.open.due.push(Decided { lsn, log_time, piece, before });
         self.open.lsn_count += 1;
         self.next_lsn = self.next_lsn.next();
     }
@@ -348,8 +342,8 @@ impl Committer {
         self.in_flight -= 1;
         self.other_in_flight -= usize::from(!group.is_due_work_alone());
         self.settling = false;
-        self.is_ingest_next = !group.due.is_empty();
-        if !group.due.is_empty() {
+        self.is_ingest_next = group.is_any_due();
+        if group.is_any_due() {
             let began = self.shared.world.clock.since_boot();
             self.apply_due(&mut group);
             self.ahead.pop();
@@ -386,19 +380,16 @@ impl Committer {
     /// Applies due work. What it changes is brought into the caches a few at a time: since it was decided, as
     /// much again was, and that has taken its place there.
     fn apply_due(&mut self, group: &mut Group) {
-        let mut due = group.due.drain(..);
+        let mut due = group.logged.drain(..);
         while due.len() > 0 {
             let next = due.as_slice().get(..APPLIED_AT_ONCE).unwrap_or(due.as_slice());
-            let before: Vec<_> =
-                next.iter().filter_map(|decided| decided.before.as_ref()).collect();
-            let closed = next.iter().filter_map(|decided| decided.entry.body.closed());
+            let before: Vec<_> = next.iter().filter_map(|logged| logged.before.as_ref()).collect();
+            let closed = next.iter().filter_map(|logged| logged.record.closed());
             self.shared.state.with_books(|books| {
                 books.warm(&before, self.shared.state.segments());
                 books.warm_for(closed);
             });
-            for Decided { lsn, entry, bill, before } in due.by_ref().take(APPLIED_AT_ONCE) {
-                let Entry { log_time, body } = entry;
-                let record = record_of(body, bill);
+            for Logged { lsn, log_time, record, before } in due.by_ref().take(APPLIED_AT_ONCE) {
                 self.shared.apply(lsn, log_time, &record);
                 self.forget_ended(&record);
                 self.spent.push((record, before));

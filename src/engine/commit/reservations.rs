@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::events::Findings;
+use super::group::Piece;
 use super::{Answer, Committer, GROUP_BYTES, Reply, Submission};
 use crate::engine::command::{Changed, Outcome, Refused, RequestIdentity};
 use crate::engine::decide::{Marks, OVER, find_reservation, is_over, repeated};
@@ -172,7 +173,8 @@ impl Committer {
             self.ending.extend(over.iter().cloned());
             let moved = CreditsMove::Reservation(ReservationMove::TimedOut(over));
             let entry = CreditsEntry { moved, identity: None };
-            self.append_due(Body::CreditsMoved(Box::new(entry)), log_time, None);
+            let piece = Piece::Record(Body::CreditsMoved(Box::new(entry)));
+            self.append_due(piece, log_time, None);
         }
     }
 }

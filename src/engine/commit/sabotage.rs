@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Committer;
+use super::group::Piece;
 use crate::engine::record::{Body, Change, ChangeEntry};
 use crate::model::Subscription;
 use crate::world::sabotage::{self, Sabotage};
@@ -13,11 +14,12 @@ pub(super) struct Halves(Vec<Arc<Subscription>>);
 
 impl Committer {
     /// Keeps back what a close does to its subscription, when that is the sabotage.
-    pub(super) fn split_close(&mut self, body: &mut Body<'static>) {
+    pub(super) fn split_close(&mut self, piece: &mut Piece) {
         if sabotage::is(Sabotage::CloseAtomicity)
-            && let Body::CycleClosed(entry) = body
+            && let Piece::Close(draft) = piece
         {
-            self.halves.0.extend(entry.subscription.take());
+            draft.is_half = true;
+            self.halves.0.push(Arc::clone(&draft.subscription));
         }
     }
 
