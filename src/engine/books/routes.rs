@@ -291,8 +291,9 @@ fn put_own(all: &mut Vec<Route>, of: &Subscription, new: impl Iterator<Item = Ro
     let start = all.partition_point(|route| route.id < of.id);
     let is_own = |route: &&Route| route.subscription == of.index;
     let own = all.iter().skip(start).take_while(is_own).count();
-    // Most customers have one subscription: none has room for what it will never have.
-    let most = of.closing.len() + usize::from(of.running.is_some());
+    // Most customers have one subscription: none has room for what it will never have. One that runs will be
+    // closing while the next one does: room for both is made at once, not when everybody's turn has come.
+    let most = of.running.map_or(of.closing.len(), |_| 1 + of.closing.len().max(1));
     all.reserve_exact(most.saturating_sub(own));
     replace(all, start..start + own, new);
 }
