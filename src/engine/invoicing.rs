@@ -1,7 +1,7 @@
 //! From a priced bill to an invoice with its number and the payment of it.
 //!
 //! Whoever decides gives the numbers, in the order of the records. The rest needs nothing of the state: of a close
-//! the log's thread makes it from a [`Draft`], because the committer is the busier of the two.
+//! the log's thread makes it from a [`DraftInvoice`], because the committer is the busier of the two.
 
 use std::sync::Arc;
 
@@ -131,7 +131,7 @@ pub fn first_status(shared: &Shared, total: Money) -> PaymentStatus {
 
 /// The close of a segment that was decided, with its numbers.
 #[derive(Debug)]
-pub struct Draft {
+pub struct DraftInvoice {
     /// The subscription as it is from then on.
     pub subscription: Arc<Subscription>,
     /// What is billed.
@@ -143,7 +143,7 @@ pub struct Draft {
     pub is_half: bool,
 }
 
-impl Draft {
+impl DraftInvoice {
     /// Gives a close its numbers; `instants` as for [`bill`].
     ///
     /// # Panics

@@ -1,7 +1,7 @@
 //! About how many bytes due work takes in the log: its groups are bounded while they are decided, and the
 //! log's thread encodes them later.
 
-use crate::engine::invoicing::Draft;
+use crate::engine::invoicing::DraftInvoice;
 use crate::engine::pools::moves::CreditsMove;
 use crate::engine::record::{Body, Change};
 use crate::engine::reservations::ReservationMove;
@@ -72,8 +72,8 @@ pub fn bytes_about(body: &Body<'_>) -> usize {
 }
 
 /// About how many bytes the record of a close takes.
-pub fn of_draft(draft: &Draft) -> usize {
-    let Draft { subscription, billed, .. } = draft;
+pub fn of_draft(draft: &DraftInvoice) -> usize {
+    let DraftInvoice { subscription, billed, .. } = draft;
     let Customer { name, email, .. } = &*billed.customer;
     of_close(subscription, [name, email], &billed.bill.lines)
 }

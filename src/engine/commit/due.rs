@@ -23,7 +23,7 @@ use crate::engine::bills::{overage, readings};
 use crate::engine::books::{DueWork, Turn};
 use crate::engine::command::Changed;
 use crate::engine::decide::{ClockMove, Proposal};
-use crate::engine::invoicing::{Billed, Draft, Numbers};
+use crate::engine::invoicing::{Billed, DraftInvoice, Numbers};
 use crate::engine::pools::Pools;
 use crate::engine::pools::moves::CreditsMove;
 use crate::engine::pools::work::{PoolStep, PoolWork};
@@ -437,7 +437,7 @@ fn close(
     let closed = Arc::new(closed.subscription);
     numbers.closed_through = numbers.closed_through.max(closing.segment.period.end);
     let instants = (at.log_time, at.cut_off);
-    let draft = Draft::new(shared, Arc::clone(&closed), billed, instants, numbers);
+    let draft = DraftInvoice::new(shared, Arc::clone(&closed), billed, instants, numbers);
     Done { subscription: closed, piece: Piece::Close(draft) }
 }
 

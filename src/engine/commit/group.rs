@@ -9,7 +9,7 @@ use crate::engine::Ingested;
 use crate::engine::alerts::FiredEntry;
 use crate::engine::command::{Changed, Refused};
 use crate::engine::decide::Proposal;
-use crate::engine::invoicing::Draft;
+use crate::engine::invoicing::DraftInvoice;
 use crate::engine::outbox::settle::SettledEntry;
 use crate::engine::packed::encode_and_pack;
 use crate::engine::prepare::Prepared;
@@ -99,7 +99,7 @@ pub(super) struct Decided {
 /// What was decided of a piece of due work.
 pub(super) enum Piece {
     /// A close, whose invoice the log's thread makes.
-    Close(Draft),
+    Close(DraftInvoice),
     /// A record.
     Record(Body<'static>),
 }
@@ -177,7 +177,11 @@ impl Group {
     }
 
     /// Appends its records to a payload, as the log has them; `issue` makes those of closes.
-    pub fn encode(&mut self, payload: &mut Vec<u8>, mut issue: impl FnMut(Draft) -> ClosedEntry) {
+    pub fn encode(
+        &mut self,
+        payload: &mut Vec<u8>,
+        mut issue: impl FnMut(DraftInvoice) -> ClosedEntry,
+    ) {
         for Decided { lsn, log_time, piece, before } in self.due.drain(..) {
             let body = match piece {
                 Piece::Close(draft) => Body::CycleClosed(Box::new(issue(draft))),

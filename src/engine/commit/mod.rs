@@ -384,7 +384,10 @@ impl Committer {
         while due.len() > 0 {
             let next = due.as_slice().get(..APPLIED_AT_ONCE).unwrap_or(due.as_slice());
             let before: Vec<_> = next.iter().filter_map(|logged| logged.before.as_ref()).collect();
-            let closed = next.iter().filter_map(|logged| logged.record.closed());
+            let closed = next.iter().filter_map(|logged| {
+                let Record::CycleClosed(entry, _) = &logged.record else { return None };
+                Some(&**entry)
+            });
             self.shared.state.with_books(|books| {
                 books.warm(&before, self.shared.state.segments());
                 books.warm_for(closed);

@@ -74,24 +74,6 @@ pub enum Record {
     WebhookSettled(Box<SettledEntry>),
 }
 
-impl Record {
-    /// The payment, when it is one.
-    pub fn closed(&self) -> Option<&ClosedEntry> {
-        match self {
-            Self::CycleClosed(entry, _) => Some(entry),
-            Self::Events(_)
-            | Self::Change(_)
-            | Self::ClockSet(_)
-            | Self::Backfilled(_)
-            | Self::PeriodTurned(_)
-            | Self::PaymentMarked(_)
-            | Self::CreditsMoved(_)
-            | Self::AlertsFired(_)
-            | Self::WebhookSettled(_) => None,
-        }
-    }
-}
-
 /// A record that is being applied.
 #[derive(Debug)]
 struct Applying {
