@@ -1,14 +1,15 @@
 //! Orders of threads that no machine would show: the parts of an engine, each on a thread of its own as in
 //! the daemon, under a scheduler that decides at every lock and atomic which thread goes on.
 //!
-//! `cargo test --features shuttle --test interleavings`; `QUIPU_SCHEDULES=10000` tries more. A schedule
-//! that fails is printed, and `shuttle::replay` runs it again.
+//! `cargo test --features shuttle --test interleavings`; `QUIPU_SCHEDULES=10000` tries more, and
+//! `SHUTTLE_RANDOM_SEED=7` others. A schedule that fails is printed, and `shuttle::replay` runs it again.
 
 #![cfg(test)]
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use redb::{Builder, ReadableDatabase, StorageBackend, TableDefinition};
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::sync::atomic::{AtomicBool, Ordering};
 use shuttle::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
@@ -25,11 +26,14 @@ use quipu::engine::{Command, Engine, Ingested, UsageQuery, recover};
 use quipu::metering::validate;
 use quipu::model::event::RawMetadata;
 use quipu::model::{Aggregation, CustomerId, Quantity, RawEvent, RawValue, Timestamp};
-use quipu::world::World;
+use quipu::storage::redb_disk::{Overlay, RedbFile};
 use quipu::world::sim::{SimClock, SimDisk, SimEntropy};
+use quipu::world::{Disk, World};
 
 /// Schedules of an ordinary run.
 const SCHEDULES: usize = 100;
+/// Draws the same schedules in every run, unless the scheduler's own variable names another seed.
+const FIRST_SEED: u64 = 0;
 /// Redb and the decoder of snapshots need more than a scheduler's threads have by themselves.
 const STACK_BYTES: usize = 4 << 20;
 
@@ -222,6 +226,32 @@ fn one_schedule() {
     assert_eq!(count(&engine), whole);
 }
 
+/// Writes eight rows of a MiB, so that some are synced before the rest is written, and reads them.
+fn write_and_read(backend: impl StorageBackend) {
+    const TABLE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("t");
+    let row = vec![7; 1 << 20];
+    let database = Builder::new().create_with_backend(backend).unwrap();
+    let change = database.begin_write().unwrap();
+    for key in 0..8 {
+        change.open_table(TABLE).unwrap().insert(key, row.as_slice()).unwrap();
+    }
+    change.commit().unwrap();
+    let rows = database.begin_read().unwrap().open_table(TABLE).unwrap();
+    for key in 0..8 {
+        assert_eq!(rows.get(key).unwrap().unwrap().value(), row);
+    }
+}
+
+/// redb holds locks of its own while it calls back, and no scheduler sees those: when a thread is stopped there,
+/// the next one that redb makes wait stops the whole run for ever. Outside a schedule, as here, the scheduler's
+/// locks and atomics panic.
+#[test]
+fn what_redb_calls_back_is_never_scheduled() {
+    let file = SimDisk::new().create("t").unwrap();
+    write_and_read(RedbFile::new(Arc::clone(&file)));
+    write_and_read(Overlay::new(file).unwrap());
+}
+
 fn explore(scheduler: impl Scheduler + 'static) {
     let mut config = Config::new();
     config.stack_size = STACK_BYTES;
@@ -237,11 +267,11 @@ fn schedules() -> usize {
 
 #[test]
 fn any_order_of_threads_counts_each_event_once() {
-    explore(RandomScheduler::new(schedules()));
+    explore(RandomScheduler::new_from_seed(FIRST_SEED, schedules()));
 }
 
 /// Threads have priorities that change at three points of a schedule: orders that coins hardly throw.
 #[test]
 fn starved_threads_change_nothing() {
-    explore(PctScheduler::new(3, schedules()));
+    explore(PctScheduler::new_from_seed(FIRST_SEED, 3, schedules()));
 }

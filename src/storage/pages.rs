@@ -17,12 +17,12 @@ use std::collections::btree_map::Entry;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
 use crate::world::DiskFile;
 use crate::world::disk::read_exact_at;
-use crate::world::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes of a page.
 pub const PAGE_BYTES: usize = 4096;
