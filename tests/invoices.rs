@@ -434,7 +434,9 @@ fn a_clock_that_several_move_at_once_bills_once() {
                 scope.spawn(move || {
                     let mut advance = |to: &str| {
                         let answer = client.post("/clock/advance", &json!({ "to": to }));
-                        assert_eq!(client.get("/billing/status").json()["overdue"], json!(0));
+                        // The next one may be moving it: of each subscription one piece is due at most.
+                        let overdue = client.get("/billing/status").json()["overdue"].as_u64();
+                        assert!(overdue.unwrap() <= CUSTOMERS as u64, "{overdue:?}");
                         answer.status
                     };
                     instants.iter().map(|to| advance(to)).collect()
@@ -443,6 +445,7 @@ fn a_clock_that_several_move_at_once_bills_once() {
             .collect();
         movers.into_iter().map(|mover| mover.join().unwrap()).collect()
     });
+    assert_eq!(shop.get("/billing/status")["overdue"], json!(0));
     // Whoever comes after another one has moved further is told so.
     assert!(moved.iter().flatten().all(|status| matches!(status, 200 | 422)), "{moved:?}");
     let reached = |place: usize| moved.iter().any(|own: &Vec<u16>| own[place] == 200);
