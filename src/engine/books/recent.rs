@@ -9,7 +9,9 @@ use crate::engine::packed::Packed;
 use crate::model::Lsn;
 
 /// Numbers of one block: it is looked through at once when a checkpoint was made.
-const BLOCK: u64 = 1_024;
+const BLOCK: u64 = ROOM as u64;
+/// Places that a block has from the start: one that grows moves what it holds.
+const ROOM: usize = 1_024;
 
 type Block<T> = Vec<Option<(Lsn, Packed<T>)>>;
 
@@ -29,7 +31,7 @@ impl<T> Default for Recent<T> {
 impl<T> Recent<T> {
     /// Puts an object under its number.
     pub fn put(&mut self, number: u64, lsn: Lsn, object: Packed<T>) {
-        let block = self.blocks.entry(number / BLOCK).or_default();
+        let block = self.blocks.entry(number / BLOCK).or_insert_with(|| Vec::with_capacity(ROOM));
         let place = place(number);
         if block.len() <= place {
             block.resize_with(place + 1, || None);
